@@ -4,14 +4,22 @@
 //! tree we only pass on (a pod template, for instance) stays raw JSON, so that nothing a user wrote is lost.
 
 pub mod analysis;
+pub mod analysis_provider;
+pub mod app_project;
 pub mod application;
+pub mod application_set;
+pub mod application_source;
 pub mod application_status;
+pub mod crd;
+pub mod experiment;
+pub mod generator;
 pub mod replica_set;
 pub mod rollout;
 pub mod rollout_status;
 pub mod scalar;
 pub mod strategy;
 pub mod traffic;
+pub mod unknown_fields;
 pub mod well_known;
 
 /// The API group of every kind.
@@ -45,6 +53,28 @@ macro_rules! wire {
     };
 }
 pub(crate) use wire;
+
+/// Declares wire structs whose fields are all required: they are written also when zero, else the API server would
+/// refuse what we send.
+macro_rules! wire_required {
+    ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident : $ty:ty ),* $(,)? } )*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, schemars::JsonSchema, serde::Serialize)]
+            #[serde(rename_all = "camelCase", default)]
+            pub struct $name {
+                $( $(#[$field_meta])* pub $field: $ty, )*
+            }
+
+            impl crate::api::scalar::Absent for $name {
+                fn absent(&self) -> bool {
+                    false
+                }
+            }
+        )*
+    };
+}
+pub(crate) use wire_required;
 
 /// Declares a kind: the struct with type and object metadata, and its `kube::Resource` implementation.
 macro_rules! resource {

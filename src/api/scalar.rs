@@ -148,6 +148,11 @@ pub(crate) fn any_objects(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } })
 }
 
+/// Schema of a list of JSON values of any type, preserved.
+pub(crate) fn any_values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "x-kubernetes-preserve-unknown-fields": true } })
+}
+
 /// Schema of `metadata`, which the API server knows better.
 pub(crate) fn object_metadata(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "object" })

@@ -4,7 +4,7 @@ use super::{
     analysis::{DryRun, MeasurementRetention},
     scalar::{self, IntOrString},
     traffic::{HeaderRoutingMatch, RolloutTrafficRouting, RouteMatch},
-    wire,
+    wire, wire_required,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
@@ -87,14 +87,6 @@ wire! {
         pub ping_service: String,
         /// Second Service.
         pub pong_service: String,
-    }
-
-    /// `spec.strategy.canary.replicaProgressThreshold`.
-    pub struct ReplicaProgressThreshold {
-        /// `Percent` or `Pods`.
-        pub r#type: String,
-        /// Percentage or number of pods.
-        pub value: i32,
     }
 
     /// One step: exactly one member is intended. The order of fields is that of the original, because the hash of the
@@ -299,5 +291,15 @@ wire! {
         pub args: Vec<AnalysisRunArgument>,
         /// Whether its success completes the experiment.
         pub required_for_completion: bool,
+    }
+}
+
+wire_required! {
+    /// `spec.strategy.canary.replicaProgressThreshold`.
+    pub struct ReplicaProgressThreshold {
+        /// `Percent` or `Pods`.
+        pub r#type: String,
+        /// Percentage or number of pods.
+        pub value: i32,
     }
 }
