@@ -29,7 +29,7 @@ pub const VERSION: &str = "v1alpha1";
 /// `group/version` as it stands in `apiVersion`.
 pub const API_VERSION: &str = "argoproj.io/v1alpha1";
 
-/// Declares wire structs: camelCase names, absent fields allowed, zero values not written.
+/// Declares wire structs: camelCase names, absent and null fields allowed, zero values not written.
 macro_rules! wire {
     ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident : $ty:ty ),* $(,)? } )*) => {
         $(
@@ -39,7 +39,10 @@ macro_rules! wire {
             pub struct $name {
                 $(
                     $(#[$field_meta])*
-                    #[serde(skip_serializing_if = "crate::api::scalar::Absent::absent")]
+                    #[serde(
+                        deserialize_with = "crate::api::scalar::null_is_absent",
+                        skip_serializing_if = "crate::api::scalar::Absent::absent"
+                    )]
                     pub $field: $ty,
                 )*
             }
@@ -63,7 +66,11 @@ macro_rules! wire_required {
             #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, schemars::JsonSchema, serde::Serialize)]
             #[serde(rename_all = "camelCase", default)]
             pub struct $name {
-                $( $(#[$field_meta])* pub $field: $ty, )*
+                $(
+                    $(#[$field_meta])*
+                    #[serde(deserialize_with = "crate::api::scalar::null_is_absent")]
+                    pub $field: $ty,
+                )*
             }
 
             impl crate::api::scalar::Absent for $name {
@@ -90,12 +97,16 @@ macro_rules! resource {
             #[serde(default)]
             pub kind: String,
             /// Standard object metadata.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "crate::api::scalar::null_is_absent")]
             #[schemars(schema_with = "crate::api::scalar::object_metadata")]
             pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
             $(
                 $(#[$field_meta])*
-                #[serde(default, skip_serializing_if = "crate::api::scalar::Absent::absent")]
+                #[serde(
+                    default,
+                    deserialize_with = "crate::api::scalar::null_is_absent",
+                    skip_serializing_if = "crate::api::scalar::Absent::absent"
+                )]
                 pub $field: $ty,
             )*
         }
@@ -142,3 +153,6 @@ pub(crate) use resource;
 pub(crate) fn api_version() -> String {
     API_VERSION.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

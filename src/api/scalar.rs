@@ -58,6 +58,11 @@ impl Absent for LabelSelector {
     }
 }
 
+/// Reads null as the zero value, as the originals do: `labels:` with nothing behind it is no labels.
+pub(crate) fn null_is_absent<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
+}
+
 /// An integer, or a string such as `25%`, `5m` or `{{args.n}}`; kept as written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum IntOrString {

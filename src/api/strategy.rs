@@ -89,8 +89,8 @@ wire! {
         pub pong_service: String,
     }
 
-    /// One step: exactly one member is intended. The order of fields is that of the original, because the hash of the
-    /// steps is taken over it.
+    // The order of fields is that of the original, because the hash of the steps is taken over it.
+    /// One step: exactly one member is intended.
     pub struct CanaryStep {
         /// Weight of the canary from here on, in percent (or of `maxTrafficWeight`).
         pub set_weight: Option<i32>,
