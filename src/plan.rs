@@ -32,7 +32,10 @@ impl Plan {
 
     /// Records a reason.
     pub fn because(&mut self, code: &'static str, message: impl Into<String>) {
-        self.reasons.push(Reason { code, message: message.into() });
+        self.reasons.push(Reason {
+            code,
+            message: message.into(),
+        });
     }
 
     /// Asks to be woken at `at`, or earlier when an earlier wake-up was already asked for.
@@ -277,7 +280,10 @@ mod tests {
     fn merge_patch_holds_only_what_changed() {
         let old = json!({"a": 1, "b": {"c": 1, "d": 2}, "gone": true, "list": [1]});
         let new = json!({"a": 1, "b": {"c": 1, "d": 3}, "list": [1, 2]});
-        assert_eq!(merge_patch(&old, &new), Some(json!({"b": {"d": 3}, "gone": null, "list": [1, 2]})));
+        assert_eq!(
+            merge_patch(&old, &new),
+            Some(json!({"b": {"d": 3}, "gone": null, "list": [1, 2]}))
+        );
         assert_eq!(merge_patch(&new, &new), None);
     }
 

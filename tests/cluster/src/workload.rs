@@ -17,9 +17,9 @@
 //! # How a pod ends without a failed request
 //!
 //! From the moment a pod is marked for deletion, its EndpointSlice says not ready, but the ingress learns it only after its propagation delay.
-//! So the pod goes on serving, new connections too, for the shorter of its grace period and [`Options::drain`],
-//! exactly as a container with a preStop sleep does; then it stops listening, finishes what is in flight and is
-//! deleted. No request is lost as long as `drain` is longer than the ingress' propagation delay plus a second.
+//! So the pod goes on serving, new connections too, for the shorter of its grace period and the drain
+//! ([`Workload::set_drain`]), exactly as a container with a preStop sleep does; then it stops listening, finishes what is in flight and is
+//! deleted. No request is lost as long as the drain is longer than the ingress' propagation delay plus a second.
 //!
 //! Probes are not run and volumes not mounted. Ports under 1024 need the right to bind them.
 
@@ -73,16 +73,8 @@ pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
 pub struct Options {
     /// Values of the third octet of this cluster's pod IPs; clusters side by side need disjoint ranges.
     pub pod_range: Range<u8>,
-    /// Where to write the Prometheus file-based service discovery.
-    pub targets_file: PathBuf,
-    /// How long a pod goes on serving after it was marked for deletion, at most its grace period.
-    pub drain: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { pod_range: 0..16, targets_file: PathBuf::from("targets.json"), drain: DRAIN_DEFAULT }
-    }
+    /// Folder for the Prometheus service discovery file, made by the supervisor.
+    pub dir: PathBuf,
 }
 
 /// What all pods share.
@@ -117,13 +109,14 @@ pub struct Workload {
 /// # Errors
 /// When the metrics port cannot be bound or the targets file not written.
 pub async fn start(client: Client, options: Options) -> anyhow::Result<Workload> {
-    let Options { pod_range, targets_file, drain } = options;
+    let Options { pod_range, dir } = options;
+    let targets_file = dir.join("targets.json");
     let shared = Arc::new(Shared {
         addresses: Addresses::new(pod_range),
         registry: Registry::default(),
         drain_milliseconds: AtomicU64::default(),
     });
-    shared.set_drain(drain);
+    shared.set_drain(DRAIN_DEFAULT);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to bind the pods' metrics port")?;
     let metrics_address = listener.local_addr().context("failed to read the pods' metrics port")?;
     write_targets(&targets_file, metrics_address)
@@ -141,18 +134,21 @@ impl Workload {
     ///
     /// Prometheus takes up to 10 s to notice a new target (two tickers of 5 s that no option shortens), but one
     /// scrape to notice new series of a known one.
+    #[must_use]
     pub fn targets_file(&self) -> &Path {
         &self.targets_file
     }
 
     /// Where the metrics of every pod are read (`/metrics`).
+    #[must_use]
     pub fn metrics_address(&self) -> SocketAddr {
         self.metrics_address
     }
 
-    /// Changes the drain ([`Options::drain`]) of every pod that ends from now on.
+    /// How long a pod goes on serving after it was marked for deletion, at most its grace period: [`DRAIN_DEFAULT`] until set.
+    /// Holds for every pod that ends from now on.
     pub fn set_drain(&self, drain: Duration) {
-        self.shared.set_drain(drain);
+        self.shared.set_drain(DRAIN_DEFAULT);
     }
 
     /// Stops all pods at once, without touching their objects.

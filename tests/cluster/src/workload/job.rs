@@ -14,6 +14,7 @@ use tokio::{
 };
 
 use super::status::TERMINATION_MESSAGE_MAX;
+use crate::reaper;
 
 /// Longest run of a command; a real kubelet knows only `activeDeadlineSeconds`, which is honoured when shorter.
 pub(super) const RUN_MAX: Duration = Duration::from_secs(60);
@@ -144,7 +145,11 @@ struct Group(Option<Pid>);
 
 impl Group {
     fn of(child: &Child) -> Self {
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw))
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(group) = group {
+            reaper::watch(group);
+        }
+        Self(group)
     }
 
     fn kill(&self) {
@@ -158,6 +163,9 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         self.kill();
+        if let Some(group) = self.0 {
+            reaper::forget(group);
+        }
     }
 }
 

@@ -145,16 +145,13 @@ impl Actor {
     /// Waits for the end of a serving pod; writes the status again when a readiness gate changes.
     async fn keep_status(&mut self, state: &PodState) {
         let gated = self.current_pod().spec.as_ref().is_some_and(|spec| spec.readiness_gates.is_some());
-        let mut shown = None;
         loop {
             tokio::select! {
                 _ = self.life.wait_for(|life| *life != Life::Live) => return,
                 changed = self.pod.changed(), if gated => {
                     if changed.is_err() { return }
-                    let pod = self.current_pod();
-                    let ready = status::ready_shown_and_due(&pod, state);
-                    if ready.0 != ready.1 && shown != Some(ready) {
-                        shown = Some(ready);
+                    let gates_open = status::readiness_gates_open(&self.current_pod());
+                    if status::shows_ready(&self.current_pod()) != gates_open {
                         self.write_status(state).await;
                     }
                 }

@@ -82,9 +82,14 @@ fn ready_reason(all_ready: bool, gates_open: bool, not_ready: &'static str) -> O
 }
 
 /// Whether every condition named by `spec.readinessGates` is true.
-fn readiness_gates_open(pod: &Pod) -> bool {
+pub(super) fn readiness_gates_open(pod: &Pod) -> bool {
     let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
     gates.iter().all(|gate| condition_status(pod, &gate.condition_type).is_some_and(|(status, _)| status == "True"))
+}
+
+/// Whether the status as last read says ready.
+pub(super) fn shows_ready(pod: &Pod) -> bool {
+    condition_status(pod, "Ready").is_some_and(|(status, _)| status == "True")
 }
 
 /// Status and transition time of a condition in the status as last read.

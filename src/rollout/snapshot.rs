@@ -1,0 +1,52 @@
+//! What one decision about a Rollout is based on: immutable, borrowed, complete.
+
+use crate::api::{
+    analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+    replica_set::ReplicaSet,
+    rollout::Rollout,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+
+/// Objects read together, the time, and settings.
+#[derive(Clone, Debug)]
+pub struct Snapshot<'a> {
+    /// The Rollout.
+    pub rollout: &'a Rollout,
+    /// ReplicaSets of its namespace that it controls, and those without a controller whose labels its selector matches.
+    pub replica_sets: Vec<&'a ReplicaSet>,
+    /// Services of its namespace that its specification names, and those annotated as managed by it.
+    pub services: Vec<&'a Service>,
+    /// Ingresses of its namespace that its specification names (stable Ingresses and the canary Ingresses derived from
+    /// them), and those it controls.
+    pub ingresses: Vec<&'a Ingress>,
+    /// AnalysisRuns it controls.
+    pub analysis_runs: Vec<&'a AnalysisRun>,
+    /// Every `AnalysisTemplate` of its namespace that it refers to, directly or through other templates.
+    pub analysis_templates: Vec<&'a AnalysisTemplate>,
+    /// Every `ClusterAnalysisTemplate` that it refers to, directly or through other templates.
+    pub cluster_analysis_templates: Vec<&'a ClusterAnalysisTemplate>,
+    /// Settings of the controller.
+    pub settings: &'a Settings,
+    /// The moment of the decision.
+    pub now: Timestamp,
+}
+
+/// Settings of the controller that decisions depend on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Seconds after which a data plane that cannot be asked is taken to follow a written weight or selector
+    /// (guarantee T3). ingress-nginx needs up to 4.3 s: a sync limiter of 3.3 s and a timer of 1 s.
+    pub drain_seconds: u32,
+    /// Only Rollouts with this instance id are managed; empty: only those without one.
+    pub instance_id: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            drain_seconds: 5,
+            instance_id: String::new(),
+        }
+    }
+}
