@@ -91,7 +91,8 @@ impl Shared {
     }
 
     fn set_drain(&self, drain: Duration) {
-        self.drain_milliseconds.store(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.drain_milliseconds
+            .store(u64::try_from(drain.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 }
 
@@ -117,14 +118,21 @@ pub async fn start(client: Client, options: Options) -> anyhow::Result<Workload>
         drain_milliseconds: AtomicU64::default(),
     });
     shared.set_drain(DRAIN_DEFAULT);
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("failed to bind the pods' metrics port")?;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+        .await
+        .context("failed to bind the pods' metrics port")?;
     let metrics_address = listener.local_addr().context("failed to read the pods' metrics port")?;
     write_targets(&targets_file, metrics_address)
         .with_context(|| format!("failed to write the targets file {}", targets_file.display()))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(serve_metrics(listener, shared.registry.clone()));
     tasks.spawn(play_pods(client, Arc::clone(&shared)));
-    Ok(Workload { shared, targets_file, metrics_address, tasks })
+    Ok(Workload {
+        shared,
+        targets_file,
+        metrics_address,
+        tasks,
+    })
 }
 
 impl Workload {
@@ -148,7 +156,7 @@ impl Workload {
     /// How long a pod goes on serving after it was marked for deletion, at most its grace period: [`DRAIN_DEFAULT`] until set.
     /// Holds for every pod that ends from now on.
     pub fn set_drain(&self, drain: Duration) {
-        self.shared.set_drain(DRAIN_DEFAULT);
+        self.shared.set_drain(drain);
     }
 
     /// Stops all pods at once, without touching their objects.
@@ -160,7 +168,10 @@ impl Workload {
 /// Writes the service discovery file in one step, so that Prometheus never reads half of it.
 fn write_targets(file: &Path, metrics_address: SocketAddr) -> anyhow::Result<()> {
     let targets = json!([{"targets": [metrics_address.to_string()], "labels": {}}]);
-    let directory = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = file
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     let mut new = tempfile::NamedTempFile::new_in(directory)?;
     serde_json::to_writer(&mut new, &targets)?;
     new.persist(file)?;
@@ -168,7 +179,12 @@ fn write_targets(file: &Path, metrics_address: SocketAddr) -> anyhow::Result<()>
 }
 
 async fn serve_metrics(listener: TcpListener, registry: Registry) {
-    let answer = move || async move { ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], registry.render()) };
+    let answer = move || async move {
+        (
+            [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+            registry.render(),
+        )
+    };
     let router = Router::new().route("/metrics", get(answer));
     if let Err(error) = axum::serve(listener, router).await {
         tracing::warn!(%error, "The pods' metrics are no longer served.");
@@ -192,7 +208,11 @@ impl Drop for Played {
 async fn play_pods(client: Client, shared: Arc<Shared>) {
     let events = watcher(Api::<Pod>::all(client.clone()), watcher::Config::default()).default_backoff();
     let mut events = std::pin::pin!(events);
-    let mut played = Stage { client, shared, pods: BTreeMap::new() };
+    let mut played = Stage {
+        client,
+        shared,
+        pods: BTreeMap::new(),
+    };
     let mut listed = BTreeSet::new();
     while let Some(event) = events.next().await {
         match event {
@@ -219,17 +239,28 @@ struct Stage {
 impl Stage {
     fn apply(&mut self, pod: Pod) {
         let scheduled = pod.spec.as_ref().is_some_and(|spec| spec.node_name.is_some());
-        let Some(uid) = pod.metadata.uid.clone().filter(|_| scheduled) else { return };
+        let Some(uid) = pod.metadata.uid.clone().filter(|_| scheduled) else {
+            return;
+        };
         let life = Life::of(&pod);
         if let Some(played) = self.pods.get(&uid) {
             played.pod.send_replace(Arc::new(pod));
-            played.life.send_if_modified(|known| std::mem::replace(known, life) != life);
+            played
+                .life
+                .send_if_modified(|known| std::mem::replace(known, life) != life);
             return;
         }
         let (pod, pod_seen) = watch::channel(Arc::new(pod));
         let (life, life_seen) = watch::channel(life);
         let actor = Actor::new(Arc::clone(&self.shared), self.client.clone(), pod_seen, life_seen);
-        self.pods.insert(uid, Played { pod, life, task: tokio::spawn(actor.run()) });
+        self.pods.insert(
+            uid,
+            Played {
+                pod,
+                life,
+                task: tokio::spawn(actor.run()),
+            },
+        );
     }
 
     fn remove(&mut self, uid: Option<&str>) {

@@ -20,7 +20,9 @@ const HOSTS: Range<u8> = 1..255;
 ///
 /// Any other address has none, so that test traffic cannot leave the machine.
 pub(crate) fn loopback_twin(pod_ip: &str) -> Option<Ipv4Addr> {
-    let IpAddr::V4(address) = pod_ip.parse().ok()? else { return None };
+    let IpAddr::V4(address) = pod_ip.parse().ok()? else {
+        return None;
+    };
     let [first, second, third, fourth] = address.octets();
     if first == LOOPBACK {
         return Some(address);
@@ -48,7 +50,11 @@ impl Addresses {
         let all = pod_range
             .flat_map(|third| HOSTS.map(move |fourth| Ipv4Addr::new(first, second, third, fourth)))
             .collect();
-        Self(Arc::new(Mutex::new(Pool { all, used: BTreeSet::new(), next: 0 })))
+        Self(Arc::new(Mutex::new(Pool {
+            all,
+            used: BTreeSet::new(),
+            next: 0,
+        })))
     }
 
     /// Takes the preferred address (one the pod already has in its status) or the next free one; `None` when all are in use.
@@ -62,16 +68,22 @@ impl Addresses {
             Some(address) => address,
             None => {
                 let count = pool.all.len();
-                let found = (0..count)
-                    .map(|step| (pool.next + step) % count)
-                    .find_map(|index| pool.all.get(index).filter(|address| !pool.used.contains(address)).map(|a| (index, *a)));
+                let found = (0..count).map(|step| (pool.next + step) % count).find_map(|index| {
+                    pool.all
+                        .get(index)
+                        .filter(|address| !pool.used.contains(address))
+                        .map(|a| (index, *a))
+                });
                 let (index, address) = found?;
                 pool.next = index + 1;
                 address
             }
         };
         pool.used.insert(address);
-        Some(Lease { address, pool: self.clone() })
+        Some(Lease {
+            address,
+            pool: self.clone(),
+        })
     }
 }
 
@@ -97,7 +109,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.pool.0.lock().unwrap_or_else(PoisonError::into_inner).used.remove(&self.address);
+        self.pool
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .used
+            .remove(&self.address);
     }
 }
 
@@ -125,7 +142,10 @@ mod tests {
         let lease = addresses.lease(Some(wanted)).unwrap();
         assert_eq!(lease.pod_ip(), wanted);
         assert_ne!(addresses.lease(Some(wanted)).unwrap().pod_ip(), wanted, "in use");
-        assert_ne!(addresses.lease(Some(Ipv4Addr::new(10, 0, 0, 1))).unwrap().pod_ip(), Ipv4Addr::new(10, 0, 0, 1));
+        assert_ne!(
+            addresses.lease(Some(Ipv4Addr::new(10, 0, 0, 1))).unwrap().pod_ip(),
+            Ipv4Addr::new(10, 0, 0, 1)
+        );
     }
 
     #[test]

@@ -52,9 +52,13 @@ impl Behaviour {
             self.crash = true;
             return true;
         }
-        let digits = option.find(|character: char| character.is_ascii_digit()).unwrap_or(option.len());
+        let digits = option
+            .find(|character: char| character.is_ascii_digit())
+            .unwrap_or(option.len());
         let (word, number) = option.split_at(digits);
-        let Ok(number) = number.parse::<u64>() else { return false };
+        let Ok(number) = number.parse::<u64>() else {
+            return false;
+        };
         match word {
             "errors" if number <= 100 => self.errors_percent = number,
             "slow" => self.slow = Duration::from_millis(number).min(DELAY_MAX),
@@ -84,7 +88,10 @@ mod tests {
     }
 
     fn version(version: &str) -> Behaviour {
-        Behaviour { version: version.to_owned(), ..Behaviour::default() }
+        Behaviour {
+            version: version.to_owned(),
+            ..Behaviour::default()
+        }
     }
 
     #[test]
@@ -92,14 +99,42 @@ mod tests {
         check("demo:v2", version("v2"));
         check("demo", version("latest"));
         check("localhost:5000/team/demo:v2@sha256:abc", version("v2"));
-        check("demo:v3-errors30", Behaviour { errors_percent: 30, ..version("v3") });
+        check(
+            "demo:v3-errors30",
+            Behaviour {
+                errors_percent: 30,
+                ..version("v3")
+            },
+        );
         check(
             "demo:v3-errors30-slow500",
-            Behaviour { errors_percent: 30, slow: Duration::from_millis(500), ..version("v3") },
+            Behaviour {
+                errors_percent: 30,
+                slow: Duration::from_millis(500),
+                ..version("v3")
+            },
         );
-        check("demo:v4-crash", Behaviour { crash: true, ..version("v4") });
-        check("demo:v5-ready5", Behaviour { ready_after: Duration::from_secs(5), ..version("v5") });
-        check("demo:v1-rc1-exit3", Behaviour { exit_code: 3, ..version("v1-rc1") });
+        check(
+            "demo:v4-crash",
+            Behaviour {
+                crash: true,
+                ..version("v4")
+            },
+        );
+        check(
+            "demo:v5-ready5",
+            Behaviour {
+                ready_after: Duration::from_secs(5),
+                ..version("v5")
+            },
+        );
+        check(
+            "demo:v1-rc1-exit3",
+            Behaviour {
+                exit_code: 3,
+                ..version("v1-rc1")
+            },
+        );
     }
 
     #[test]
@@ -114,11 +149,25 @@ mod tests {
 
     #[test]
     fn spreads_errors_evenly() {
-        for (percent, window, low, high) in [(30, 10, 3, 3), (1, 100, 1, 1), (0, 100, 0, 0), (100, 7, 7, 7), (50, 3, 1, 2)] {
-            let behaviour = Behaviour { errors_percent: percent, ..Behaviour::default() };
+        for (percent, window, low, high) in [
+            (30, 10, 3, 3),
+            (1, 100, 1, 1),
+            (0, 100, 0, 0),
+            (100, 7, 7, 7),
+            (50, 3, 1, 2),
+        ] {
+            let behaviour = Behaviour {
+                errors_percent: percent,
+                ..Behaviour::default()
+            };
             for start in 0..300 {
-                let failures = (start..start + window).filter(|&request| behaviour.fails(request)).count();
-                assert!((low..=high).contains(&failures), "{percent} % from {start}: {failures} of {window}");
+                let failures = (start..start + window)
+                    .filter(|&request| behaviour.fails(request))
+                    .count();
+                assert!(
+                    (low..=high).contains(&failures),
+                    "{percent} % from {start}: {failures} of {window}"
+                );
             }
         }
     }

@@ -46,7 +46,11 @@ pub(super) struct Ended {
 
 /// The command line of a container: `command` then `args`. Empty when the image's own would run.
 pub(super) fn command_line(container: &Container, environment: &[(String, String)]) -> Vec<String> {
-    let parts = container.command.iter().flatten().chain(container.args.iter().flatten());
+    let parts = container
+        .command
+        .iter()
+        .flatten()
+        .chain(container.args.iter().flatten());
     // Arguments alone go to the image's entry point, which is not there to be run.
     if container.command.as_ref().is_none_or(Vec::is_empty) {
         return Vec::new();
@@ -80,7 +84,9 @@ pub(super) fn environment(pod: &Pod, container: &Container, pod_ip: &str) -> Vec
 
 /// Replaces `$(NAME)` by the variable's value; an unknown name stays as it is, as the API promises.
 fn expand(text: &str, environment: &[(String, String)]) -> String {
-    environment.iter().fold(text.to_owned(), |text, (name, value)| text.replace(&format!("$({name})"), value))
+    environment.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(&format!("$({name})"), value)
+    })
 }
 
 /// Runs a command in an empty directory of its own until it ends or its time is over. Dropping the future ends it.
@@ -137,7 +143,11 @@ async fn try_run(command_line: &[String], environment: &[(String, String)], limi
         None => tokio::time::timeout(OUTPUT_PATIENCE, output).await.unwrap_or_default(),
     };
     stdout.push_str(&stderr);
-    Ok(Ended { exit_code: exit_code(status), output: tail(stdout), timed_out })
+    Ok(Ended {
+        exit_code: exit_code(status),
+        output: tail(stdout),
+        timed_out,
+    })
 }
 
 /// The child and all it started. Ended when dropped.
@@ -175,7 +185,9 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
     let mut kept = Vec::new();
     let mut total = 0;
     while total < OUTPUT_BYTES_MAX {
-        let Ok(count @ 1..) = pipe.read_buf(&mut kept).await else { break };
+        let Ok(count @ 1..) = pipe.read_buf(&mut kept).await else {
+            break;
+        };
         total += count;
         if kept.len() > 4 * TERMINATION_MESSAGE_MAX {
             kept.drain(..kept.len() - TERMINATION_MESSAGE_MAX);
@@ -187,13 +199,17 @@ async fn read_tail(pipe: Option<impl AsyncRead + Unpin>) -> String {
 /// The last 4 KiB, at a character boundary.
 fn tail(text: String) -> String {
     let from = text.len().saturating_sub(TERMINATION_MESSAGE_MAX);
-    let from = (from..=text.len()).find(|&index| text.is_char_boundary(index)).unwrap_or(text.len());
+    let from = (from..=text.len())
+        .find(|&index| text.is_char_boundary(index))
+        .unwrap_or(text.len());
     text.get(from..).map(ToOwned::to_owned).unwrap_or(text)
 }
 
 fn exit_code(status: ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt;
-    status.code().unwrap_or_else(|| status.signal().map_or(EXIT_CODE_KILLED, |signal| 128 + signal))
+    status
+        .code()
+        .unwrap_or_else(|| status.signal().map_or(EXIT_CODE_KILLED, |signal| 128 + signal))
 }
 
 #[cfg(test)]
@@ -201,16 +217,32 @@ mod tests {
     use super::*;
 
     async fn shell(script: &str, limit: Duration) -> Ended {
-        let environment = [("PATH".to_owned(), PATH.to_owned()), ("WORD".to_owned(), "hello".to_owned())];
+        let environment = [
+            ("PATH".to_owned(), PATH.to_owned()),
+            ("WORD".to_owned(), "hello".to_owned()),
+        ];
         run(&["sh", "-c", script].map(str::to_owned), &environment, limit).await
     }
 
     #[tokio::test]
     async fn reports_exit_code_and_output() {
         let ended = shell("echo $WORD; echo bad >&2; exit 3", RUN_MAX).await;
-        assert_eq!(ended, Ended { exit_code: 3, output: "hello\nbad\n".to_owned(), timed_out: false });
+        assert_eq!(
+            ended,
+            Ended {
+                exit_code: 3,
+                output: "hello\nbad\n".to_owned(),
+                timed_out: false
+            }
+        );
         assert_eq!(shell("true", RUN_MAX).await.exit_code, 0);
-        assert_eq!(shell("test -z \"$CARGO\" && test -z \"$HOME\"", RUN_MAX).await.exit_code, 0, "cleared environment");
+        assert_eq!(
+            shell("test -z \"$CARGO\" && test -z \"$HOME\"", RUN_MAX)
+                .await
+                .exit_code,
+            0,
+            "cleared environment"
+        );
         let missing = run(&["no-such-program".to_owned()], &[], RUN_MAX).await;
         assert_eq!(missing.exit_code, EXIT_CODE_NOT_STARTED);
         assert!(missing.output.contains("no-such-program"), "{}", missing.output);

@@ -29,11 +29,14 @@ impl Counters {
     pub(super) fn record(&self, failed: bool, took: Duration) {
         if failed { &self.failed } else { &self.succeeded }.fetch_add(1, Ordering::Relaxed);
         let milliseconds = took.as_millis();
-        let index = BUCKETS_MILLISECONDS.iter().position(|&bound| milliseconds <= u128::from(bound));
+        let index = BUCKETS_MILLISECONDS
+            .iter()
+            .position(|&bound| milliseconds <= u128::from(bound));
         if let Some(bucket) = self.buckets.get(index.unwrap_or(BUCKETS_MILLISECONDS.len())) {
             bucket.fetch_add(1, Ordering::Relaxed);
         }
-        self.microseconds.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.microseconds
+            .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     fn write_requests(&self, out: &mut String, labels: &str) {
@@ -49,8 +52,14 @@ impl Counters {
         let bounds = BUCKETS_MILLISECONDS.iter().map(|&bound| Some(bound)).chain([None]);
         for (bucket, bound) in self.buckets.iter().zip(bounds) {
             cumulative += bucket.load(Ordering::Relaxed);
-            let bound = bound.map_or_else(|| "+Inf".to_owned(), |bound| (Duration::from_millis(bound).as_secs_f64()).to_string());
-            let _ = writeln!(out, "http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {cumulative}");
+            let bound = bound.map_or_else(
+                || "+Inf".to_owned(),
+                |bound| (Duration::from_millis(bound).as_secs_f64()).to_string(),
+            );
+            let _ = writeln!(
+                out,
+                "http_request_duration_seconds_bucket{{{labels},le=\"{bound}\"}} {cumulative}"
+            );
         }
         let seconds = Duration::from_micros(self.microseconds.load(Ordering::Relaxed)).as_secs_f64();
         let _ = writeln!(out, "http_request_duration_seconds_sum{{{labels}}} {seconds}");
@@ -61,7 +70,10 @@ impl Counters {
 /// `name="value",…` with values escaped as the text format wants.
 pub(super) fn labels(pairs: &[(&str, &str)]) -> String {
     let escaped = pairs.iter().map(|(name, value)| {
-        format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+        format!(
+            "{name}=\"{}\"",
+            value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+        )
     });
     escaped.collect::<Vec<_>>().join(",")
 }
@@ -72,7 +84,9 @@ pub(super) fn render<'a>(series: impl Iterator<Item = (&'a str, &'a Counters)> +
     for (labels, counters) in series.clone() {
         counters.write_requests(&mut out, labels);
     }
-    out.push_str("# HELP http_request_duration_seconds Time to answer.\n# TYPE http_request_duration_seconds histogram\n");
+    out.push_str(
+        "# HELP http_request_duration_seconds Time to answer.\n# TYPE http_request_duration_seconds histogram\n",
+    );
     for (labels, counters) in series {
         counters.write_durations(&mut out, labels);
     }
@@ -86,14 +100,24 @@ pub(super) struct Registry(Arc<Mutex<BTreeMap<String, Arc<Counters>>>>);
 impl Registry {
     /// Shows the counters under these labels until the registration is dropped.
     pub(super) fn register(&self, labels: String, counters: Arc<Counters>) -> Registration {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(labels.clone(), counters);
-        Registration { labels, registry: self.clone() }
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(labels.clone(), counters);
+        Registration {
+            labels,
+            registry: self.clone(),
+        }
     }
 
     /// All counters in the Prometheus text format.
     pub(super) fn render(&self) -> String {
         let series = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        render(series.iter().map(|(labels, counters)| (labels.as_str(), counters.as_ref())))
+        render(
+            series
+                .iter()
+                .map(|(labels, counters)| (labels.as_str(), counters.as_ref())),
+        )
     }
 }
 
@@ -106,7 +130,11 @@ pub(super) struct Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        self.registry.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.labels);
+        self.registry
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.labels);
     }
 }
 

@@ -1,12 +1,6 @@
 //! The life of one pod, from its node to its end: what a kubelet and the containers do.
 
-use std::{
-    collections::BTreeMap,
-    io,
-    net::SocketAddrV4,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, io, net::SocketAddrV4, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Container, Pod};
@@ -61,9 +55,14 @@ impl Life {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         let finished = matches!(phase, Some("Succeeded" | "Failed"));
         if pod.metadata.deletion_timestamp.is_some() {
-            let grace = pod.metadata.deletion_grace_period_seconds.and_then(|seconds| u64::try_from(seconds).ok());
+            let grace = pod
+                .metadata
+                .deletion_grace_period_seconds
+                .and_then(|seconds| u64::try_from(seconds).ok());
             let grace = if finished { 0 } else { grace.unwrap_or(0) };
-            return Self::Terminating { grace: Duration::from_secs(grace) };
+            return Self::Terminating {
+                grace: Duration::from_secs(grace),
+            };
         }
         if finished { Self::Finished } else { Self::Live }
     }
@@ -99,7 +98,10 @@ impl Actor {
     pub(super) async fn run(mut self) {
         if self.current_life() == Life::Live {
             let pod = self.current_pod();
-            let preferred = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+            let preferred = pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.as_deref()?.parse().ok());
             let Some(lease) = self.shared.addresses.lease(preferred) else {
                 tracing::error!(pod = pod.name_any(), "No pod IP is free, so the pod stays Pending.");
                 return;
@@ -109,7 +111,10 @@ impl Actor {
                 policy => self.run_to_completion(&pod, &lease, policy).await,
             }
         }
-        let _ = self.life.wait_for(|life| matches!(life, Life::Terminating { .. } | Life::Gone)).await;
+        let _ = self
+            .life
+            .wait_for(|life| matches!(life, Life::Terminating { .. } | Life::Gone))
+            .await;
         if matches!(self.current_life(), Life::Terminating { .. }) {
             self.delete().await;
         }
@@ -117,14 +122,25 @@ impl Actor {
 
     /// A pod that serves until it is told to end.
     async fn serve(&mut self, pod: &Pod, lease: &Lease) {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
-        let apps: Vec<_> = containers.iter().map(|container| ContainerApp::of(pod, container)).collect();
+        let containers = pod
+            .spec
+            .as_ref()
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
+        let apps: Vec<_> = containers
+            .iter()
+            .map(|container| ContainerApp::of(pod, container))
+            .collect();
         let mut state = initial_state(pod, lease);
         if apps.iter().any(|app| app.behaviour.crash) {
             self.crash_for_ever(state, &apps).await;
             return;
         }
-        let ready_after = apps.iter().map(|app| app.behaviour.ready_after).max().unwrap_or_default();
+        let ready_after = apps
+            .iter()
+            .map(|app| app.behaviour.ready_after)
+            .max()
+            .unwrap_or_default();
         if !ready_after.is_zero() {
             state.containers = all_containers(&apps, &ContainerState::Running { ready: false });
             self.write_status(&state).await;
@@ -132,7 +148,9 @@ impl Actor {
                 return;
             }
         }
-        let Some(server) = self.start_server(pod, &apps, lease).await else { return };
+        let Some(server) = self.start_server(pod, &apps, lease).await else {
+            return;
+        };
         let registrations = self.register(pod, &apps, lease);
         state.containers = all_containers(&apps, &ContainerState::Running { ready: true });
         self.write_status(&state).await;
@@ -144,17 +162,22 @@ impl Actor {
 
     /// Waits for the end of a serving pod; writes the status again when a readiness gate changes.
     async fn keep_status(&mut self, state: &PodState) {
-        let gated = self.current_pod().spec.as_ref().is_some_and(|spec| spec.readiness_gates.is_some());
+        let gated = self
+            .current_pod()
+            .spec
+            .as_ref()
+            .is_some_and(|spec| spec.readiness_gates.is_some());
         loop {
-            tokio::select! {
-                _ = self.life.wait_for(|life| *life != Life::Live) => return,
-                changed = self.pod.changed(), if gated => {
-                    if changed.is_err() { return }
-                    let gates_open = status::readiness_gates_open(&self.current_pod());
-                    if status::shows_ready(&self.current_pod()) != gates_open {
-                        self.write_status(state).await;
-                    }
-                }
+            let changed = tokio::select! {
+                () = ended(&mut self.life) => false,
+                changed = self.pod.changed(), if gated => changed.is_ok(),
+            };
+            if !changed {
+                return;
+            }
+            let pod = self.current_pod();
+            if status::shows_ready(&pod) != status::readiness_gates_open(&pod) {
+                self.write_status(state).await;
             }
         }
     }
@@ -162,7 +185,9 @@ impl Actor {
     /// Goes on serving while the endpoints and the data plane learn that the pod ends, as a preStop sleep does:
     /// the shorter of the pod's grace period and the cluster's drain.
     async fn drain(&mut self) {
-        let Life::Terminating { grace } = self.current_life() else { return };
+        let Life::Terminating { grace } = self.current_life() else {
+            return;
+        };
         let drain = grace.min(self.shared.drain());
         let _ = tokio::time::timeout(drain, self.life.wait_for(|life| *life == Life::Gone)).await;
     }
@@ -183,10 +208,17 @@ impl Actor {
 
     fn register(&self, pod: &Pod, apps: &[ContainerApp<'_>], lease: &Lease) -> Vec<Registration> {
         let label = |name: &str| pod.labels().get(name).map(String::as_str).unwrap_or_default();
-        let app_name = ["app", "app.kubernetes.io/name"].map(label).into_iter().find(|name| !name.is_empty());
+        let app_name = ["app", "app.kubernetes.io/name"]
+            .map(label)
+            .into_iter()
+            .find(|name| !name.is_empty());
         let (namespace, name) = (pod.namespace().unwrap_or_default(), pod.name_any());
         let registered = apps.iter().filter(|app| !app.ports.is_empty()).map(|app| {
-            let instance = format!("{}:{}", lease.pod_ip(), app.ports.first().copied().unwrap_or(PORT_DEFAULT));
+            let instance = format!(
+                "{}:{}",
+                lease.pod_ip(),
+                app.ports.first().copied().unwrap_or(PORT_DEFAULT)
+            );
             let labels = labels(&[
                 ("namespace", &namespace),
                 ("pod", &name),
@@ -204,7 +236,10 @@ impl Actor {
         let mut back_off_seconds = BACK_OFF_SECONDS.0;
         loop {
             let crashing = apps.iter().filter(|app| app.behaviour.crash);
-            let crash = ContainerState::CrashLoop { exit_code: 1, back_off_seconds };
+            let crash = ContainerState::CrashLoop {
+                exit_code: 1,
+                back_off_seconds,
+            };
             state.containers = crashing.map(|app| (app.name.to_owned(), crash.clone())).collect();
             self.write_status(&state).await;
             let wait = tokio::time::sleep(Duration::from_secs(back_off_seconds));
@@ -218,7 +253,9 @@ impl Actor {
 
     /// A Job pod: runs the command of its first container to the end; `OnFailure` repeats it after failures.
     async fn run_to_completion(&mut self, pod: &Pod, lease: &Lease, policy: &str) {
-        let Some(container) = pod.spec.as_ref().and_then(|spec| spec.containers.first()) else { return };
+        let Some(container) = pod.spec.as_ref().and_then(|spec| spec.containers.first()) else {
+            return;
+        };
         let mut state = initial_state(pod, lease);
         self.write_status(&state).await;
         let mut back_off_seconds = BACK_OFF_SECONDS.0;
@@ -226,9 +263,10 @@ impl Actor {
             let mut life = self.life.clone();
             let ended = tokio::select! {
                 ended = run_container(pod, container, lease) => ended,
-                _ = life.wait_for(|life| *life != Life::Live) => self.killed(),
+                () = ended(&mut life) => killed(),
             };
-            let restart = policy == "OnFailure" && ended.exit_code != 0 && !ended.timed_out && self.current_life() == Life::Live;
+            let restart =
+                policy == "OnFailure" && ended.exit_code != 0 && !ended.timed_out && self.current_life() == Life::Live;
             if !restart {
                 finish(&mut state, pod, &ended);
                 if matches!(self.current_life(), Life::Live | Life::Terminating { .. }) {
@@ -236,7 +274,10 @@ impl Actor {
                 }
                 return;
             }
-            let crash = ContainerState::CrashLoop { exit_code: ended.exit_code, back_off_seconds };
+            let crash = ContainerState::CrashLoop {
+                exit_code: ended.exit_code,
+                back_off_seconds,
+            };
             state.containers = BTreeMap::from([(container.name.clone(), crash)]);
             self.write_status(&state).await;
             let wait = tokio::time::sleep(Duration::from_secs(back_off_seconds));
@@ -250,14 +291,10 @@ impl Actor {
         }
     }
 
-    fn killed(&self) -> job::Ended {
-        job::Ended { exit_code: job::EXIT_CODE_KILLED, output: String::new(), timed_out: false }
-    }
-
     async fn until_ended(&mut self, wait: impl Future<Output = ()>) -> Woken {
         tokio::select! {
             () = wait => Woken::Done,
-            _ = self.life.wait_for(|life| *life != Life::Live) => Woken::Ended,
+            () = ended(&mut self.life) => Woken::Ended,
         }
     }
 
@@ -274,8 +311,15 @@ impl Actor {
         for _ in 0..API_RETRIES_MAX {
             let pod = self.current_pod();
             let patch = status::patch(&pod, state, Timestamp::now());
-            let params = PatchParams { field_manager: Some("kubelet".to_owned()), ..PatchParams::default() };
-            match self.api.patch_status(&pod.name_any(), &params, &Patch::Strategic(patch)).await {
+            let params = PatchParams {
+                field_manager: Some("kubelet".to_owned()),
+                ..PatchParams::default()
+            };
+            match self
+                .api
+                .patch_status(&pod.name_any(), &params, &Patch::Strategic(patch))
+                .await
+            {
                 Ok(_) => return,
                 Err(kube::Error::Api(refused)) if matches!(refused.code, 404 | 409) => return,
                 Err(error) => tracing::debug!(pod = pod.name_any(), %error, "A pod's status was not written."),
@@ -285,13 +329,19 @@ impl Actor {
             }
             tokio::time::sleep(API_RETRY).await;
         }
-        tracing::warn!(pod = self.current_pod().name_any(), "A pod's status could not be written.");
+        tracing::warn!(
+            pod = self.current_pod().name_any(),
+            "A pod's status could not be written."
+        );
     }
 
     /// Removes the object, as a kubelet does once all containers have stopped.
     async fn delete(&self) {
         let pod = self.current_pod();
-        let preconditions = Preconditions { uid: pod.metadata.uid.clone(), ..Preconditions::default() };
+        let preconditions = Preconditions {
+            uid: pod.metadata.uid.clone(),
+            ..Preconditions::default()
+        };
         let params = DeleteParams {
             grace_period_seconds: Some(0),
             preconditions: Some(preconditions),
@@ -311,6 +361,20 @@ impl Actor {
     }
 }
 
+/// Waits until a pod is no longer [`Life::Live`].
+async fn ended(life: &mut watch::Receiver<Life>) {
+    // An error means that nobody watches any more, which ends the pod too.
+    let _ = life.wait_for(|life| *life != Life::Live).await;
+}
+
+fn killed() -> job::Ended {
+    job::Ended {
+        exit_code: job::EXIT_CODE_KILLED,
+        output: String::new(),
+        timed_out: false,
+    }
+}
+
 /// One container of a serving pod.
 struct ContainerApp<'a> {
     name: &'a str,
@@ -322,7 +386,11 @@ struct ContainerApp<'a> {
 
 impl<'a> ContainerApp<'a> {
     fn of(pod: &Pod, container: &'a Container) -> Self {
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let containers = pod
+            .spec
+            .as_ref()
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
         let mut ports = tcp_ports(container);
         let is_first = containers.first().is_some_and(|first| first.name == container.name);
         if is_first && containers.iter().all(|container| tcp_ports(container).is_empty()) {
@@ -346,7 +414,11 @@ fn tcp_ports(container: &Container) -> Vec<u16> {
 async fn bind(pod: &Pod, apps: &[ContainerApp<'_>], lease: &Lease) -> io::Result<Vec<(TcpListener, Arc<App>)>> {
     let mut listeners = Vec::new();
     for app in apps {
-        let served = Arc::new(App::new(app.behaviour.clone(), &pod.name_any(), Arc::clone(&app.counters)));
+        let served = Arc::new(App::new(
+            app.behaviour.clone(),
+            &pod.name_any(),
+            Arc::clone(&app.counters),
+        ));
         for &port in &app.ports {
             let address = SocketAddrV4::new(lease.listen_ip(), port);
             listeners.push((TcpListener::bind(address).await?, Arc::clone(&served)));
@@ -356,7 +428,10 @@ async fn bind(pod: &Pod, apps: &[ContainerApp<'_>], lease: &Lease) -> io::Result
 }
 
 fn restart_policy(pod: &Pod) -> &str {
-    pod.spec.as_ref().and_then(|spec| spec.restart_policy.as_deref()).unwrap_or("Always")
+    pod.spec
+        .as_ref()
+        .and_then(|spec| spec.restart_policy.as_deref())
+        .unwrap_or("Always")
 }
 
 fn initial_state(pod: &Pod, lease: &Lease) -> PodState {
@@ -380,13 +455,19 @@ async fn run_container(pod: &Pod, container: &Container, lease: &Lease) -> job::
     let environment = job::environment(pod, container, &lease.pod_ip().to_string());
     let command_line = job::command_line(container, &environment);
     let deadline = pod.spec.as_ref().and_then(|spec| spec.active_deadline_seconds);
-    let limit = deadline.and_then(|seconds| u64::try_from(seconds).ok()).map_or(job::RUN_MAX, Duration::from_secs);
+    let limit = deadline
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .map_or(job::RUN_MAX, Duration::from_secs);
     if !command_line.is_empty() {
         return job::run(&command_line, &environment, limit).await;
     }
     let behaviour = Behaviour::of_image(container.image.as_deref().unwrap_or_default());
     tokio::time::sleep(behaviour.slow).await;
-    job::Ended { exit_code: behaviour.exit_code, output: format!("{}\n", behaviour.version), timed_out: false }
+    job::Ended {
+        exit_code: behaviour.exit_code,
+        output: format!("{}\n", behaviour.version),
+        timed_out: false,
+    }
 }
 
 /// Puts the pod in its terminal phase; the other containers, if any, end well with the first.
@@ -394,11 +475,26 @@ fn finish(state: &mut PodState, pod: &Pod, ended: &job::Ended) {
     let succeeded = ended.exit_code == 0 && !ended.timed_out;
     state.phase = if succeeded { "Succeeded" } else { "Failed" };
     state.reason = ended.timed_out.then_some("DeadlineExceeded");
-    let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+    let containers = pod
+        .spec
+        .as_ref()
+        .map(|spec| spec.containers.as_slice())
+        .unwrap_or_default();
     let terminated = containers.iter().enumerate().map(|(index, container)| {
-        let (exit_code, message) = if index == 0 { (ended.exit_code, ended.output.clone()) } else { (0, String::new()) };
+        let (exit_code, message) = if index == 0 {
+            (ended.exit_code, ended.output.clone())
+        } else {
+            (0, String::new())
+        };
         let reason = if exit_code == 0 { "Completed" } else { "Error" };
-        (container.name.clone(), ContainerState::Terminated { exit_code, reason, message })
+        (
+            container.name.clone(),
+            ContainerState::Terminated {
+                exit_code,
+                reason,
+                message,
+            },
+        )
     });
     state.containers = terminated.collect();
 }

@@ -54,7 +54,10 @@ impl App {
     /// An app for a container of the named pod.
     pub(super) fn new(behaviour: Behaviour, pod: &str, counters: Arc<Counters>) -> Self {
         let header = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"));
-        let start = pod.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into())) % 100;
+        let start = pod
+            .bytes()
+            .fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()))
+            % 100;
         Self {
             version: header(&behaviour.version),
             pod: header(pod),
@@ -69,7 +72,10 @@ impl App {
         match request.uri().path() {
             "/metrics" => {
                 let labels = metrics::labels(&[("version", &self.behaviour.version)]);
-                self.response(StatusCode::OK, metrics::render([(labels.as_str(), self.counters.as_ref())].into_iter()))
+                self.response(
+                    StatusCode::OK,
+                    metrics::render([(labels.as_str(), self.counters.as_ref())].into_iter()),
+                )
             }
             "/healthz" => self.response(StatusCode::OK, "ok\n".to_owned()),
             _ => {
@@ -79,7 +85,11 @@ impl App {
                     tokio::time::sleep(self.behaviour.slow).await;
                 }
                 self.counters.record(failed, started.elapsed());
-                let status = if failed { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK };
+                let status = if failed {
+                    StatusCode::INTERNAL_SERVER_ERROR
+                } else {
+                    StatusCode::OK
+                };
                 self.response(status, self.body.clone())
             }
         }
@@ -108,8 +118,10 @@ impl Server {
     pub(super) fn start(listeners: Vec<(TcpListener, Arc<App>)>) -> Self {
         let (stopping, stop) = watch::channel(false);
         let task = tokio::spawn(async move {
-            let mut accepting: JoinSet<()> =
-                listeners.into_iter().map(|(listener, app)| accept(listener, app, stop.clone())).collect();
+            let mut accepting: JoinSet<()> = listeners
+                .into_iter()
+                .map(|(listener, app)| accept(listener, app, stop.clone()))
+                .collect();
             while accepting.join_next().await.is_some() {}
         });
         Self { stopping, task }
@@ -136,7 +148,7 @@ async fn accept(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<
         let accepted = tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => accepted,
             Some(_) = connections.join_next() => continue,
-            _ = stop.wait_for(|&stopping| stopping) => break,
+            () = stopped(&mut stop) => break,
         };
         match accepted {
             Ok((stream, _peer)) => {
@@ -165,8 +177,12 @@ async fn serve(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<bool>
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stop.wait_for(|&stopping| stopping) => {
+        ended = connection.as_mut() => Some(ended),
+        () = stopped(&mut stop) => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended,
+        None => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -174,4 +190,10 @@ async fn serve(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<bool>
     if let Err(error) = ended {
         tracing::trace!(%error, "A connection to a pod ended early.");
     }
+}
+
+/// Waits until the server is told to stop.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error means that the server is gone, which ends it too.
+    let _ = stop.wait_for(|&stopping| stopping).await;
 }

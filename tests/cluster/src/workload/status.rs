@@ -21,7 +21,11 @@ pub(super) enum ContainerState {
     /// Ended with an error and waits to be started again.
     CrashLoop { exit_code: i32, back_off_seconds: u64 },
     /// Ended for good.
-    Terminated { exit_code: i32, reason: &'static str, message: String },
+    Terminated {
+        exit_code: i32,
+        reason: &'static str,
+        message: String,
+    },
 }
 
 /// What a pod does now. Times are those a status shows, at second precision.
@@ -42,8 +46,13 @@ pub(super) struct PodState {
 pub(super) fn patch(pod: &Pod, state: &PodState, now: Timestamp) -> Value {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let statuses: Vec<_> = containers.iter().map(|container| container_status(pod, container, state, now)).collect();
-    let all_ready = statuses.iter().all(|status| status.pointer("/ready") == Some(&Value::Bool(true)));
+    let statuses: Vec<_> = containers
+        .iter()
+        .map(|container| container_status(pod, container, state, now))
+        .collect();
+    let all_ready = statuses
+        .iter()
+        .all(|status| status.pointer("/ready") == Some(&Value::Bool(true)));
     let ended = state.phase != "Running";
     let not_ready = if ended { "PodCompleted" } else { "ContainersNotReady" };
     let gates_open = readiness_gates_open(pod);
@@ -63,9 +72,14 @@ pub(super) fn patch(pod: &Pod, state: &PodState, now: Timestamp) -> Value {
         ],
         "containerStatuses": statuses,
     });
-    let inits = spec.and_then(|spec| spec.init_containers.as_deref()).unwrap_or_default();
+    let inits = spec
+        .and_then(|spec| spec.init_containers.as_deref())
+        .unwrap_or_default();
     if !inits.is_empty() {
-        status["initContainerStatuses"] = inits.iter().map(|container| init_status(pod, container, state)).collect();
+        status["initContainerStatuses"] = inits
+            .iter()
+            .map(|container| init_status(pod, container, state))
+            .collect();
     }
     if let Some(reason) = state.reason {
         status["reason"] = reason.into();
@@ -83,8 +97,14 @@ fn ready_reason(all_ready: bool, gates_open: bool, not_ready: &'static str) -> O
 
 /// Whether every condition named by `spec.readinessGates` is true.
 pub(super) fn readiness_gates_open(pod: &Pod) -> bool {
-    let gates = pod.spec.as_ref().and_then(|spec| spec.readiness_gates.as_deref()).unwrap_or_default();
-    gates.iter().all(|gate| condition_status(pod, &gate.condition_type).is_some_and(|(status, _)| status == "True"))
+    let gates = pod
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.readiness_gates.as_deref())
+        .unwrap_or_default();
+    gates
+        .iter()
+        .all(|gate| condition_status(pod, &gate.condition_type).is_some_and(|(status, _)| status == "True"))
 }
 
 /// Whether the status as last read says ready.
@@ -96,12 +116,17 @@ pub(super) fn shows_ready(pod: &Pod) -> bool {
 fn condition_status<'a>(pod: &'a Pod, name: &str) -> Option<(&'a str, Option<Timestamp>)> {
     let conditions = pod.status.as_ref()?.conditions.as_deref()?;
     let condition = conditions.iter().find(|condition| condition.type_ == name)?;
-    Some((&condition.status, condition.last_transition_time.as_ref().map(|time| time.0)))
+    Some((
+        &condition.status,
+        condition.last_transition_time.as_ref().map(|time| time.0),
+    ))
 }
 
 fn condition(pod: &Pod, name: &str, holds: bool, reason: Option<&str>, now: Timestamp) -> Value {
     let status = if holds { "True" } else { "False" };
-    let unchanged_since = condition_status(pod, name).filter(|(before, _)| *before == status).and_then(|(_, since)| since);
+    let unchanged_since = condition_status(pod, name)
+        .filter(|(before, _)| *before == status)
+        .and_then(|(_, since)| since);
     json!({
         "type": name,
         "status": status,
@@ -134,14 +159,21 @@ fn container_status(pod: &Pod, container: &Container, state: &PodState, now: Tim
                 last = terminated(1, "Error", "");
             }
         }
-        ContainerState::CrashLoop { exit_code, back_off_seconds } => {
+        ContainerState::CrashLoop {
+            exit_code,
+            back_off_seconds,
+        } => {
             current["waiting"] = json!({
                 "reason": "CrashLoopBackOff",
                 "message": format!("back-off {back_off_seconds}s restarting failed container={}", container.name),
             });
             last = terminated(*exit_code, "Error", "");
         }
-        ContainerState::Terminated { exit_code, reason, message } => {
+        ContainerState::Terminated {
+            exit_code,
+            reason,
+            message,
+        } => {
             current["terminated"] = terminated(*exit_code, reason, message)["terminated"].take();
         }
     }
@@ -190,7 +222,10 @@ fn image_id(container: &Container) -> String {
 
 fn container_id(pod: &Pod, container: &Container, restarts: u32) -> String {
     let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-    format!("loopback://{}", hex(&Sha256::digest(format!("{uid}/{}/{restarts}", container.name))))
+    format!(
+        "loopback://{}",
+        hex(&Sha256::digest(format!("{uid}/{}/{restarts}", container.name)))
+    )
 }
 
 fn hex(bytes: &[u8]) -> String {
