@@ -81,7 +81,7 @@ pub fn run(input: impl std::io::Read, dir: &PathBuf) -> Result<()> {
     }
     for pid in groups.into_iter().filter_map(Pid::from_raw) {
         // "No such group" is what is wanted.
-        drop(kill_process_group(pid, Signal::KILL));
+        kill_process_group(pid, Signal::KILL).ok();
     }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
