@@ -18,6 +18,7 @@ pub mod prometheus;
 pub mod reaper;
 pub mod slot;
 pub mod supervisor;
+pub mod traffic;
 pub mod workload;
 
 use std::io::Write;
