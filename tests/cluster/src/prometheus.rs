@@ -58,6 +58,8 @@ pub async fn start(options: Options) -> Result<Prometheus> {
                 format!("--web.listen-address={address}"),
                 "--storage.tsdb.retention.time=1d".to_owned(),
                 "--log.level=warn".to_owned(),
+                // How soon targets found are scraped; 5 s if not said.
+                "--scrape.discovery-reload-interval=100ms".to_owned(),
                 // Beside a control plane on few cores; the garbage collector would otherwise take them all.
                 "--query.max-concurrency=4".to_owned(),
             ])
