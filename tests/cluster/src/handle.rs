@@ -18,7 +18,7 @@ use crate::{
     descriptor::{Descriptor, GitDescriptor},
     git::{Change, Control, Credentials, Repository, Webhook},
     progress,
-    supervisor::Part,
+    supervisor::{Part, Parts},
 };
 
 /// The first start may build the control plane, which takes ten minutes on two cores.
@@ -76,17 +76,10 @@ impl Cluster {
     }
 
     fn start_blocking(options: &Options) -> Result<Self> {
-        use clap::ValueEnum;
-        let parts: Vec<String> = options
-            .with
-            .iter()
-            .filter_map(ValueEnum::to_possible_value)
-            .map(|part| part.get_name().to_owned())
-            .collect();
         let program = supervisor_program()?;
         let mut supervisor = Command::new(&program)
             .args(["up", "--parent-pipe"])
-            .arg(format!("--with={}", parts.join(",")))
+            .arg(format!("--with={}", Parts(options.with.clone())))
             .arg(format!(
                 "--propagation-delay={}ms",
                 options.propagation_delay.as_millis()
