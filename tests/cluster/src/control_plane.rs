@@ -55,14 +55,10 @@ impl ControlPlane {
                 kubeconfig,
                 programs: starting.programs,
             }),
-            Err(error) => {
-                let ends = starting
-                    .programs
-                    .iter_mut()
-                    .filter_map(|program| program.check_alive().err());
-                let ends: Vec<String> = ends.map(|end| end.to_string()).collect();
-                Err(error.context(format!("the control plane did not start\n{}", ends.join("\n"))))
-            }
+            Err(error) => Err(error.context(format!(
+                "the control plane did not start{}",
+                starting.logs_of_the_living()
+            ))),
         }
     }
 
@@ -134,6 +130,17 @@ impl Starting<'_> {
         nodes::pods_get_scheduled(&client, START_DEADLINE).await?;
         default_service_account(&client).await?;
         Ok((url, admin))
+    }
+
+    /// An ended program's error has the end of its log already; of the others one may be the culprit of a timeout.
+    fn logs_of_the_living(&mut self) -> String {
+        let living = self
+            .programs
+            .iter_mut()
+            .filter_map(|program| program.check_alive().is_ok().then_some(program));
+        living
+            .map(|program| format!("\n{}'s log ends:\n{}", program.name(), program.log_tail()))
+            .collect()
     }
 
     async fn etcd(&mut self, slot: &mut Slot) -> Result<String> {

@@ -16,8 +16,9 @@ use tokio::{io::AsyncWriteExt, sync::OnceCell, task::spawn_blocking};
 use crate::{
     control_plane,
     descriptor::{Descriptor, GitDescriptor},
+    git::{Change, Control, Credentials, Repository, Webhook},
     progress,
-    supervisor::Part,
+    supervisor::{Part, Parts},
 };
 
 /// The first start may build the control plane, which takes ten minutes on two cores.
@@ -75,17 +76,10 @@ impl Cluster {
     }
 
     fn start_blocking(options: &Options) -> Result<Self> {
-        use clap::ValueEnum;
-        let parts: Vec<String> = options
-            .with
-            .iter()
-            .filter_map(ValueEnum::to_possible_value)
-            .map(|part| part.get_name().to_owned())
-            .collect();
         let program = supervisor_program()?;
         let mut supervisor = Command::new(&program)
             .args(["up", "--parent-pipe"])
-            .arg(format!("--with={}", parts.join(",")))
+            .arg(format!("--with={}", Parts(options.with.clone())))
             .arg(format!(
                 "--propagation-delay={}ms",
                 options.propagation_delay.as_millis()
@@ -240,6 +234,53 @@ impl Cluster {
             .git
             .as_ref()
             .context("the cluster was started without a Git server")
+    }
+
+    /// Makes a repository on the Git server unless it is there, and returns a working copy of it.
+    ///
+    /// # Errors
+    /// When there is no Git server, or it refuses the name.
+    pub async fn repository(&self, name: &str) -> Result<Repository> {
+        let url = self.change_git(Change::Create { name: name.to_owned() }).await?;
+        Repository::clone(&url, None).await
+    }
+
+    /// Asks for this user and password for a repository from now on, or lets everybody in.
+    ///
+    /// # Errors
+    /// When there is no Git server.
+    pub async fn set_git_auth(&self, name: &str, credentials: Option<Credentials>) -> Result<()> {
+        self.change_git(Change::Auth {
+            name: name.to_owned(),
+            credentials,
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Tells this address of pushes to a repository from now on, or nobody.
+    ///
+    /// # Errors
+    /// When there is no Git server.
+    pub async fn set_git_webhook(&self, name: &str, webhook: Option<Webhook>) -> Result<()> {
+        self.change_git(Change::Webhook {
+            name: name.to_owned(),
+            webhook,
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Lets every repository answer, or 503. This holds for all tests that share the cluster: such a test starts a cluster of its own.
+    ///
+    /// # Errors
+    /// When there is no Git server.
+    pub async fn set_git_available(&self, available: bool) -> Result<()> {
+        self.change_git(Change::Available { available }).await.map(drop)
+    }
+
+    async fn change_git(&self, change: Change) -> Result<String> {
+        Control::new(&self.git()?.control_url).apply(&change).await
     }
 
     fn stop(&mut self) -> Result<()> {

@@ -1,13 +1,24 @@
 //! Runs a whole cluster in the foreground: starts the parts in order, says where they are, and ends when it is told to or when its parent is gone.
 
-use std::{collections::BTreeMap, io::Read, net::Ipv4Addr, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display, Formatter},
+    fs::{self, File},
+    io::Read,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
+use clap::ValueEnum;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::Instant,
 };
+use tracing::level_filters::LevelFilter;
 
 use crate::{
     binaries,
@@ -23,7 +34,7 @@ use crate::{
 };
 
 /// A part of the cluster that can be left out; the control plane always runs.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, ValueEnum)]
 pub enum Part {
     /// nginx, and the controller that configures it.
     Ingress,
@@ -38,9 +49,9 @@ pub enum Part {
 /// How a cluster is started.
 #[derive(Clone, Debug, clap::Args)]
 pub struct UpOptions {
-    /// Parts to start beside the control plane
-    #[arg(long, value_delimiter = ',', default_values = ["ingress", "prometheus", "git", "workload"])]
-    pub with: Vec<Part>,
+    /// Parts to start beside the control plane, separated by commas; may be empty
+    #[arg(long, value_name = "PARTS", default_value = "ingress,prometheus,git,workload", value_parser = Parts::parse)]
+    pub with: Parts,
     /// How long after a change in the API the ingress follows it
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub propagation_delay: Duration,
@@ -53,6 +64,37 @@ pub struct UpOptions {
     /// End when standard input closes, that is when the parent ends or is killed
     #[arg(long)]
     pub parent_pipe: bool,
+}
+
+/// Which parts run beside the control plane.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Parts(pub Vec<Part>);
+
+impl Parts {
+    fn parse(text: &str) -> Result<Self, String> {
+        let names = text.split(',').filter(|name| !name.is_empty());
+        let parts: Self = Self(
+            names
+                .map(|name| Part::from_str(name, false))
+                .collect::<Result<_, _>>()?,
+        );
+        if parts.has(Part::Prometheus) && !parts.has(Part::Workload) {
+            return Err("prometheus scrapes the pods of workload, which is missing".to_owned());
+        }
+        Ok(parts)
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.0.contains(&part)
+    }
+}
+
+impl Display for Parts {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let values = self.0.iter().filter_map(ValueEnum::to_possible_value);
+        let names: Vec<String> = values.map(|value| value.get_name().to_owned()).collect();
+        f.write_str(&names.join(","))
+    }
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -84,15 +126,16 @@ pub async fn up(options: UpOptions, ready: impl FnOnce(&Descriptor) -> Result<()
     folder.prefix("tidegate-cluster-");
     let folder = match &options.dir {
         Some(dir) => {
-            std::fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
+            fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
             folder.tempdir_in(dir)
         }
         None => folder.tempdir(),
     }
     .context("cannot make the cluster's private folder")?;
+    log_to(&folder.path().join("supervisor.log"))?;
     let reaper = reaper::start(&std::env::current_exe()?, folder.path())?;
 
-    let mut parts = Parts::default();
+    let mut parts = Started::default();
     let started = tokio::select! {
         started = parts.start(&options, &binaries, folder.path()) => started,
         reason = &mut stop => {
@@ -123,6 +166,21 @@ pub async fn up(options: UpOptions, ready: impl FnOnce(&Descriptor) -> Result<()
     parts.stop().await;
     folder.close().context("cannot remove the cluster's private folder")?;
     result
+}
+
+/// The log goes to a file: standard error belongs to the person at the terminal, and may close.
+fn log_to(path: &Path) -> Result<()> {
+    let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    let subscriber = tracing_subscriber::fmt()
+        .with_ansi(false)
+        .with_env_filter(filter)
+        .with_writer(Mutex::new(file));
+    subscriber
+        .try_init()
+        .map_err(|error| anyhow::anyhow!("cannot set up the log: {error}"))
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "it ends a function that returns a result")]
@@ -160,7 +218,7 @@ fn stop_requested(parent_pipe: bool) -> Result<impl Future<Output = String>> {
 
 /// What runs, in the order of starting.
 #[derive(Debug, Default)]
-struct Parts {
+struct Started {
     slot: Option<Slot>,
     control_plane: Option<ControlPlane>,
     workload: Option<Workload>,
@@ -169,17 +227,12 @@ struct Parts {
     git: Option<GitServer>,
 }
 
-impl Parts {
-    async fn start(
-        &mut self,
-        options: &UpOptions,
-        binaries: &binaries::Binaries,
-        dir: &std::path::Path,
-    ) -> Result<Descriptor> {
-        let with = |part| options.with.contains(&part);
+impl Started {
+    async fn start(&mut self, options: &UpOptions, binaries: &binaries::Binaries, dir: &Path) -> Result<Descriptor> {
+        let with = |part| options.with.has(part);
         let make = |name: &str| {
             let folder = dir.join(name);
-            std::fs::create_dir(&folder)
+            fs::create_dir(&folder)
                 .with_context(|| format!("cannot create {}", folder.display()))
                 .map(|()| folder)
         };
@@ -302,6 +355,18 @@ fn note_pids(pids: &mut BTreeMap<String, u32>, name: &str, of_part: &[u32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_are_a_list_that_may_be_empty() {
+        let parse = |text: &str| Parts::parse(text).map(|parts| parts.to_string());
+        assert_eq!(parse(""), Ok(String::new()));
+        assert_eq!(
+            parse("git,workload,prometheus"),
+            Ok("git,workload,prometheus".to_owned())
+        );
+        assert!(parse("git,grafana").is_err());
+        assert!(parse("prometheus").unwrap_err().contains("workload"));
+    }
 
     #[test]
     fn durations_need_a_number_and_a_unit() {
