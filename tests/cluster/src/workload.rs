@@ -68,6 +68,12 @@ mod status;
 /// Drain of a pod unless said otherwise: twice the ingress' usual propagation delay.
 pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
 
+/// The drain that loses no request behind an ingress of this propagation delay: the delay, a reload, and time to spare.
+#[must_use]
+pub fn drain_for(propagation_delay: Duration) -> Duration {
+    (propagation_delay + Duration::from_secs(1)).max(DRAIN_DEFAULT)
+}
+
 /// How pods are played.
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -46,7 +46,7 @@ pub(super) struct PodState {
 pub(super) fn patch(pod: &Pod, state: &PodState, now: Timestamp) -> Value {
     let spec = pod.spec.as_ref();
     let containers = spec.map(|spec| spec.containers.as_slice()).unwrap_or_default();
-    let statuses: Vec<_> = containers
+    let statuses: Vec<Value> = containers
         .iter()
         .map(|container| container_status(pod, container, state, now))
         .collect();
@@ -56,35 +56,36 @@ pub(super) fn patch(pod: &Pod, state: &PodState, now: Timestamp) -> Value {
     let ended = state.phase != "Running";
     let not_ready = if ended { "PodCompleted" } else { "ContainersNotReady" };
     let gates_open = readiness_gates_open(pod);
-    let mut status = json!({
-        "phase": state.phase,
-        "hostIP": HOST_IP,
-        "hostIPs": [{"ip": HOST_IP}],
-        "podIP": state.ip.to_string(),
-        "podIPs": [{"ip": state.ip.to_string()}],
-        "startTime": second(state.started_at),
-        "conditions": [
-            condition(pod, "PodScheduled", true, None, now),
-            condition(pod, "PodReadyToStartContainers", !ended, None, now),
-            condition(pod, "Initialized", true, ended.then_some("PodCompleted").filter(|_| state.phase == "Succeeded"), now),
-            condition(pod, "ContainersReady", all_ready, (!all_ready).then_some(not_ready), now),
-            condition(pod, "Ready", all_ready && gates_open, ready_reason(all_ready, gates_open, not_ready), now),
-        ],
-        "containerStatuses": statuses,
-    });
     let inits = spec
         .and_then(|spec| spec.init_containers.as_deref())
         .unwrap_or_default();
-    if !inits.is_empty() {
-        status["initContainerStatuses"] = inits
-            .iter()
-            .map(|container| init_status(pod, container, state))
-            .collect();
-    }
-    if let Some(reason) = state.reason {
-        status["reason"] = reason.into();
-    }
-    json!({"metadata": {"uid": pod.metadata.uid}, "status": status})
+    let init_statuses: Vec<_> = inits
+        .iter()
+        .map(|container| init_status(pod, container, state))
+        .collect();
+    let initialized_reason = (state.phase == "Succeeded").then_some("PodCompleted");
+    // A null leaves out what is not there: this is a patch.
+    json!({
+        "metadata": {"uid": pod.metadata.uid},
+        "status": {
+            "phase": state.phase,
+            "reason": state.reason,
+            "hostIP": HOST_IP,
+            "hostIPs": [{"ip": HOST_IP}],
+            "podIP": state.ip.to_string(),
+            "podIPs": [{"ip": state.ip.to_string()}],
+            "startTime": second(state.started_at),
+            "conditions": [
+                condition(pod, "PodScheduled", true, None, now),
+                condition(pod, "PodReadyToStartContainers", !ended, None, now),
+                condition(pod, "Initialized", true, initialized_reason, now),
+                condition(pod, "ContainersReady", all_ready, (!all_ready).then_some(not_ready), now),
+                condition(pod, "Ready", all_ready && gates_open, ready_reason(all_ready, gates_open, not_ready), now),
+            ],
+            "containerStatuses": statuses,
+            "initContainerStatuses": (!init_statuses.is_empty()).then_some(init_statuses),
+        },
+    })
 }
 
 fn ready_reason(all_ready: bool, gates_open: bool, not_ready: &'static str) -> Option<&'static str> {
@@ -147,42 +148,39 @@ fn container_status(pod: &Pod, container: &Container, state: &PodState, now: Tim
             "startedAt": started_at, "finishedAt": second(now), "containerID": id,
         }})
     };
-    // A merge patch keeps what it does not name, so the states that no longer hold are set to null.
-    let mut current = json!({"running": null, "waiting": null, "terminated": null});
-    let mut last = json!({});
-    let mut ready = false;
-    match container_state {
-        ContainerState::Running { ready: is_ready } => {
-            ready = *is_ready;
-            current["running"] = json!({"startedAt": started_at});
-            if state.restarts > 0 {
-                last = terminated(1, "Error", "");
-            }
+    let (current, last) = match container_state {
+        ContainerState::Running { .. } => {
+            let last = if state.restarts > 0 {
+                terminated(1, "Error", "")
+            } else {
+                json!({})
+            };
+            (json!({"running": {"startedAt": started_at}}), last)
         }
         ContainerState::CrashLoop {
             exit_code,
             back_off_seconds,
         } => {
-            current["waiting"] = json!({
-                "reason": "CrashLoopBackOff",
-                "message": format!("back-off {back_off_seconds}s restarting failed container={}", container.name),
-            });
-            last = terminated(*exit_code, "Error", "");
+            let message = format!(
+                "back-off {back_off_seconds}s restarting failed container={}",
+                container.name
+            );
+            let waiting = json!({"waiting": {"reason": "CrashLoopBackOff", "message": message}});
+            (waiting, terminated(*exit_code, "Error", ""))
         }
         ContainerState::Terminated {
             exit_code,
             reason,
             message,
-        } => {
-            current["terminated"] = terminated(*exit_code, reason, message)["terminated"].take();
-        }
-    }
+        } => (terminated(*exit_code, reason, message), json!({})),
+    };
+    // The list is replaced as a whole, so a state that no longer holds needs no null.
     json!({
         "name": container.name,
         "image": container.image,
         "imageID": image_id(container),
         "containerID": id,
-        "ready": ready,
+        "ready": *container_state == ContainerState::Running { ready: true },
         "started": matches!(container_state, ContainerState::Running { .. }),
         "restartCount": state.restarts,
         "state": current,
