@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Result;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use tidegate_cluster::{Cluster, Descriptor, Options, eventually, git::Credentials, supervisor::Part};
@@ -51,7 +52,7 @@ fn alive(descriptor: &Descriptor) -> Vec<String> {
         .collect()
 }
 
-async fn check_nothing_left(descriptor: &Descriptor) {
+async fn nothing_left(descriptor: &Descriptor) -> Result<()> {
     eventually(DEADLINE, "nothing of the cluster is left", async || {
         let (alive, dir) = (alive(descriptor), descriptor.dir.exists());
         if alive.is_empty() && !dir {
@@ -61,7 +62,6 @@ async fn check_nothing_left(descriptor: &Descriptor) {
         }
     })
     .await
-    .unwrap();
 }
 
 fn check_all_there(descriptor: &Descriptor) {
@@ -128,7 +128,7 @@ async fn deployments_become_pods_with_nodes() {
 
     let descriptor = cluster.descriptor().clone();
     drop(cluster);
-    check_nothing_left(&descriptor).await;
+    nothing_left(&descriptor).await.unwrap();
 }
 
 #[tokio::test]
@@ -147,7 +147,7 @@ async fn two_run_side_by_side() {
 
     let (first, second) = (one.descriptor().clone(), two.descriptor().clone());
     drop(one);
-    check_nothing_left(&first).await;
+    nothing_left(&first).await.unwrap();
     check_all_there(&second);
 }
 
@@ -160,7 +160,7 @@ async fn a_panicking_test_leaves_nothing() {
         panic!("as a failing assertion would");
     });
     assert!(test.await.unwrap_err().is_panic());
-    check_nothing_left(&descriptor.await.unwrap()).await;
+    nothing_left(&descriptor.await.unwrap()).await.unwrap();
 }
 
 #[tokio::test]
@@ -174,20 +174,19 @@ async fn a_killed_parent_leaves_nothing() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let descriptor = read_descriptor(&dir.path().join("descriptor")).await;
+    let descriptor = read_descriptor(&dir.path().join("descriptor")).await.unwrap();
     check_all_there(&descriptor);
     parent.kill().unwrap();
     parent.wait().unwrap();
-    check_nothing_left(&descriptor).await;
+    nothing_left(&descriptor).await.unwrap();
 }
 
-async fn read_descriptor(path: &Path) -> Descriptor {
+async fn read_descriptor(path: &Path) -> Result<Descriptor> {
     eventually(START_LIMIT, "the supervisor prints its line", async || {
         let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
     })
     .await
-    .unwrap()
 }
 
 #[tokio::test]
@@ -202,7 +201,7 @@ async fn a_killed_supervisor_leaves_nothing() {
             .unwrap()
             .success()
     );
-    check_nothing_left(&descriptor).await;
+    nothing_left(&descriptor).await.unwrap();
 }
 
 #[tokio::test]

@@ -40,6 +40,9 @@ pub(super) fn write(path: PathBuf, server: &str, authority: &Authority, identity
 /// When the file is missing or wrong.
 pub async fn client(path: &Path) -> Result<kube::Client> {
     let kubeconfig = kube::config::Kubeconfig::read_from(path)?;
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
+    let mut config =
+        kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
+    // A proxy of this machine's environment is for the world outside; the cluster is on loopback.
+    config.proxy_url = None;
     Ok(kube::Client::try_from(config)?)
 }
