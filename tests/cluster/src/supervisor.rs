@@ -255,15 +255,15 @@ impl Started {
         self.control_plane = Some(control_plane);
 
         if with(Part::Workload) {
-            let options = workload::Options {
+            let pods = workload::Options {
                 pod_range,
                 dir: make("workload")?,
             };
-            self.workload = Some(
-                workload::start(client.clone(), options)
-                    .await
-                    .context("cannot start the workload")?,
-            );
+            let workload = workload::start(client.clone(), pods)
+                .await
+                .context("cannot start the workload")?;
+            workload.set_drain(workload::drain_for(options.propagation_delay));
+            self.workload = Some(workload);
         }
         if with(Part::Ingress) {
             let options = ingress::Options {
