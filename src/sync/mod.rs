@@ -45,6 +45,7 @@ use resource::{ResourceKey, instance_name};
 use revisions::Revisions;
 use serde_json::Value;
 use status::Finding;
+use std::sync::Arc;
 use target::{Destination, TargetSet};
 use work::Batches;
 
@@ -59,10 +60,19 @@ const DELETION_APPROVED: &str = "argocd.argoproj.io/deletion-approved";
 pub struct Desired {
     /// The commits.
     pub revisions: Revisions,
-    /// The rendered objects of all sources, in order.
-    pub objects: Vec<Value>,
+    /// The rendered objects of each source, in order.
+    pub parts: Vec<Arc<Vec<Value>>>,
     /// `Directory` and so on, one for each source.
     pub source_types: Vec<String>,
+    /// What the renderer passed over, for people (guarantee C6).
+    pub notes: Vec<String>,
+}
+
+impl Desired {
+    /// The rendered objects, in order.
+    pub fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.parts.iter().flat_map(|part| part.iter())
+    }
 }
 
 /// Why a source says nothing.
@@ -151,7 +161,7 @@ struct Pass<'a> {
 pub fn plan(snapshot: &Snapshot<'_>) -> Outcome {
     let problems = validate::problems(snapshot.app, snapshot.project, snapshot.control_plane_namespace);
     let before = snapshot.app.status.clone().unwrap_or_default();
-    let mut pass = Pass {
+    let pass = Pass {
         options: AppOptions::parse(validate::sync_options(&snapshot.app.spec)),
         findings: validate::warnings(&snapshot.app.spec),
         state: before.operation_state.clone(),
@@ -210,7 +220,7 @@ impl<'a> Pass<'a> {
         let spec = &self.snapshot.app.spec;
         let destination =
             Destination { instance: &instance, namespace: &spec.destination.namespace, kinds: self.snapshot.kinds };
-        let targets = target::targets(&desired.objects, destination);
+        let targets = target::targets(desired.objects(), destination);
         if !targets.problems.is_empty() {
             return Err(Failure { message: targets.problems.join("; "), is_transient: false });
         }
@@ -280,6 +290,7 @@ impl<'a> Pass<'a> {
         let snapshot = self.snapshot;
         let (comparisons, revisions) = (&compared.comparisons, &compared.desired.revisions);
         self.findings.extend(compared.targets.warnings.iter().cloned());
+        self.findings.extend(compared.desired.notes.iter().map(|note| ("SkippedManifestWarning", note.clone())));
         let shared = compare::shared(comparisons, &self.instance());
         self.findings.extend(shared.into_iter().map(|message| ("SharedResourceWarning", message)));
         let code = status::sync_code(comparisons);
