@@ -86,3 +86,57 @@ impl kube::Resource for ReplicaSet {
         &mut self.metadata
     }
 }
+
+impl ReplicaSet {
+    /// `metadata.name`, or nothing for an object that was never stored.
+    pub fn name(&self) -> &str {
+        self.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// The pod-template-hash label; empty when absent.
+    pub fn pod_hash(&self) -> &str {
+        self.label(super::well_known::POD_TEMPLATE_HASH).unwrap_or_default()
+    }
+
+    /// A label.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        self.metadata.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// An annotation.
+    pub fn annotation(&self, key: &str) -> Option<&str> {
+        self.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The revision annotation; 0 when absent or not a number.
+    pub fn revision(&self) -> i64 {
+        self.annotation(super::well_known::REVISION)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Pods wanted.
+    pub fn replicas(&self) -> i32 {
+        self.spec.replicas.unwrap_or(1)
+    }
+
+    /// Available pods that this specification keeps: a status that lags behind a scale-down must not count pods that
+    /// are already on their way out.
+    pub fn available(&self) -> i32 {
+        self.status.available_replicas.min(self.replicas())
+    }
+
+    /// When it is to be scaled to zero; absent when no or no readable deadline is set.
+    pub fn scale_down_deadline(&self) -> Option<jiff::Timestamp> {
+        self.annotation(super::well_known::SCALE_DOWN_DEADLINE)?.parse().ok()
+    }
+
+    /// `metadata.uid` of the controlling owner.
+    pub fn controller_uid(&self) -> Option<&str> {
+        let owners = self.metadata.owner_references.as_ref()?;
+        owners
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid.as_str())
+    }
+}

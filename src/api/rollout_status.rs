@@ -113,6 +113,10 @@ wire! {
         pub current_step_analysis_run_status: Option<RolloutAnalysisRunStatus>,
         /// Analysis beside the steps.
         pub current_background_analysis_run_status: Option<RolloutAnalysisRunStatus>,
+        /// When `weights` were last written to the routers, which the data plane follows a little later. Not part of
+        /// the original API.
+        #[schemars(schema_with = "scalar::time")]
+        pub weights_written_at: Option<Time>,
         /// Name of the current Experiment.
         pub current_experiment: String,
         /// Weights last written to the routers.

@@ -1,11 +1,79 @@
 //! Progressive delivery: decides everything about one Rollout from one snapshot.
+//!
+//! Pure and total. A bad specification is a condition in the plan's status, never an error.
 
+mod blue_green;
+mod canary;
+mod conclude;
+mod deadline;
+mod decision;
+mod field_path;
+mod phase;
+mod progress;
+mod replicas;
+mod retire;
+mod revision;
+mod runs;
+mod services;
 pub mod snapshot;
+mod status;
+mod step;
+mod template;
+mod validate;
+mod view;
 
-use crate::plan::Plan;
+use crate::{api::well_known, plan::Plan};
+use decision::Decision;
 use snapshot::Snapshot;
+use view::View;
 
-/// Decides what to do about a Rollout. Pure; cannot fail: a bad specification is a condition in the plan's status.
-pub fn plan(_snapshot: &Snapshot<'_>) -> Plan {
-    Plan::default()
+/// Decides what to do about a Rollout.
+pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
+    if !is_ours(snapshot) || snapshot.rollout.metadata.deletion_timestamp.is_some() {
+        return Plan::default();
+    }
+    let view = View::of(snapshot);
+    let problems = validate::problems(&view);
+    // Guarantee T5: an abort goes through whatever else is wrong.
+    if !problems.is_empty() && !view.progress.abort {
+        return conclude::conclude(&view, Decision::frozen(&view), &problems);
+    }
+    let strategy = &snapshot.rollout.spec.strategy;
+    let decision = match (&strategy.canary, &strategy.blue_green) {
+        (Some(canary), _) => canary::decide(&view, canary),
+        (None, Some(blue_green)) => blue_green::decide(&view, blue_green),
+        (None, None) => Decision::frozen(&view),
+    };
+    conclude::conclude(&view, decision, &problems)
 }
+
+/// What to record when the API server refused the new ReplicaSet, for instance because its pod template is invalid.
+/// Waits for a change: a refusal does not heal by asking again.
+pub fn plan_after_refusal(snapshot: &Snapshot<'_>, refusal: &str) -> Plan {
+    let view = View::of(snapshot);
+    conclude::refused(&view, refusal)
+}
+
+/// Sharding by instance id is strict: without one, only Rollouts without the label are ours.
+fn is_ours(snapshot: &Snapshot<'_>) -> bool {
+    let labels = snapshot.rollout.metadata.labels.as_ref();
+    let id = labels
+        .and_then(|labels| labels.get(well_known::INSTANCE_ID))
+        .map_or("", String::as_str);
+    id == snapshot.settings.instance_id
+}
+
+/// The owner reference of children.
+fn owner_reference(view: &View<'_>) -> serde_json::Value {
+    serde_json::json!({
+        "apiVersion": crate::api::API_VERSION,
+        "kind": "Rollout",
+        "name": view.name(),
+        "uid": view.snapshot.rollout.metadata.uid,
+        "controller": true,
+        "blockOwnerDeletion": true,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,433 @@
+//! The blue-green strategy: a full second set behind the preview Service, switched to the active Service at once.
+//!
+//! A gate opens by what is recorded and available, never by a selector that is missing (guarantee T7): a Service that
+//! lost its hash is repaired to the recorded one.
+
+use super::{
+    deadline,
+    decision::{Deadline, Decision, Sizing},
+    progress::Progress,
+    retire::retire,
+    runs::{self, Gate, Purpose, Wanted},
+    services,
+    view::{View, later},
+};
+use crate::api::{
+    replica_set::ReplicaSet, rollout_status::PauseCondition, scalar::wire_time, strategy::BlueGreenStrategy,
+};
+
+const PAUSE: &str = "BlueGreenPause";
+const INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
+/// Seconds before the old active ReplicaSet is scaled down.
+const SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
+/// Seconds before the preview of an aborted update is scaled down.
+const ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
+
+struct BlueGreen<'a> {
+    view: &'a View<'a>,
+    strategy: &'a BlueGreenStrategy,
+}
+
+/// Decides about a blue-green rollout.
+pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) -> Decision<'a> {
+    let this = BlueGreen { view, strategy };
+    let mut decision = Decision {
+        progress: view.progress.clone(),
+        stable_rs: view.status.stable_rs.clone(),
+        ..Decision::default()
+    };
+    decision.create_with = view.replicas;
+    if view.is_initial() {
+        this.initial(&mut decision);
+    } else if view.is_promoted() {
+        decision.progress = Progress {
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
+        this.size_new(view.replicas, &mut decision);
+        this.switch(&view.status.stable_rs, &mut decision);
+        this.retire_others(&mut decision);
+    } else if view.progress.abort {
+        this.aborted(&mut decision);
+    } else {
+        this.updating(&mut decision);
+    }
+    this.preview(&mut decision);
+    let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
+        Vec::new()
+    } else {
+        decision
+            .progress
+            .pre_run
+            .iter()
+            .chain(&decision.progress.post_run)
+            .map(|run| run.name.clone())
+            .collect()
+    };
+    let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
+    decision.runs.extend(runs::tidy(view, &keep));
+    decision
+}
+
+impl<'a> BlueGreen<'a> {
+    fn initial(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        decision.progress = Progress {
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
+        self.size_new(view.replicas, decision);
+        self.switch(&view.revisions.hash, decision);
+        self.retire_others(decision);
+        if self.saturated(view.revisions.new, view.replicas) && self.active_is_new() {
+            self.promote("Initial deploy", decision);
+        } else {
+            self.wait_for_capacity(view.replicas, decision);
+        }
+    }
+
+    fn updating(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        let halted = view.spec.paused;
+        let checkpointed = self
+            .strategy
+            .preview_replica_count
+            .filter(|_| !decision.progress.checkpoint);
+        let preview_size = checkpointed.unwrap_or(view.replicas).min(view.replicas);
+        if halted && !view.is_scaling_event() {
+            decision.create_with = 0;
+        } else {
+            decision.create_with = preview_size;
+            self.size_new(
+                if self.active_is_new() {
+                    view.replicas
+                } else {
+                    preview_size
+                },
+                decision,
+            );
+        }
+        self.size_stable(decision);
+        self.retire_overtaken(decision);
+        if halted {
+            decision.wait_for("Paused", "paused by spec.paused", None);
+            self.switch_back_if_lost(decision);
+            return;
+        }
+        if self.active_is_new() {
+            self.after_the_switch(decision);
+        } else {
+            self.before_the_switch(preview_size, decision);
+        }
+        let stuck = !decision.at_waiting_step && !decision.progress.abort && deadline::exceeded(view);
+        if view.spec.progress_deadline_abort && stuck {
+            self.abort(deadline::message(view), decision);
+        }
+    }
+
+    fn before_the_switch(&self, preview_size: i32, decision: &mut Decision<'a>) {
+        let view = self.view;
+        let ready = self.saturated(view.revisions.new, preview_size);
+        let fast = decision.progress.promote_full;
+        let open = ready && (fast || (self.analysed(Purpose::PrePromotion, decision) && self.pause_is_over(decision)));
+        if decision.progress.abort {
+            return;
+        }
+        if !ready {
+            self.wait_for_capacity(preview_size, decision);
+        }
+        if open && self.strategy.preview_replica_count.is_some() && !decision.progress.checkpoint {
+            decision.progress.checkpoint = true;
+            decision.wakes.push(view.now());
+        }
+        if open && self.saturated(view.revisions.new, view.replicas) {
+            decision.progress.pauses.clear();
+            decision.progress.controller_pause = false;
+            decision
+                .selectors
+                .push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
+        } else {
+            if open {
+                self.wait_for_capacity(view.replicas, decision);
+            }
+            self.switch_back_if_lost(decision);
+        }
+    }
+
+    fn after_the_switch(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        decision
+            .selectors
+            .push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
+        let analysed = decision.progress.promote_full || self.analysed(Purpose::PostPromotion, decision);
+        if decision.progress.abort {
+            decision
+                .selectors
+                .retain(|(service, _)| *service != self.strategy.active_service);
+            self.switch(&view.status.stable_rs, decision);
+            return;
+        }
+        if analysed && view.new_available() > 0 {
+            self.promote("Completed blue-green update", decision);
+        }
+    }
+
+    /// Aborted: the active Service goes back as soon as the stable pods can serve, ready or not on the new side.
+    fn aborted(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        decision.progress.pauses.clear();
+        decision.progress.controller_pause = false;
+        decision.progress.promote_full = false;
+        if decision.progress.aborted_at.is_none() {
+            decision.progress.aborted_at = Some(wire_time(view.now()));
+            decision.aborts_because.get_or_insert_default();
+        }
+        decision.sizes.clear();
+        decision.create_with = 0;
+        if let Some(stable) = view.revisions.stable {
+            decision.sizes.push(in_use(stable, view.replicas));
+        }
+        self.switch(&view.status.stable_rs, decision);
+        if let Some(new) = view.revisions.new {
+            let delay = self
+                .strategy
+                .abort_scale_down_delay_seconds
+                .unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+            let needed = self.active_is_new() || view.stable_available() < view.replicas || delay == 0;
+            let (sizing, until) = retire(view, new, i64::from(delay), needed);
+            decision.sizes.push(sizing);
+            decision.wakes.extend(until);
+        }
+        self.retire_overtaken(decision);
+        if view.stable_available() == 0 {
+            decision.wait_for(
+                "WaitingForStableCapacity",
+                "no stable pod is available to take the traffic back",
+                None,
+            );
+        }
+    }
+
+    fn abort(&self, because: String, decision: &mut Decision<'a>) {
+        decision.progress.abort = true;
+        decision.aborts_because = Some(because);
+        decision.selectors.clear();
+        self.aborted(decision);
+    }
+
+    fn promote(&self, reason: &str, decision: &mut Decision<'a>) {
+        let reason = if decision.progress.promote_full {
+            "Full promotion requested"
+        } else {
+            reason
+        };
+        decision.promotion = Some(reason.to_owned());
+        decision.stable_rs.clone_from(&self.view.revisions.hash);
+        decision.progress = Progress {
+            turn: decision.progress.turn,
+            ..Progress::default()
+        };
+        decision.wakes.push(self.view.now());
+    }
+
+    /// Whether the analysis of this moment passed, or none is asked for. May abort or pause.
+    fn analysed(&self, purpose: Purpose, decision: &mut Decision<'a>) -> bool {
+        let before = purpose == Purpose::PrePromotion;
+        let analysis = if before {
+            &self.strategy.pre_promotion_analysis
+        } else {
+            &self.strategy.post_promotion_analysis
+        };
+        let Some(analysis) = analysis.as_ref().filter(|analysis| !analysis.templates.is_empty()) else {
+            return true;
+        };
+        let current = if before {
+            decision.progress.pre_run.clone()
+        } else {
+            decision.progress.post_run.clone()
+        };
+        let (run, gate) = runs::ensure(self.view, &Wanted::of(purpose, analysis), current.as_ref(), decision);
+        let name = run.name.clone();
+        *(if before {
+            &mut decision.progress.pre_run
+        } else {
+            &mut decision.progress.post_run
+        }) = Some(run);
+        decision.at_waiting_step = true;
+        match gate {
+            Gate::Passed => return true,
+            Gate::Failed(because) => self.abort(because, decision),
+            Gate::Waiting => decision.wait_for("WaitingForAnalysis", format!("AnalysisRun {name}"), None),
+            Gate::Inconclusive => self.hold_for_a_person(before, decision),
+        }
+        false
+    }
+
+    fn hold_for_a_person(&self, before: bool, decision: &mut Decision<'a>) {
+        let progress = &mut decision.progress;
+        if progress.controller_pause && progress.pauses.is_empty() {
+            progress.controller_pause = false;
+            *(if before {
+                &mut progress.pre_run
+            } else {
+                &mut progress.post_run
+            }) = None;
+            decision.wakes.push(self.view.now());
+            return;
+        }
+        if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
+            let start_time = Some(wire_time(self.view.now()));
+            progress.pauses.push(PauseCondition {
+                reason: INCONCLUSIVE.to_owned(),
+                start_time,
+            });
+            progress.controller_pause = true;
+        }
+        decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
+    }
+
+    /// Whether promotion may go on: at once, after `autoPromotionSeconds`, or when a person resumed.
+    fn pause_is_over(&self, decision: &mut Decision<'a>) -> bool {
+        let automatic = self.strategy.auto_promotion_enabled != Some(false);
+        let seconds = self.strategy.auto_promotion_seconds;
+        if (automatic && seconds <= 0) || decision.progress.checkpoint {
+            return true;
+        }
+        decision.at_waiting_step = true;
+        let now = self.view.now();
+        let progress = &mut decision.progress;
+        let Some(pause) = progress.pauses.iter().find(|pause| pause.reason == PAUSE).cloned() else {
+            if progress.controller_pause && progress.pauses.is_empty() {
+                return true;
+            }
+            progress.pauses.push(PauseCondition {
+                reason: PAUSE.to_owned(),
+                start_time: Some(wire_time(now)),
+            });
+            progress.controller_pause = true;
+            let until = automatic.then(|| later(wire_time(now).0, i64::from(seconds)));
+            decision.wait_for(PAUSE, "promotion of the preview", until);
+            return false;
+        };
+        let started = pause.start_time.map_or(now, |time| time.0);
+        let until = automatic.then(|| later(started, i64::from(seconds)));
+        if until.is_some_and(|until| until <= now) {
+            return true;
+        }
+        let message = if automatic {
+            "the automatic promotion"
+        } else {
+            "a person to promote the preview"
+        };
+        decision.wait_for(PAUSE, message, until);
+        false
+    }
+
+    fn saturated(&self, set: Option<&ReplicaSet>, replicas: i32) -> bool {
+        set.is_some_and(|set| set.replicas() >= replicas && set.available() >= replicas)
+    }
+
+    fn active_is_new(&self) -> bool {
+        self.view.selected_hash(&self.strategy.active_service) == Some(self.view.revisions.hash.as_str())
+    }
+
+    fn switch(&self, hash: &str, decision: &mut Decision<'a>) {
+        let service = &self.strategy.active_service;
+        decision
+            .selectors
+            .extend(services::reachable(self.view, service, hash).map(|hash| (service.clone(), hash)));
+    }
+
+    /// The active Service stays on the recorded stable hash; a lost selector is repaired.
+    fn switch_back_if_lost(&self, decision: &mut Decision<'a>) {
+        if self.active_is_new() {
+            decision
+                .selectors
+                .push((self.strategy.active_service.clone(), self.view.revisions.hash.clone()));
+        } else {
+            self.switch(&self.view.status.stable_rs, decision);
+        }
+    }
+
+    fn preview(&self, decision: &mut Decision<'a>) {
+        let exists = self.view.revisions.new.is_some();
+        if !self.strategy.preview_service.is_empty() && exists {
+            decision
+                .selectors
+                .push((self.strategy.preview_service.clone(), self.view.revisions.hash.clone()));
+        }
+    }
+
+    fn size_new(&self, replicas: i32, decision: &mut Decision<'a>) {
+        decision
+            .sizes
+            .extend(self.view.revisions.new.map(|set| in_use(set, replicas)));
+    }
+
+    fn size_stable(&self, decision: &mut Decision<'a>) {
+        decision
+            .sizes
+            .extend(self.view.revisions.stable.map(|set| in_use(set, self.view.replicas)));
+    }
+
+    /// After promotion: what was active goes after its delay.
+    fn retire_others(&self, decision: &mut Decision<'a>) {
+        let delay = self
+            .strategy
+            .scale_down_delay_seconds
+            .unwrap_or(SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+        self.retire_with(delay, decision);
+    }
+
+    /// During an update: revisions that were overtaken go as soon as nothing leads to them.
+    fn retire_overtaken(&self, decision: &mut Decision<'a>) {
+        self.retire_with(0, decision);
+    }
+
+    fn retire_with(&self, delay: i32, decision: &mut Decision<'a>) {
+        let limit = self
+            .strategy
+            .scale_down_delay_revision_limit
+            .and_then(|limit| usize::try_from(limit).ok());
+        let standing = self
+            .view
+            .revisions
+            .older
+            .iter()
+            .copied()
+            .filter(|set| set.replicas() > 0);
+        for (position, set) in standing.enumerate() {
+            let delay = if limit.is_some_and(|limit| position >= limit) {
+                0
+            } else {
+                delay
+            };
+            let selected = self.view.selected_hash(&self.strategy.active_service) == Some(set.pod_hash());
+            let (sizing, until) = retire(self.view, set, i64::from(delay), selected);
+            decision.sizes.push(sizing);
+            decision.wakes.extend(until);
+        }
+    }
+
+    fn wait_for_capacity(&self, replicas: i32, decision: &mut Decision<'a>) {
+        let message = format!(
+            "{} of {replicas} pods of revision {} are available",
+            self.view.new_available(),
+            self.view.revisions.number
+        );
+        decision.wait_for("WaitingForCapacity", message, None);
+    }
+}
+
+fn in_use(set: &ReplicaSet, replicas: i32) -> Sizing<'_> {
+    let deadline = if set.scale_down_deadline().is_some() {
+        Deadline::Clear
+    } else {
+        Deadline::Keep
+    };
+    Sizing {
+        set,
+        replicas,
+        deadline,
+    }
+}

@@ -1,0 +1,175 @@
+//! The canary strategy: which step an update is at, whether it is done, and what the next safe state is.
+//!
+//! Capacity comes before traffic and traffic before scale-down (guarantees T2 and T3): a weight rises only when the
+//! pods for it are available now, and pods go only when the weight that needed them was written long enough ago.
+
+mod abort;
+mod sizes;
+mod stepping;
+mod weight;
+
+use super::{
+    decision::Decision,
+    progress::{Progress, Turn},
+    replicas::enough,
+    runs, services,
+    view::View,
+};
+use crate::api::strategy::CanaryStrategy;
+
+/// Facts about this canary, read once.
+pub(crate) struct Canary<'a> {
+    view: &'a View<'a>,
+    strategy: &'a CanaryStrategy,
+    /// What "all requests" is.
+    total: i32,
+    /// Whether a router splits requests; else the ratio of pods does.
+    routed: bool,
+    /// The canary's weight in the router's objects as read.
+    observed: i32,
+    /// Whether the data plane has had time to follow the weight last written.
+    quiet: bool,
+    /// The ReplicaSet the written weight was for.
+    carried_hash: String,
+}
+
+/// Decides about a canary.
+pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Decision<'a> {
+    let canary = Canary::of(view, strategy);
+    let mut decision = Decision {
+        progress: view.progress.clone(),
+        stable_rs: view.status.stable_rs.clone(),
+        ..Decision::default()
+    };
+    let target = if view.is_initial() {
+        canary.initial(&mut decision)
+    } else if view.is_promoted() {
+        canary.promoted(&mut decision)
+    } else if view.progress.abort {
+        canary.aborted(&mut decision)
+    } else {
+        canary.stepping(&mut decision)
+    };
+    canary.route(target, &mut decision);
+    canary.select(&mut decision);
+    let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
+        Vec::new()
+    } else {
+        let progress = &decision.progress;
+        progress
+            .step_run
+            .iter()
+            .chain(&progress.background_run)
+            .map(|run| run.name.clone())
+            .collect()
+    };
+    let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
+    decision.runs.extend(runs::tidy(view, &keep));
+    decision
+}
+
+impl<'a> Canary<'a> {
+    fn steps(&self) -> usize {
+        self.strategy.steps.len()
+    }
+
+    /// First deployment: no steps, no weights, all pods at once.
+    fn initial(&self, decision: &mut Decision<'a>) -> i32 {
+        let view = self.view;
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
+        decision.create_with = view.replicas;
+        self.resize(self.steps(), decision);
+        if enough(
+            view.new_available(),
+            view.replicas,
+            self.strategy.replica_progress_threshold.as_ref(),
+        ) && view.revisions.new.is_some()
+        {
+            self.promote("Initial deploy".to_owned(), decision);
+        } else {
+            let message = format!(
+                "{} of {} pods of revision {} are available",
+                view.new_available(),
+                view.replicas,
+                view.revisions.number
+            );
+            decision.wait_for("WaitingForCapacity", message, None);
+        }
+        0
+    }
+
+    /// Nothing to update: keep size and selectors, let what is old go, and take the weight back once the stable Service
+    /// leads to the same pods.
+    fn promoted(&self, decision: &mut Decision<'a>) -> i32 {
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: self.view.progress.turn,
+            ..Progress::default()
+        };
+        if self.view.progress.turn == Turn::BackToStable {
+            decision.event("SkipSteps", "Rollback to stable ReplicaSets");
+        }
+        decision.create_with = self.view.replicas;
+        self.resize(self.steps(), decision);
+        self.weight_when_promoted(decision)
+    }
+
+    /// Records the new ReplicaSet as stable. Services and weights follow in the next pass, from the status.
+    fn promote(&self, reason: String, decision: &mut Decision<'a>) {
+        decision.stable_rs.clone_from(&self.view.revisions.hash);
+        decision.promotion = Some(reason);
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: decision.progress.turn,
+            ..Progress::default()
+        };
+        decision.wakes.push(self.view.now());
+    }
+
+    /// Which hash each Service must select.
+    fn select(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        let stable_hash = if view.is_initial() {
+            &view.revisions.hash
+        } else {
+            &view.status.stable_rs
+        };
+        let mut want = |service: &str, hash: Option<String>| {
+            if let Some(hash) = hash.filter(|_| !service.is_empty()) {
+                decision.selectors.push((service.to_owned(), hash));
+            }
+        };
+        let stable_service = self.strategy.stable_service.as_str();
+        want(stable_service, services::reachable(view, stable_service, stable_hash));
+        let canary_service = self.strategy.canary_service.as_str();
+        want(canary_service, self.canary_selector(canary_service, stable_hash));
+    }
+
+    fn canary_selector(&self, service: &str, stable_hash: &str) -> Option<String> {
+        let view = self.view;
+        let hash = &view.revisions.hash;
+        let leaves_update = view.is_initial() || view.is_promoted() || view.progress.abort;
+        if leaves_update {
+            // An aborted canary whose stable side cannot serve yet keeps its Service: traffic stays where healthy
+            // pods are (guarantee T4).
+            return services::reachable(view, service, if view.is_initial() { hash } else { stable_hash });
+        }
+        // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
+        // sends requests to it.
+        let free = !self.routed || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
+        if free && let Some(reached) = services::reachable(view, service, hash) {
+            return Some(reached);
+        }
+        // A selector that was removed selects every version: repair it to where the weight was leading.
+        let selected = view.selected_hash(service)?;
+        if !selected.is_empty() && view.revisions.with_hash(selected).is_some() {
+            return None;
+        }
+        let carried = services::reachable(view, service, &self.carried_hash).filter(|_| self.observed > 0);
+        carried.or_else(|| services::reachable(view, service, stable_hash))
+    }
+}

@@ -1,0 +1,267 @@
+//! Going through the steps of a canary.
+
+use super::Canary;
+use crate::{
+    api::{rollout_status::PauseCondition, scalar::wire_time},
+    rollout::{
+        deadline,
+        decision::{Deadline, Decision, Sizing},
+        runs::{self, Gate, Purpose, Wanted},
+        step::{Step, weight_at},
+        view::later,
+    },
+};
+
+const PAUSE_STEP: &str = "CanaryPauseStep";
+const INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
+
+/// How a step stands.
+enum Standing {
+    Done,
+    Waiting,
+    Abort(String),
+}
+
+impl<'a> Canary<'a> {
+    pub(super) fn stepping(&self, decision: &mut Decision<'a>) -> i32 {
+        let view = self.view;
+        if decision.progress.promote_full {
+            self.skip_to_the_end(decision);
+        }
+        let user_paused = view.spec.paused;
+        if !user_paused && view.revisions.new.is_some() {
+            if let Some(because) = self.background(decision).or_else(|| self.walk(decision)) {
+                return self.abort(because, decision);
+            }
+            if view.spec.progress_deadline_abort && !decision.at_waiting_step && deadline::exceeded(view) {
+                return self.abort(deadline::message(view), decision);
+            }
+        }
+        let index = decision.progress.step_index;
+        let inconclusive = decision
+            .progress
+            .pauses
+            .iter()
+            .any(|pause| pause.reason == INCONCLUSIVE);
+        if (user_paused || inconclusive) && !view.is_scaling_event() {
+            self.freeze(decision);
+        } else {
+            self.resize(index, decision);
+        }
+        if user_paused {
+            decision.wait_for("Paused", "paused by spec.paused", None);
+            return self.weight_when_stepping(self.observed, false, decision);
+        }
+        let capacity = self.has_capacity(index);
+        let weight = self.weight_when_stepping(weight_at(self.strategy, index, self.total), capacity, decision);
+        if index >= self.steps() && capacity {
+            if !self.routed || self.settled(self.total) {
+                self.promote(self.promotion_reason(), decision);
+            } else {
+                self.wait_for_the_data_plane(weight, decision);
+            }
+        } else if !capacity {
+            self.wait_for_capacity(index, decision);
+        }
+        weight
+    }
+
+    /// `promote --full`: no more steps, pauses or analyses; availability and traffic still count.
+    fn skip_to_the_end(&self, decision: &mut Decision<'a>) {
+        let progress = &mut decision.progress;
+        progress.step_index = self.steps();
+        progress.pauses.clear();
+        progress.controller_pause = false;
+        progress.step_run = None;
+        progress.background_run = None;
+    }
+
+    fn promotion_reason(&self) -> String {
+        if self.view.progress.promote_full {
+            "Full promotion requested".to_owned()
+        } else {
+            format!("Completed all {} canary steps", self.steps())
+        }
+    }
+
+    /// The analysis beside the steps. Returns why to abort.
+    fn background(&self, decision: &mut Decision<'a>) -> Option<String> {
+        let analysis = self
+            .strategy
+            .analysis
+            .as_ref()
+            .filter(|analysis| !analysis.templates.is_empty())?;
+        let starting_step = usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0);
+        if decision.progress.promote_full || decision.progress.step_index < starting_step {
+            decision.progress.background_run = None;
+            return None;
+        }
+        let current = decision.progress.background_run.clone();
+        let (run, gate) = runs::ensure(self.view, &Wanted::background(analysis), current.as_ref(), decision);
+        decision.progress.background_run = Some(run);
+        match gate {
+            Gate::Failed(because) => return Some(because),
+            // Only what measures beside the steps and ended by itself asks for a person; a gate it is not.
+            Gate::Inconclusive if self.is_inconclusive(decision) => {
+                if self.hold_for_a_person(decision) {
+                    decision.progress.background_run = None;
+                }
+            }
+            Gate::Inconclusive | Gate::Waiting | Gate::Passed => {}
+        }
+        None
+    }
+
+    fn is_inconclusive(&self, decision: &Decision<'a>) -> bool {
+        decision
+            .progress
+            .background_run
+            .as_ref()
+            .is_some_and(|run| run.status == "Inconclusive")
+    }
+
+    /// Adds the pause of an inconclusive analysis; true when the user has just resumed from it.
+    fn hold_for_a_person(&self, decision: &mut Decision<'a>) -> bool {
+        let progress = &mut decision.progress;
+        if progress.controller_pause && progress.pauses.is_empty() {
+            progress.controller_pause = false;
+            decision.wakes.push(self.view.now());
+            return true;
+        }
+        if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
+            let start_time = Some(wire_time(self.view.now()));
+            progress.pauses.push(PauseCondition {
+                reason: INCONCLUSIVE.to_owned(),
+                start_time,
+            });
+            progress.controller_pause = true;
+        }
+        decision.at_waiting_step = true;
+        decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
+        false
+    }
+
+    /// Walks as many steps as are done. Returns why to abort.
+    fn walk(&self, decision: &mut Decision<'a>) -> Option<String> {
+        while let Some(wire) = self.strategy.steps.get(decision.progress.step_index) {
+            let index = decision.progress.step_index;
+            let step = Step::of(wire)?;
+            let standing = match step {
+                Step::SetWeight(weight) => self.set_weight(index, weight, decision),
+                Step::SetCanaryScale(_) if self.has_capacity(index) => Standing::Done,
+                Step::SetCanaryScale(_) | Step::Unsupported(_) => Standing::Waiting,
+                Step::Pause(seconds) => self.pause(seconds, decision),
+                Step::Analysis(analysis) => self.analyse(&Wanted::of(Purpose::Step(index), analysis), decision),
+            };
+            match standing {
+                Standing::Waiting => return None,
+                Standing::Abort(because) => return Some(because),
+                Standing::Done => {}
+            }
+            let text = step.text(wire);
+            decision.event(
+                "RolloutStepCompleted",
+                format!("Rollout step {}/{} completed ({text})", index + 1, self.steps()),
+            );
+            decision.progress.step_index += 1;
+            decision.progress.step_run = None;
+            decision.progress.pauses.retain(|pause| pause.reason != PAUSE_STEP);
+            decision.progress.controller_pause = false;
+        }
+        None
+    }
+
+    fn set_weight(&self, index: usize, weight: i32, decision: &mut Decision<'a>) -> Standing {
+        if !self.has_capacity(index) {
+            return Standing::Waiting;
+        }
+        if self.routed && !self.settled(weight) {
+            self.wait_for_the_data_plane(weight, decision);
+            return Standing::Waiting;
+        }
+        Standing::Done
+    }
+
+    fn pause(&self, seconds: Option<i64>, decision: &mut Decision<'a>) -> Standing {
+        decision.at_waiting_step = true;
+        let progress = &mut decision.progress;
+        let running = progress.pauses.iter().find(|pause| pause.reason == PAUSE_STEP).cloned();
+        let Some(running) = running else {
+            if progress.controller_pause && progress.pauses.is_empty() {
+                return Standing::Done;
+            }
+            let start_time = Some(wire_time(self.view.now()));
+            progress.pauses.push(PauseCondition {
+                reason: PAUSE_STEP.to_owned(),
+                start_time,
+            });
+            progress.controller_pause = true;
+            let until = seconds.map(|seconds| later(wire_time(self.view.now()).0, seconds));
+            decision.wait_for(PAUSE_STEP, "the pause of this step", until);
+            return Standing::Waiting;
+        };
+        let started = running.start_time.map_or(self.view.now(), |time| time.0);
+        let until = seconds.map(|seconds| later(started, seconds));
+        if until.is_some_and(|until| until <= self.view.now()) {
+            return Standing::Done;
+        }
+        let message = if until.is_some() {
+            "the pause of this step"
+        } else {
+            "a person to promote this step"
+        };
+        decision.wait_for(PAUSE_STEP, message, until);
+        Standing::Waiting
+    }
+
+    fn analyse(&self, wanted: &Wanted<'_>, decision: &mut Decision<'a>) -> Standing {
+        decision.at_waiting_step = true;
+        let current = decision.progress.step_run.clone();
+        let (run, gate) = runs::ensure(self.view, wanted, current.as_ref(), decision);
+        let name = run.name.clone();
+        decision.progress.step_run = Some(run);
+        match gate {
+            Gate::Passed => Standing::Done,
+            Gate::Failed(because) => Standing::Abort(because),
+            Gate::Inconclusive => {
+                if self.hold_for_a_person(decision) {
+                    decision.progress.step_run = None;
+                }
+                Standing::Waiting
+            }
+            Gate::Waiting => {
+                decision.wait_for("WaitingForAnalysis", format!("AnalysisRun {name}"), None);
+                Standing::Waiting
+            }
+        }
+    }
+
+    fn wait_for_the_data_plane(&self, weight: i32, decision: &mut Decision<'a>) {
+        let message = format!("the data plane follows weight {weight}");
+        decision.wait_for("WaitingForDataPlane", message, self.settles_at());
+    }
+
+    fn wait_for_capacity(&self, index: usize, decision: &mut Decision<'a>) {
+        let (canary, _) = self.targets(index);
+        let message = format!(
+            "{} of {canary} pods of revision {} are available",
+            self.view.new_available(),
+            self.view.revisions.number
+        );
+        decision.wait_for("WaitingForCapacity", message, None);
+    }
+
+    /// The user's pause and an inconclusive analysis halt scaling: every ReplicaSet keeps its size.
+    fn freeze(&self, decision: &mut Decision<'a>) {
+        let sets = self.view.revisions.all();
+        decision.sizes = sets
+            .into_iter()
+            .map(|set| Sizing {
+                set,
+                replicas: set.replicas(),
+                deadline: Deadline::Keep,
+            })
+            .collect();
+        decision.create_with = 0;
+    }
+}

@@ -1,0 +1,257 @@
+//! The weight of a canary: what the router's objects say, what they should say, and since when.
+
+use super::Canary;
+use crate::{
+    api::{
+        rollout_status::{TrafficWeights, Weight, WeightDestination},
+        scalar::wire_time,
+        strategy::CanaryStrategy,
+        traffic::NginxTrafficRouting,
+    },
+    rollout::{decision::Decision, replicas::share, view::View},
+    traffic::{Weights, nginx},
+};
+
+impl<'a> Canary<'a> {
+    pub(super) fn of(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Self {
+        let routing = strategy.traffic_routing.as_ref();
+        let status = view.status.canary.clone().unwrap_or_default();
+        let total = routing
+            .and_then(|routing| routing.max_traffic_weight)
+            .filter(|total| *total > 0)
+            .unwrap_or(100);
+        let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
+            nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
+        });
+        // A status without this time was written by the original, or long ago.
+        let quiet = status
+            .weights_written_at
+            .as_ref()
+            .is_none_or(|written| view.drained_at(written.0) <= view.now());
+        Self {
+            view,
+            strategy,
+            total,
+            routed: routing.is_some(),
+            observed,
+            quiet,
+            carried_hash: status
+                .weights
+                .map(|weights| weights.canary.pod_template_hash)
+                .unwrap_or_default(),
+        }
+    }
+
+    fn nginx(&self) -> Option<&'a NginxTrafficRouting> {
+        self.strategy
+            .traffic_routing
+            .as_ref()
+            .and_then(|routing| routing.nginx.as_ref())
+    }
+
+    fn persisted(&self) -> Option<&TrafficWeights> {
+        self.view
+            .status
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.weights.as_ref())
+    }
+
+    /// Whether requests are known to be split at `weight` by now.
+    pub(super) fn settled(&self, weight: i32) -> bool {
+        let recorded = self.persisted().map_or(0, |weights| weights.canary.weight.0);
+        if self.observed != weight || recorded != weight || !self.quiet {
+            return false;
+        }
+        weight == 0 || (self.carried_hash == self.view.revisions.hash && self.leads_to_new())
+    }
+
+    fn leads_to_new(&self) -> bool {
+        self.view.selected_hash(&self.strategy.canary_service) == Some(self.view.revisions.hash.as_str())
+    }
+
+    /// When the data plane is taken to follow the weight last written.
+    pub(super) fn settles_at(&self) -> Option<jiff::Timestamp> {
+        let written = self.view.status.canary.as_ref()?.weights_written_at.as_ref()?;
+        Some(self.view.drained_at(written.0)).filter(|at| *at > self.view.now())
+    }
+
+    /// The weight to write while stepping, when the step asks for `wanted`.
+    pub(super) fn weight_when_stepping(&self, wanted: i32, capacity: bool, decision: &mut Decision<'_>) -> i32 {
+        if !self.routed {
+            return 0;
+        }
+        let view = self.view;
+        let interrupted = self.observed > 0 && self.carried_hash != view.revisions.hash;
+        let wanted = if interrupted || view.new_available() == 0 {
+            0
+        } else {
+            wanted
+        };
+        if wanted > self.observed {
+            // Guarantee T2: the pods for it are available, and the canary Service already leads to them.
+            return if capacity && self.leads_to_new() {
+                wanted
+            } else {
+                self.observed
+            };
+        }
+        if wanted < self.observed && !self.stable_can_take(wanted) {
+            decision.wait_for("WaitingForStableCapacity", self.stable_capacity(wanted), None);
+            return self.observed;
+        }
+        wanted
+    }
+
+    /// Whether the stable pods can take what `canary_weight` leaves to them. No stable pod is needed where no canary
+    /// pod could serve either.
+    pub(super) fn stable_can_take(&self, canary_weight: i32) -> bool {
+        let needed = share(self.view.replicas, self.total - canary_weight, self.total);
+        let floor = if self.strategy.dynamic_stable_scale {
+            needed
+        } else {
+            needed.min(1)
+        };
+        self.view.stable_available() >= floor || self.view.new_available() == 0
+    }
+
+    pub(super) fn stable_capacity(&self, canary_weight: i32) -> String {
+        let needed = share(self.view.replicas, self.total - canary_weight, self.total);
+        format!(
+            "{} of {needed} stable pods are available to take their share of requests",
+            self.view.stable_available()
+        )
+    }
+
+    /// After an abort: nothing goes to the canary as soon as the stable pods can take it (guarantees T4 and T5).
+    pub(super) fn weight_when_aborted(&self, decision: &mut Decision<'_>) -> i32 {
+        if self.stable_can_take(0) {
+            return 0;
+        }
+        decision.wait_for("WaitingForStableCapacity", self.stable_capacity(0), None);
+        if !self.strategy.dynamic_stable_scale || self.view.replicas == 0 {
+            return self.observed;
+        }
+        // The stable side grows back step by step; it takes what it can now.
+        let taken = i64::from(self.view.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
+        self.observed
+            .min((self.total - i32::try_from(taken).unwrap_or(self.total)).max(0))
+    }
+
+    /// After promotion both Services lead to the same pods; the weight goes once the data plane knows that.
+    pub(super) fn weight_when_promoted(&self, decision: &mut Decision<'_>) -> i32 {
+        let view = self.view;
+        if self.observed == 0 || self.carried_hash != view.revisions.hash {
+            return 0;
+        }
+        let switched = view.selected_hash(&self.strategy.stable_service) == Some(view.revisions.hash.as_str());
+        let promoted_at = view
+            .status
+            .condition("Completed")
+            .filter(|completed| completed.status == "True");
+        let follows_at = promoted_at
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|at| view.drained_at(at.0));
+        match follows_at {
+            Some(at) if at > view.now() => {
+                decision.wait_for(
+                    "WaitingForDataPlane",
+                    "the data plane learns the new stable pods",
+                    Some(at),
+                );
+                self.observed
+            }
+            _ if !switched => {
+                decision.wait_for(
+                    "WaitingForStableCapacity",
+                    "the stable Service still selects older pods",
+                    None,
+                );
+                self.observed
+            }
+            _ => 0,
+        }
+    }
+
+    /// Writes `target` to the routers and records it.
+    pub(super) fn route(&self, target: i32, decision: &mut Decision<'a>) {
+        if !self.routed {
+            return;
+        }
+        let view = self.view;
+        decision.wakes.extend(self.settles_at());
+        let status = view.status.canary.clone().unwrap_or_default();
+        if let Some(nginx) = self.nginx() {
+            let services = (
+                self.strategy.stable_service.as_str(),
+                self.strategy.canary_service.as_str(),
+            );
+            let weights = Weights {
+                canary: target,
+                total: self.total,
+            };
+            match nginx::route(
+                view.snapshot.rollout,
+                nginx,
+                services,
+                &view.snapshot.ingresses,
+                weights,
+            ) {
+                Ok(routing) => {
+                    decision.routes.extend(routing.edits);
+                    for (reason, message) in routing.events {
+                        decision.event(reason, message);
+                    }
+                }
+                // Validation names it in the status; here it only keeps the weight from being recorded as written.
+                Err(problem) => {
+                    decision.warning("TrafficRoutingError", problem);
+                    return;
+                }
+            }
+        }
+        let destination = |weight, service: &str, hash: &str| WeightDestination {
+            weight: Weight(weight),
+            service_name: service.to_owned(),
+            pod_template_hash: hash.to_owned(),
+        };
+        // A weight above zero stays with the pods it was raised for; only at zero does it change hands.
+        let keeps_hands = target > 0 && self.observed > 0 && !self.carried_hash.is_empty();
+        let canary_hash = if keeps_hands {
+            &self.carried_hash
+        } else {
+            &view.revisions.hash
+        };
+        let stable_hash = if view.is_initial() {
+            &view.revisions.hash
+        } else {
+            &view.status.stable_rs
+        };
+        let weights = TrafficWeights {
+            canary: destination(target, &self.strategy.canary_service, canary_hash),
+            stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
+            ..TrafficWeights::default()
+        };
+        let before = self.persisted().map(|weights| weights.canary.weight.0);
+        let rewritten = self.observed != target || before.is_some_and(|before| before != target);
+        decision.weights_written_at = if rewritten {
+            Some(wire_time(view.now()))
+        } else {
+            status.weights_written_at
+        };
+        if rewritten {
+            decision.wakes.push(view.drained_at(wire_time(view.now()).0));
+        }
+        match before {
+            Some(before) if before != target => {
+                decision.event(
+                    "TrafficWeightUpdated",
+                    format!("Traffic weight updated from {before} to {target}"),
+                );
+            }
+            None if target > 0 => decision.event("TrafficWeightUpdated", format!("Traffic weight updated to {target}")),
+            _ => {}
+        }
+        decision.weights = Some(weights);
+    }
+}

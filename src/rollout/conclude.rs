@@ -1,0 +1,414 @@
+//! From a decision to a plan: writes for what differs, events, wake-ups, and the status.
+
+use super::{
+    deadline,
+    decision::{Deadline, Decision, Sizing},
+    retire::{belongs, history},
+    revision::history_after_reuse,
+    services, status,
+    validate::Problem,
+    view::View,
+};
+use crate::{
+    api::{replica_set::ReplicaSet, well_known},
+    plan::{Action, EventKind, EventRecord, ObjectRef, Plan, Precondition, StatusChange, merge_patch},
+};
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// Field manager of sizes, deadlines and revisions of ReplicaSets.
+const SCALE_MANAGER: &str = "tidegate-scale";
+/// Field manager of what is written into the Rollout beside its status.
+const ROLLOUT_MANAGER: &str = "tidegate";
+/// Annotations of a Rollout that its ReplicaSets do not inherit.
+const NOT_INHERITED: [&str; 5] = [
+    well_known::LAST_APPLIED,
+    well_known::REVISION,
+    well_known::REVISION_HISTORY,
+    well_known::DESIRED_REPLICAS,
+    well_known::NOTIFIED,
+];
+
+/// Turns a decision into a plan.
+pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[Problem]) -> Plan {
+    let mut plan = Plan::default();
+    let mut events = Vec::new();
+    if !decision.frozen {
+        write_objects(view, &mut decision, &mut plan, &mut events);
+    }
+    let status = status::of(view, &decision, problems, &mut events);
+    events.extend(decision.events.iter().cloned());
+    events.extend(status::closing_events(view, &decision));
+    plan.events = events
+        .into_iter()
+        .map(|(kind, reason, message)| event(view, kind, reason, message))
+        .collect();
+    for wake in &decision.wakes {
+        plan.wake((*wake).max(view.now()));
+    }
+    if let Some(ends) = deadline::ends_at(view).filter(|_| !decision.at_waiting_step) {
+        plan.wake(ends.max(view.now()).max(super::view::later(ends, 1)));
+    }
+    if let Some(waiting) = &decision.waiting {
+        plan.because("Waiting", format!("{}: {}", waiting.reason, waiting.message));
+    }
+    for problem in problems {
+        plan.because("InvalidSpec", problem.to_string());
+    }
+    finish(view, plan, &status)
+}
+
+/// The plan for a ReplicaSet that the API server refused.
+pub(crate) fn refused(view: &View<'_>, refusal: &str) -> Plan {
+    let decision = Decision::frozen(view);
+    let mut status = status::of(view, &decision, &[], &mut Vec::new());
+    let name = new_name(view);
+    status::set_condition(
+        &mut status.conditions,
+        ("Progressing", "False", "ReplicaSetCreateError"),
+        &format!("Failed to create new replica set \"{name}\": {refusal}"),
+        view.now(),
+    );
+    "Degraded".clone_into(&mut status.phase);
+    status.message = format!("ReplicaSetCreateError: Failed to create new replica set \"{name}\": {refusal}");
+    let mut plan = Plan::default();
+    plan.because("ReplicaSetCreateError", refusal);
+    let text = format!("Failed to create new replica set \"{name}\": {refusal}");
+    if view.status.message != status.message {
+        plan.events
+            .push(event(view, EventKind::Warning, "ReplicaSetCreateError", text));
+    }
+    finish(view, plan, &status)
+}
+
+fn finish(view: &View<'_>, mut plan: Plan, status: &crate::api::rollout_status::RolloutStatus) -> Plan {
+    let to_json = |status| serde_json::to_value(status).unwrap_or_default();
+    let metadata = &view.snapshot.rollout.metadata;
+    if let Some(patch) = merge_patch(&to_json(&view.status), &to_json(status)) {
+        plan.status = StatusChange::Merge {
+            target: rollout_ref(view),
+            patch: json!({ "status": patch }),
+            subresource: true,
+            precondition: Precondition {
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+            },
+        };
+    }
+    plan
+}
+
+type Events = Vec<(EventKind, &'static str, String)>;
+
+fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, events: &mut Events) {
+    // What only adds or redirects goes first, what takes away second: if the first is refused, nothing is lost.
+    let mut additions = metadata_writes(view);
+    additions.append(&mut decision.routes);
+    let (patches, switched) = services::patches(view, &decision.selectors);
+    additions.extend(patches);
+    if view.revisions.new.is_none() {
+        additions.push(Action::Create {
+            object: new_replica_set(view, decision.create_with),
+        });
+        created_events(view, decision.create_with, events);
+    }
+    events.extend(
+        switched
+            .into_iter()
+            .map(|text| (EventKind::Normal, "SwitchService", text)),
+    );
+    let mut removals = Vec::new();
+    for sizing in decision.sizes.iter().filter(|sizing| belongs(view, sizing.set)) {
+        let before = sizing.set.replicas();
+        if before != sizing.replicas {
+            let verb = if sizing.replicas > before { "up" } else { "down" };
+            let text = scaled(
+                verb,
+                sizing.set.name(),
+                revision_of(view, sizing.set),
+                before,
+                sizing.replicas,
+            );
+            events.push((EventKind::Normal, "ScalingReplicaSet", text));
+        }
+        if let Some(action) = resize(view, sizing) {
+            if sizing.replicas < before {
+                removals.push(action)
+            } else {
+                additions.push(action)
+            }
+        }
+    }
+    let (deletions, starts): (Vec<_>, Vec<_>) = std::mem::take(&mut decision.runs)
+        .into_iter()
+        .partition(|action| matches!(action, Action::Delete { .. }));
+    additions.extend(starts);
+    removals.extend(deletions);
+    removals.extend(history(view));
+    removals.extend(services::releases(view, &named_services(view)));
+    plan.stage(additions);
+    plan.stage(removals);
+}
+
+fn named_services<'a>(view: &View<'a>) -> Vec<&'a str> {
+    let strategy = &view.spec.strategy;
+    let canary = strategy
+        .canary
+        .iter()
+        .flat_map(|canary| [canary.stable_service.as_str(), canary.canary_service.as_str()]);
+    let ping_pong = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
+    let ping_pong = ping_pong.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
+    let blue_green = strategy
+        .blue_green
+        .iter()
+        .flat_map(|bg| [bg.active_service.as_str(), bg.preview_service.as_str()]);
+    canary
+        .chain(ping_pong)
+        .chain(blue_green)
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+/// The revision annotation, the number of replicas when the user gave none, and adoption of ReplicaSets without owner.
+fn metadata_writes(view: &View<'_>) -> Vec<Action> {
+    let rollout = view.snapshot.rollout;
+    let mut writes = Vec::new();
+    let number = view.revisions.number.to_string();
+    let annotated = rollout
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(well_known::REVISION));
+    let mut patch = Map::new();
+    if annotated != Some(&number) {
+        patch.insert(
+            "metadata".to_owned(),
+            json!({ "annotations": { well_known::REVISION: number } }),
+        );
+    }
+    if view.spec.replicas.is_none() {
+        patch.insert("spec".to_owned(), json!({ "replicas": 1 }));
+    }
+    if !patch.is_empty() {
+        writes.push(Action::Merge {
+            target: rollout_ref(view),
+            patch: Value::Object(patch),
+            manager: ROLLOUT_MANAGER,
+            precondition: Some(Precondition {
+                uid: rollout.metadata.uid.clone(),
+                resource_version: None,
+            }),
+        });
+    }
+    for set in view
+        .revisions
+        .all()
+        .into_iter()
+        .filter(|set| set.controller_uid().is_none())
+    {
+        let mut owners: Vec<Value> = set
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .filter_map(|owner| serde_json::to_value(owner).ok())
+            .collect();
+        owners.push(super::owner_reference(view));
+        writes.push(merge_set(
+            view,
+            set,
+            json!({ "metadata": { "ownerReferences": owners } }),
+            true,
+        ));
+    }
+    if let Some(set) = view
+        .revisions
+        .new
+        .filter(|set| set.revision() != view.revisions.number && belongs(view, set))
+    {
+        let mut annotations = Map::new();
+        annotations.insert(well_known::REVISION.to_owned(), Value::from(number));
+        if let Some(history) = history_after_reuse(set) {
+            annotations.insert(well_known::REVISION_HISTORY.to_owned(), Value::from(history));
+        }
+        writes.push(merge_set(
+            view,
+            set,
+            json!({ "metadata": { "annotations": annotations } }),
+            false,
+        ));
+    }
+    writes
+}
+
+fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> Action {
+    Action::Merge {
+        target: set_ref(view, set),
+        patch,
+        manager: SCALE_MANAGER,
+        precondition: Some(Precondition {
+            uid: set.metadata.uid.clone(),
+            resource_version: set.metadata.resource_version.clone().filter(|_| pinned),
+        }),
+    }
+}
+
+/// The write for a size or deadline that differs. Growing is safe on any version; shrinking carries the version it was
+/// decided on (guarantee C3).
+fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
+    let set = sizing.set;
+    let desired = view.replicas.to_string();
+    let sized =
+        set.replicas() == sizing.replicas && set.annotation(well_known::DESIRED_REPLICAS) == Some(desired.as_str());
+    // A ReplicaSet that stays at zero is not touched when only the Rollout's size changed.
+    let idle = set.replicas() == 0 && sizing.replicas == 0;
+    if (sized || idle) && sizing.deadline == Deadline::Keep {
+        return None;
+    }
+    let shrinks = sizing.replicas < set.replicas();
+    let mut annotations = Map::from_iter([(well_known::DESIRED_REPLICAS.to_owned(), Value::from(desired))]);
+    if sizing.deadline == Deadline::Clear {
+        annotations.insert(well_known::SCALE_DOWN_DEADLINE.to_owned(), Value::Null);
+        let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": sizing.replicas } });
+        return Some(merge_set(view, set, patch, shrinks));
+    }
+    let deadline = match sizing.deadline {
+        Deadline::Set(at) => Some(rfc3339(at)),
+        Deadline::Keep | Deadline::Clear => set.annotation(well_known::SCALE_DOWN_DEADLINE).map(str::to_owned),
+    };
+    if let Some(deadline) = deadline {
+        annotations.insert(well_known::SCALE_DOWN_DEADLINE.to_owned(), Value::from(deadline));
+    }
+    Some(Action::Apply {
+        target: set_ref(view, set),
+        fields: json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": sizing.replicas } }),
+        manager: SCALE_MANAGER,
+        precondition: Some(Precondition {
+            uid: set.metadata.uid.clone(),
+            resource_version: set.metadata.resource_version.clone().filter(|_| shrinks),
+        }),
+    })
+}
+
+fn rfc3339(at: Timestamp) -> String {
+    jiff::fmt::strtime::format("%Y-%m-%dT%H:%M:%SZ", at).unwrap_or_default()
+}
+
+/// The name of the ReplicaSet of the current pod template.
+pub(crate) fn new_name(view: &View<'_>) -> String {
+    view.revisions.new.map_or_else(
+        || format!("{}-{}", view.name(), view.revisions.hash),
+        |set| set.name().to_owned(),
+    )
+}
+
+fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
+    let hash = view.revisions.hash.as_str();
+    let mut template = view.spec.template.clone().unwrap_or_default();
+    let mut labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
+    labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(hash));
+    if let Some(whole) = template.as_object_mut() {
+        let metadata = whole.entry("metadata").or_insert_with(|| json!({}));
+        if let Some(metadata) = metadata.as_object_mut() {
+            metadata.insert("labels".to_owned(), Value::Object(labels.clone()));
+        }
+    }
+    let mut selector = serde_json::to_value(view.spec.selector.clone().unwrap_or_default()).unwrap_or_default();
+    if let Some(selector) = selector.as_object_mut() {
+        let match_labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
+        if let Some(match_labels) = match_labels.as_object_mut() {
+            match_labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(hash));
+        }
+    }
+    let inherited = view.snapshot.rollout.metadata.annotations.iter().flatten();
+    let mut annotations: Map<String, Value> = inherited
+        .filter(|(key, _)| !NOT_INHERITED.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
+        .collect();
+    annotations.insert(
+        well_known::REVISION.to_owned(),
+        Value::from(view.revisions.number.to_string()),
+    );
+    annotations.insert(
+        well_known::DESIRED_REPLICAS.to_owned(),
+        Value::from(view.replicas.to_string()),
+    );
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "ReplicaSet",
+        "metadata": {
+            "name": new_name(view),
+            "namespace": view.namespace(),
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [super::owner_reference(view)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "minReadySeconds": view.spec.min_ready_seconds,
+            "selector": selector,
+            "template": template,
+        },
+    })
+}
+
+fn created_events(view: &View<'_>, replicas: i32, events: &mut Events) {
+    let number = view.revisions.number;
+    let name = new_name(view);
+    let mut add = |reason, text| events.push((EventKind::Normal, reason, text));
+    if view.snapshot.rollout.status.is_none() {
+        let text = format!(
+            "Rollout resource added to informer: {}/{}",
+            view.namespace(),
+            view.name()
+        );
+        add("RolloutAddedToInformer", text);
+    }
+    add("RolloutUpdated", format!("Rollout updated to revision {number}"));
+    add(
+        "NewReplicaSetCreated",
+        format!("Created ReplicaSet {name} (revision {number})"),
+    );
+    let text = format!(
+        "Rollout not completed, started update to revision {number} ({})",
+        view.revisions.hash
+    );
+    add("RolloutNotCompleted", text);
+    if replicas > 0 {
+        add("ScalingReplicaSet", scaled("up", &name, number, 0, replicas));
+    }
+}
+
+fn scaled(verb: &str, name: &str, revision: i64, from: i32, to: i32) -> String {
+    format!("Scaled {verb} ReplicaSet {name} (revision {revision}) from {from} to {to}")
+}
+
+fn revision_of(view: &View<'_>, set: &ReplicaSet) -> i64 {
+    if view.revisions.new.is_some_and(|new| new.name() == set.name()) {
+        view.revisions.number
+    } else {
+        set.revision()
+    }
+}
+
+fn rollout_ref(view: &View<'_>) -> ObjectRef {
+    ObjectRef::namespaced(crate::api::API_VERSION, "Rollout", view.namespace(), view.name())
+}
+
+fn set_ref(view: &View<'_>, set: &ReplicaSet) -> ObjectRef {
+    ObjectRef::namespaced("apps/v1", "ReplicaSet", view.namespace(), set.name())
+}
+
+fn event(view: &View<'_>, kind: EventKind, reason: &str, message: String) -> EventRecord {
+    EventRecord {
+        about: rollout_ref(view),
+        uid: view.snapshot.rollout.metadata.uid.clone(),
+        kind,
+        reason: reason.to_owned(),
+        message,
+    }
+}

@@ -1,0 +1,37 @@
+//! The progress deadline (reference, rollouts 2.4).
+
+use super::view::{View, later};
+use jiff::Timestamp;
+
+/// Seconds when `progressDeadlineSeconds` is absent.
+const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
+
+/// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`.
+pub(crate) fn exceeded(view: &View<'_>) -> bool {
+    ends_at(view).is_some_and(|ends| ends < view.now())
+}
+
+/// When the deadline is over, counted from the last progress; `None` while the clock does not run.
+pub(crate) fn ends_at(view: &View<'_>) -> Option<Timestamp> {
+    let progressing = view.status.condition("Progressing")?;
+    // A finished, paused or aborted rollout makes no progress by design.
+    if matches!(
+        progressing.reason.as_str(),
+        "NewReplicaSetAvailable" | "RolloutPaused" | "RolloutAborted"
+    ) {
+        return None;
+    }
+    let seconds = view
+        .spec
+        .progress_deadline_seconds
+        .unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
+    Some(later(progressing.last_update_time.as_ref()?.0, i64::from(seconds)))
+}
+
+/// What the condition and an abort say.
+pub(crate) fn message(view: &View<'_>) -> String {
+    match view.revisions.new {
+        Some(set) => format!("ReplicaSet \"{}\" has timed out progressing.", set.name()),
+        None => format!("Rollout \"{}\" has timed out progressing.", view.name()),
+    }
+}

@@ -1,0 +1,379 @@
+//! Which AnalysisRuns an update needs, and what they say about going on (guarantees D1 and D2).
+//!
+//! A run is first named in the status and created by the next pass under that name: whatever crashes in between, the
+//! name says which run belongs to this attempt, so none is ever created twice.
+
+use super::{decision::Decision, field_path, view::View};
+use crate::{
+    analysis::{
+        self, phase,
+        template::{AnalysisParts, TemplateSet, run_spec},
+    },
+    api::{
+        analysis::{AnalysisRun, AnalysisRunSpec, Argument},
+        rollout_status::RolloutAnalysisRunStatus,
+        strategy::{AnalysisRunArgument, PodTemplateMetadata, RolloutAnalysis, RolloutAnalysisBackground},
+        well_known,
+    },
+    plan::{Action, ObjectRef, Precondition, Propagation},
+};
+use serde_json::{Map, Value, json};
+
+/// Finished runs kept when the specification does not say.
+const HISTORY_LIMIT_DEFAULT: i32 = 5;
+/// Field manager of requests to terminate a run.
+const MANAGER: &str = "tidegate-analysis";
+
+/// What an analysis is for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Purpose {
+    /// A step of a canary, by index.
+    Step(usize),
+    /// Beside the steps of a canary.
+    Background,
+    /// Before a blue-green switch.
+    PrePromotion,
+    /// After a blue-green switch.
+    PostPromotion,
+}
+
+impl Purpose {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Step(_) => "Step",
+            Self::Background => "Background",
+            Self::PrePromotion => "PrePromotion",
+            Self::PostPromotion => "PostPromotion",
+        }
+    }
+
+    fn infix(self) -> Option<String> {
+        match self {
+            Self::Step(index) => Some(index.to_string()),
+            Self::Background => None,
+            Self::PrePromotion => Some("pre".to_owned()),
+            Self::PostPromotion => Some("post".to_owned()),
+        }
+    }
+
+    /// How abort messages begin (reference, rollouts 2.5).
+    fn text(self) -> &'static str {
+        match self {
+            Self::Step(_) => "Step-based analysis",
+            Self::Background => "Background analysis",
+            Self::PrePromotion => "Blue/green pre-promotion analysis",
+            Self::PostPromotion => "Blue/green post-promotion analysis",
+        }
+    }
+}
+
+/// An analysis in a specification, whatever its place.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    purpose: Purpose,
+    parts: AnalysisParts<'a>,
+    args: &'a [AnalysisRunArgument],
+    metadata: Option<&'a PodTemplateMetadata>,
+}
+
+impl<'a> Wanted<'a> {
+    pub(crate) fn of(purpose: Purpose, analysis: &'a RolloutAnalysis) -> Self {
+        Self {
+            purpose,
+            parts: analysis.into(),
+            args: &analysis.args,
+            metadata: analysis.analysis_run_metadata.as_ref(),
+        }
+    }
+
+    pub(crate) fn background(analysis: &'a RolloutAnalysisBackground) -> Self {
+        Self {
+            purpose: Purpose::Background,
+            parts: analysis.into(),
+            args: &analysis.args,
+            metadata: analysis.analysis_run_metadata.as_ref(),
+        }
+    }
+
+    /// The templates by name, for messages.
+    pub(crate) fn template_names(&self) -> String {
+        self.parts
+            .templates
+            .iter()
+            .map(|template| template.template_name.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
+    }
+
+    /// The specification of the run, or what is wrong with it.
+    pub(crate) fn spec(&self, view: &View<'_>) -> Result<AnalysisRunSpec, Vec<String>> {
+        let templates = TemplateSet {
+            namespaced: &view.snapshot.analysis_templates,
+            cluster: &view.snapshot.cluster_analysis_templates,
+        };
+        run_spec(self.parts, arguments(view, self.args)?, &templates)
+    }
+}
+
+/// What an analysis says about going on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Gate {
+    /// Not known yet.
+    Waiting,
+    /// Successful, with evidence.
+    Passed,
+    /// Failed or in error: the text to abort with.
+    Failed(String),
+    /// Neither: a person has to decide.
+    Inconclusive,
+}
+
+/// Makes sure that the run exists, and reads its verdict. `current` is what the status says about it.
+pub(crate) fn ensure(
+    view: &View<'_>,
+    wanted: &Wanted<'_>,
+    current: Option<&RolloutAnalysisRunStatus>,
+    decision: &mut Decision<'_>,
+) -> (RolloutAnalysisRunStatus, Gate) {
+    let Some(current) = current else {
+        let name = free_name(view, wanted.purpose);
+        decision.wakes.push(view.now());
+        return (
+            RolloutAnalysisRunStatus {
+                name,
+                status: "Pending".to_owned(),
+                message: String::new(),
+            },
+            Gate::Waiting,
+        );
+    };
+    let Some(run) = view
+        .snapshot
+        .analysis_runs
+        .iter()
+        .copied()
+        .find(|run| run_name(run) == current.name)
+    else {
+        if matches!(current.status.as_str(), "Failed" | "Error") {
+            return (current.clone(), failed(wanted.purpose, current));
+        }
+        if let Ok(spec) = wanted.spec(view) {
+            decision.runs.push(Action::Create {
+                object: object(view, wanted, &current.name, &spec),
+            });
+        }
+        return (current.clone(), Gate::Waiting);
+    };
+    let status = run.status.clone().unwrap_or_default();
+    let phase = if status.phase.is_empty() {
+        "Pending".to_owned()
+    } else {
+        status.phase
+    };
+    let seen = RolloutAnalysisRunStatus {
+        name: current.name.clone(),
+        status: phase,
+        message: status.message,
+    };
+    if seen.status != current.status && phase::completed(&seen.status) {
+        let text = format!(
+            "{} Analysis Run '{}' Status New: '{}' Previous: '{}'",
+            wanted.purpose.label(),
+            seen.name,
+            seen.status,
+            current.status
+        );
+        match seen.status.as_str() {
+            "Successful" => decision.event("AnalysisRunSuccessful", text),
+            "Inconclusive" => decision.warning("AnalysisRunInconclusive", text),
+            "Error" => decision.warning("AnalysisRunError", text),
+            _ => decision.warning("AnalysisRunFailed", text),
+        }
+    }
+    let gate = match seen.status.as_str() {
+        "Successful" if analysis::is_evidence(run) => Gate::Passed,
+        // Guarantee D1: a run that was terminated, or measured nothing, proves nothing.
+        "Successful" | "Inconclusive" => Gate::Inconclusive,
+        "Failed" | "Error" => failed(wanted.purpose, &seen),
+        _ => Gate::Waiting,
+    };
+    (seen, gate)
+}
+
+fn failed(purpose: Purpose, run: &RolloutAnalysisRunStatus) -> Gate {
+    let verdict = if run.status == "Error" { "error" } else { "error/failed" };
+    let message = if run.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", run.message)
+    };
+    Gate::Failed(format!("{} phase {verdict}{message}", purpose.text()))
+}
+
+/// Stops runs that no longer belong to the update, and deletes those beyond the history limits.
+pub(crate) fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
+    let mut actions = Vec::new();
+    let mut finished: Vec<&AnalysisRun> = Vec::new();
+    for run in view.snapshot.analysis_runs.iter().copied() {
+        let phase = run.status.as_ref().map_or("", |status| status.phase.as_str());
+        if phase::completed(phase) {
+            finished.push(run);
+        } else if !run.spec.terminate && !keep.contains(&run_name(run)) {
+            actions.push(Action::Merge {
+                target: target(view, run),
+                patch: json!({ "spec": { "terminate": true } }),
+                manager: MANAGER,
+                precondition: Some(Precondition {
+                    uid: run.metadata.uid.clone(),
+                    resource_version: None,
+                }),
+            });
+        }
+    }
+    finished.retain(|run| !keep.contains(&run_name(run)));
+    finished.sort_by_key(|run| std::cmp::Reverse(run.metadata.creation_timestamp.clone().map(|time| time.0)));
+    let limits = view.spec.analysis.clone().unwrap_or_default();
+    let limit =
+        |limit: Option<i32>| usize::try_from(limit.unwrap_or(HISTORY_LIMIT_DEFAULT).max(0)).unwrap_or(usize::MAX);
+    let successful = |run: &AnalysisRun| run.status.as_ref().is_some_and(|status| status.phase == "Successful");
+    let orphaned = |run: &AnalysisRun| {
+        let hash = run
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(well_known::POD_TEMPLATE_HASH));
+        hash.is_none_or(|hash| view.revisions.hash != *hash && view.revisions.with_hash(hash).is_none())
+    };
+    let (good, bad): (Vec<_>, Vec<_>) = finished
+        .iter()
+        .copied()
+        .filter(|run| !orphaned(run))
+        .partition(|run| successful(run));
+    let surplus = (good.into_iter().skip(limit(limits.successful_run_history_limit)))
+        .chain(bad.into_iter().skip(limit(limits.unsuccessful_run_history_limit)));
+    for run in finished.iter().copied().filter(|run| orphaned(run)).chain(surplus) {
+        actions.push(Action::Delete {
+            target: target(view, run),
+            precondition: Precondition {
+                uid: run.metadata.uid.clone(),
+                resource_version: run.metadata.resource_version.clone(),
+            },
+            propagation: Propagation::Background,
+        });
+    }
+    actions
+}
+
+fn target(view: &View<'_>, run: &AnalysisRun) -> ObjectRef {
+    ObjectRef::namespaced(crate::api::API_VERSION, "AnalysisRun", view.namespace(), run_name(run))
+}
+
+fn run_name(run: &AnalysisRun) -> &str {
+    run.metadata.name.as_deref().unwrap_or_default()
+}
+
+/// `<rollout>-<hash>-<revision>[-<infix>]`, with `.1`, `.2` … when earlier attempts hold that name.
+fn free_name(view: &View<'_>, purpose: Purpose) -> String {
+    let mut base = format!("{}-{}-{}", view.name(), view.revisions.hash, view.revisions.number);
+    if let Some(infix) = purpose.infix() {
+        base = format!("{base}-{infix}");
+    }
+    let taken = |name: &str| view.snapshot.analysis_runs.iter().any(|run| run_name(run) == name);
+    let mut name = base.clone();
+    for attempt in 1.. {
+        if !taken(&name) {
+            break;
+        }
+        name = format!("{base}.{attempt}");
+    }
+    name
+}
+
+fn object(view: &View<'_>, wanted: &Wanted<'_>, name: &str, spec: &AnalysisRunSpec) -> Value {
+    let metadata = wanted.metadata.cloned().unwrap_or_default();
+    let mut labels: Map<String, Value> = metadata
+        .labels
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    let selector = view
+        .spec
+        .selector
+        .clone()
+        .unwrap_or_default()
+        .match_labels
+        .unwrap_or_default();
+    labels.extend(selector.into_iter().map(|(key, value)| (key, Value::from(value))));
+    labels.insert(
+        well_known::POD_TEMPLATE_HASH.to_owned(),
+        Value::from(view.revisions.hash.as_str()),
+    );
+    labels.insert(well_known::ROLLOUT_TYPE.to_owned(), Value::from(wanted.purpose.label()));
+    if let Purpose::Step(index) = wanted.purpose {
+        labels.insert(well_known::STEP_INDEX.to_owned(), Value::from(index.to_string()));
+    }
+    if let Some(id) = view
+        .snapshot
+        .rollout
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(well_known::INSTANCE_ID))
+    {
+        labels.insert(well_known::INSTANCE_ID.to_owned(), Value::from(id.as_str()));
+    }
+    let mut annotations: Map<String, Value> = metadata
+        .annotations
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    annotations.insert(
+        well_known::REVISION.to_owned(),
+        Value::from(view.revisions.number.to_string()),
+    );
+    json!({
+        "apiVersion": crate::api::API_VERSION,
+        "kind": "AnalysisRun",
+        "metadata": {
+            "name": name,
+            "namespace": view.namespace(),
+            "labels": labels,
+            "annotations": annotations,
+            "ownerReferences": [super::owner_reference(view)],
+        },
+        "spec": spec,
+    })
+}
+
+/// The values of a rollout's arguments.
+fn arguments(view: &View<'_>, args: &[AnalysisRunArgument]) -> Result<Vec<Argument>, Vec<String>> {
+    let mut resolved = Vec::new();
+    let mut problems = Vec::new();
+    for arg in args {
+        let source = arg.value_from.clone().unwrap_or_default();
+        let value = match (&arg.value, source.pod_template_hash_value.as_deref(), &source.field_ref) {
+            (Some(value), _, _) => Ok(value.clone()),
+            (None, Some("Stable"), _) => Ok(view.status.stable_rs.clone()),
+            (None, Some("Latest"), _) => Ok(view.revisions.hash.clone()),
+            (None, Some(other), _) => Err(format!(
+                "argument {}: podTemplateHashValue is `{other}`, expected Stable or Latest",
+                arg.name
+            )),
+            (None, None, Some(field)) => field_path::text(view.snapshot.rollout, &field.field_path),
+            (None, None, None) => continue,
+        };
+        match value {
+            Ok(value) => resolved.push(Argument {
+                name: arg.name.clone(),
+                value: Some(value),
+                value_from: None,
+            }),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if problems.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(problems)
+    }
+}

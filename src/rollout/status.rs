@@ -1,0 +1,450 @@
+//! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
+
+use super::{deadline, decision::Decision, phase, progress, progress::Turn, validate::Problem, view::View};
+use crate::{
+    api::{
+        replica_set::ReplicaSet,
+        rollout_status::{BlueGreenStatus, CanaryStatus, RolloutCondition, RolloutDuration, RolloutStatus},
+        scalar::wire_time,
+    },
+    plan::EventKind,
+};
+use jiff::Timestamp;
+
+/// The whole new status.
+pub(crate) fn of(
+    view: &View<'_>,
+    decision: &Decision<'_>,
+    problems: &[Problem],
+    events: &mut Vec<(EventKind, &'static str, String)>,
+) -> RolloutStatus {
+    let mut status = base(view, decision);
+    counts(view, &mut status);
+    conditions(view, decision, problems, &mut status, events);
+    (status.phase, status.message) = phase::of(view, &status);
+    let moving = status.phase != "Healthy" || decision.promotion.is_some();
+    status.waiting_for = decision.waiting.clone().filter(|_| moving);
+    status
+}
+
+fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
+    let before = &view.status;
+    let progress = &decision.progress;
+    let canary_spec = view.spec.strategy.canary.as_ref();
+    let steps = canary_spec.map_or(&[][..], |canary| &canary.steps);
+    let mut status = before.clone();
+    status.abort = progress.abort;
+    status.aborted_at.clone_from(&progress.aborted_at);
+    status.promote_full = progress.promote_full;
+    status.pause_conditions.clone_from(&progress.pauses);
+    status.controller_pause = progress.controller_pause;
+    status.current_pod_hash.clone_from(&view.revisions.hash);
+    status.current_step_index = (!steps.is_empty()).then(|| i32::try_from(progress.step_index).unwrap_or(i32::MAX));
+    // A spelling of the hash that the original wrote stays, so that a take-over writes nothing.
+    if canary_spec.is_none() {
+        status.current_step_hash.clear();
+    } else if before.current_step_hash.is_empty() || !matches!(progress.turn, Turn::Continue | Turn::Retry) {
+        status.current_step_hash = progress::step_hash(steps);
+    }
+    status.stable_rs.clone_from(&decision.stable_rs);
+    status.observed_generation = view
+        .snapshot
+        .rollout
+        .metadata
+        .generation
+        .map(|generation| generation.to_string())
+        .unwrap_or_default();
+    status.canary = Some(CanaryStatus {
+        current_step_analysis_run_status: progress.step_run.clone(),
+        current_background_analysis_run_status: progress.background_run.clone(),
+        weights: decision.weights.clone(),
+        weights_written_at: decision.weights_written_at.clone(),
+        ..before.canary.clone().unwrap_or_default()
+    });
+    let selected = |service: Option<&String>| {
+        service
+            .and_then(|name| view.selected_hash(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let blue_green_spec = view.spec.strategy.blue_green.as_ref();
+    status.blue_green = Some(BlueGreenStatus {
+        preview_selector: selected(
+            blue_green_spec
+                .map(|spec| &spec.preview_service)
+                .filter(|name| !name.is_empty()),
+        ),
+        active_selector: selected(blue_green_spec.map(|spec| &spec.active_service)),
+        scale_up_preview_check_point: progress.checkpoint,
+        pre_promotion_analysis_run_status: progress.pre_run.clone(),
+        post_promotion_analysis_run_status: progress.post_run.clone(),
+    });
+    if !matches!(progress.turn, Turn::Continue | Turn::Retry) {
+        status.restarted_at.clone_from(&view.spec.restart_at);
+    }
+    status.duration = duration(view, decision);
+    status
+}
+
+/// Sums over ReplicaSets, as they report themselves.
+fn counts(view: &View<'_>, status: &mut RolloutStatus) {
+    let sets = view.revisions.all();
+    let sum = |count: fn(&ReplicaSet) -> i32| sets.iter().map(|set| count(set)).sum::<i32>();
+    status.replicas = sum(|set| set.status.replicas);
+    status.updated_replicas = view.revisions.new.map_or(0, |set| set.status.replicas);
+    status.ready_replicas = sum(|set| set.status.ready_replicas);
+    status.available_replicas = sum(|set| set.status.available_replicas);
+    status.hpa_replicas = status.replicas;
+    let selector = view.spec.selector.as_ref().map(selector_text).unwrap_or_default();
+    status.selector = selector;
+    if view.spec.strategy.blue_green.is_some() {
+        let active = status
+            .blue_green
+            .as_ref()
+            .map(|status| status.active_selector.clone())
+            .unwrap_or_default();
+        if let Some(set) = view.revisions.with_hash(&active).filter(|_| !active.is_empty()) {
+            status.ready_replicas = set.status.ready_replicas;
+            status.available_replicas = set.status.available_replicas;
+            status.hpa_replicas = set.status.replicas;
+            status.selector = selector_text(&set.spec.selector);
+        }
+    }
+}
+
+fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
+    let labels = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"));
+    let expressions = selector.match_expressions.iter().flatten().map(|requirement| {
+        let values = requirement.values.clone().unwrap_or_default().join(",");
+        match requirement.operator.as_str() {
+            "In" => format!("{} in ({values})", requirement.key),
+            "NotIn" => format!("{} notin ({values})", requirement.key),
+            "DoesNotExist" => format!("!{}", requirement.key),
+            _ => requirement.key.clone(),
+        }
+    });
+    labels.chain(expressions).collect::<Vec<_>>().join(",")
+}
+
+fn conditions(
+    view: &View<'_>,
+    decision: &Decision<'_>,
+    problems: &[Problem],
+    status: &mut RolloutStatus,
+    events: &mut Vec<(EventKind, &'static str, String)>,
+) {
+    let now = view.now();
+    let mut list = std::mem::take(&mut status.conditions);
+    invalid_spec(view, problems, &mut list, events);
+    let flag = |truth: bool| if truth { "True" } else { "False" };
+
+    let available = is_available(view, status);
+    let text = if available {
+        "Rollout has minimum availability"
+    } else {
+        "Rollout does not have minimum availability"
+    };
+    set_condition(&mut list, ("Available", flag(available), "AvailableReason"), text, now);
+    let completed = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    set_condition(
+        &mut list,
+        ("Completed", flag(completed), "RolloutCompleted"),
+        "RolloutCompleted",
+        now,
+    );
+    let paused = view.spec.paused || !status.pause_conditions.is_empty();
+    let has = |list: &[RolloutCondition], r#type: &str| list.iter().any(|condition| condition.r#type == r#type);
+    if !status.abort && (paused || has(&list, "Paused")) {
+        set_condition(
+            &mut list,
+            ("Paused", flag(paused), "RolloutPaused"),
+            "Rollout is paused",
+            now,
+        );
+    }
+    let healthy = is_healthy(view, status);
+    if healthy || has(&list, "Healthy") {
+        let text = if healthy {
+            "Rollout is healthy"
+        } else {
+            "Rollout is not healthy"
+        };
+        set_condition(&mut list, ("Healthy", flag(healthy), "RolloutHealthy"), text, now);
+    }
+    replica_failure(view, &mut list);
+    if problems.is_empty() || status.abort {
+        progressing(view, decision, status, (paused, healthy), &mut list);
+    }
+    status.conditions = list;
+}
+
+fn invalid_spec(
+    view: &View<'_>,
+    problems: &[Problem],
+    list: &mut Vec<RolloutCondition>,
+    events: &mut Vec<(EventKind, &'static str, String)>,
+) {
+    if problems.is_empty() {
+        list.retain(|condition| condition.r#type != "InvalidSpec");
+        return;
+    }
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let message = format!("The Rollout \"{}\" is invalid: {}", view.name(), texts.join("; "));
+    let standing = list
+        .iter()
+        .any(|condition| condition.r#type == "InvalidSpec" && condition.message == message);
+    if !standing {
+        list.retain(|condition| condition.r#type != "InvalidSpec");
+        set_condition(list, ("InvalidSpec", "True", "InvalidSpec"), &message, view.now());
+        events.push((EventKind::Warning, "InvalidSpec", message));
+    }
+}
+
+fn is_available(view: &View<'_>, status: &RolloutStatus) -> bool {
+    if view.spec.strategy.blue_green.is_some() {
+        let active = status
+            .blue_green
+            .as_ref()
+            .and_then(|status| view.revisions.with_hash(&status.active_selector));
+        return active
+            .is_some_and(|set| set.replicas() == view.replicas && set.status.available_replicas == view.replicas);
+    }
+    status.available_replicas >= view.replicas
+}
+
+fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
+    let complete = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
+    let counted = status.updated_replicas == view.replicas && status.available_replicas == view.replicas;
+    if view.spec.strategy.blue_green.is_some() {
+        let selected = status.blue_green.clone().unwrap_or_default();
+        let preview_follows =
+            selected.preview_selector.is_empty() || selected.preview_selector == status.current_pod_hash;
+        return complete && counted && selected.active_selector == status.current_pod_hash && preview_follows;
+    }
+    complete && counted && status.replicas == view.replicas
+}
+
+/// A `ReplicaFailure` of a ReplicaSet is shown as it stands, the new one's first.
+fn replica_failure(view: &View<'_>, list: &mut Vec<RolloutCondition>) {
+    let failing = view.revisions.all().into_iter().find_map(|set| {
+        set.status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True")
+    });
+    match failing {
+        None => list.retain(|condition| condition.r#type != "ReplicaFailure"),
+        Some(failure) => {
+            set_condition(
+                list,
+                ("ReplicaFailure", "True", &failure.reason),
+                &failure.message,
+                view.now(),
+            );
+        }
+    }
+}
+
+fn progressing(
+    view: &View<'_>,
+    decision: &Decision<'_>,
+    status: &RolloutStatus,
+    (paused, healthy): (bool, bool),
+    list: &mut Vec<RolloutCondition>,
+) {
+    let now = view.now();
+    let before = view.status.condition("Progressing");
+    let reason_before = before.map_or("", |condition| condition.reason.as_str());
+    let name = super::conclude::new_name(view);
+    let mut set = |status, reason, message: &str| set_condition(list, ("Progressing", status, reason), message, now);
+    if status.abort {
+        set("False", "RolloutAborted", &abort_message(view, decision));
+    } else if paused {
+        set("Unknown", "RolloutPaused", "Rollout is paused");
+    } else if reason_before == "RolloutPaused" && !healthy {
+        set("Unknown", "RolloutResumed", "Rollout is resumed");
+    } else if view.progress.turn == Turn::Retry {
+        set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
+    } else if healthy {
+        set(
+            "True",
+            "NewReplicaSetAvailable",
+            &format!("ReplicaSet \"{name}\" has successfully progressed."),
+        );
+    } else if view.revisions.new.is_none() {
+        set(
+            "True",
+            "NewReplicaSetCreated",
+            &format!("Created new replica set \"{name}\""),
+        );
+    } else if has_progressed(&view.status, status) {
+        let message = format!("ReplicaSet \"{name}\" is progressing.");
+        set("True", "ReplicaSetUpdated", &message);
+        // Every bit of progress restarts the deadline.
+        if let Some(condition) = list.iter_mut().find(|condition| condition.r#type == "Progressing") {
+            condition.last_update_time = Some(wire_time(now));
+        }
+    } else if before.is_none() {
+        set(
+            "True",
+            "FoundNewReplicaSet",
+            &format!("Found new replica set \"{name}\""),
+        );
+    } else if reason_before == "NewReplicaSetAvailable" {
+        set(
+            "True",
+            "ReplicaSetNotAvailable",
+            "Rollout does not have minimum availability",
+        );
+    } else if !decision.at_waiting_step
+        && deadline::exceeded(view)
+        && view
+            .revisions
+            .older
+            .iter()
+            .chain(&view.revisions.stable)
+            .all(|set| set.scale_down_deadline().is_none())
+    {
+        set("False", "ProgressDeadlineExceeded", &deadline::message(view));
+    }
+}
+
+/// `Rollout aborted update to revision N`, and why when it is known. The message of a standing abort is kept.
+fn abort_message(view: &View<'_>, decision: &Decision<'_>) -> String {
+    let because = decision.aborts_because.as_deref().unwrap_or_default();
+    let colon = if because.is_empty() { "" } else { ": " };
+    format!(
+        "Rollout aborted update to revision {}{colon}{because}",
+        view.revisions.number
+    )
+}
+
+fn has_progressed(before: &RolloutStatus, after: &RolloutStatus) -> bool {
+    let old = |status: &RolloutStatus| status.replicas - status.updated_replicas;
+    let selectors = |status: &RolloutStatus| {
+        status
+            .blue_green
+            .as_ref()
+            .map(|status| (status.active_selector.clone(), status.preview_selector.clone()))
+    };
+    after.updated_replicas != before.updated_replicas
+        || old(after) < old(before)
+        || after.ready_replicas > before.ready_replicas
+        || after.available_replicas > before.available_replicas
+        || after.stable_rs != before.stable_rs
+        || after.current_step_index != before.current_step_index
+        || after.current_step_hash != before.current_step_hash
+        || (before.blue_green.is_some() && selectors(after) != selectors(before))
+}
+
+/// Sets a condition by (type, status, reason). One that already says the same keeps its times and message; a replaced
+/// one goes to the end, so that the order of conditions tells recency.
+pub(crate) fn set_condition(
+    list: &mut Vec<RolloutCondition>,
+    (r#type, status, reason): (&str, &str, &str),
+    message: &str,
+    now: Timestamp,
+) {
+    let before = list
+        .iter()
+        .position(|condition| condition.r#type == r#type)
+        .map(|position| (position, list.get(position)));
+    let now = wire_time(now);
+    let mut last_transition_time = Some(now.clone());
+    if let Some((position, Some(before))) = before {
+        if before.status == status && before.reason == reason {
+            return;
+        }
+        if before.status == status {
+            last_transition_time.clone_from(&before.last_transition_time);
+        }
+        list.remove(position);
+    }
+    list.push(RolloutCondition {
+        last_transition_time,
+        last_update_time: Some(now),
+        message: message.to_owned(),
+        reason: reason.to_owned(),
+        status: status.to_owned(),
+        r#type: r#type.to_owned(),
+    });
+}
+
+/// When the update began and how it ended.
+fn duration(view: &View<'_>, decision: &Decision<'_>) -> Option<RolloutDuration> {
+    let now = || Some(wire_time(view.now()));
+    let standing = view.status.duration.clone();
+    if matches!(
+        view.progress.turn,
+        Turn::NewTemplate | Turn::NewSteps | Turn::BackToStable
+    ) {
+        return Some(RolloutDuration {
+            rollout_started_at: now(),
+            ..RolloutDuration::default()
+        });
+    }
+    let mut duration = match standing {
+        Some(duration) => duration,
+        None if view.status.stable_rs.is_empty() => RolloutDuration {
+            rollout_started_at: now(),
+            ..RolloutDuration::default()
+        },
+        None => return None,
+    };
+    if view.progress.turn == Turn::Retry {
+        duration.finished_at = None;
+        duration.completion_status.clear();
+    }
+    let ended = match &decision.promotion {
+        Some(reason) if reason == "Full promotion requested" => Some("FastPromoted"),
+        Some(_) => Some("Promoted"),
+        None if decision.aborts_because.is_some() => Some("Aborted"),
+        None if view.is_promoted() && duration.finished_at.is_none() => Some("RolledBack"),
+        None => None,
+    };
+    if let Some(ended) = ended.filter(|_| duration.finished_at.is_none()) {
+        duration.finished_at = now();
+        ended.clone_into(&mut duration.completion_status);
+    }
+    Some(duration)
+}
+
+/// Events about the end of a pass: pause, resume, abort, promotion.
+pub(crate) fn closing_events(view: &View<'_>, decision: &Decision<'_>) -> Vec<(EventKind, &'static str, String)> {
+    let mut events = Vec::new();
+    let number = view.revisions.number;
+    let progress = &decision.progress;
+    for pause in &progress.pauses {
+        if !view
+            .status
+            .pause_conditions
+            .iter()
+            .any(|before| before.reason == pause.reason)
+        {
+            events.push((
+                EventKind::Normal,
+                "RolloutPaused",
+                format!("Rollout is paused ({})", pause.reason),
+            ));
+        }
+    }
+    let was_paused = view.status.controller_pause;
+    if was_paused && progress.pauses.is_empty() && !progress.controller_pause && !progress.abort {
+        events.push((EventKind::Normal, "RolloutResumed", "Rollout is resumed".to_owned()));
+    }
+    if decision.aborts_because.is_some() && !decision.frozen {
+        events.push((EventKind::Warning, "RolloutAborted", abort_message(view, decision)));
+    }
+    if let Some(reason) = &decision.promotion {
+        let text = format!(
+            "Rollout completed update to revision {number} ({}): {reason}",
+            view.revisions.hash
+        );
+        events.push((EventKind::Normal, "RolloutCompleted", text));
+    }
+    events
+}

@@ -1,0 +1,5 @@
+//! Whole updates in a world of plain objects: plans are carried out, pods follow, time jumps to the next wake-up.
+
+mod scenarios;
+mod takeover;
+mod world;

@@ -1,0 +1,277 @@
+//! ingress-nginx: a second Ingress beside each stable one, with the canary annotations (reference, rollouts 5.1).
+//!
+//! Owns the canary Ingresses named after the Rollout and nothing else; a stable Ingress is only read.
+
+use super::{Routing, Weights};
+use crate::{
+    api::{rollout::Rollout, traffic::NginxTrafficRouting, well_known},
+    plan::{Action, ObjectRef, Precondition},
+};
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressRule, IngressServiceBackend};
+use serde_json::{Map, Value, json};
+
+/// Longest name of an object.
+const NAME_MAX: usize = 253;
+/// Field manager of the canary Ingress.
+const MANAGER: &str = "tidegate-traffic";
+
+/// The stable Ingresses a specification names.
+pub fn stable_ingresses(nginx: &NginxTrafficRouting) -> Vec<&str> {
+    if nginx.stable_ingress.is_empty() {
+        nginx.stable_ingresses.iter().map(String::as_str).collect()
+    } else {
+        vec![nginx.stable_ingress.as_str()]
+    }
+}
+
+/// The name of the canary Ingress of a stable one; its beginning is cut when it would be too long.
+pub fn canary_name(rollout: &str, stable_ingress: &str) -> String {
+    let name = format!("{rollout}-{stable_ingress}");
+    let kept: String = name.chars().take(NAME_MAX - "-canary".len()).collect();
+    format!("{kept}-canary")
+}
+
+/// The canary's weight in the canary Ingresses as read, the highest of several; 0 when there are none.
+pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingress]) -> i32 {
+    let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
+    let names: Vec<String> = stable_ingresses(nginx)
+        .into_iter()
+        .map(|stable| canary_name(rollout_name, stable))
+        .collect();
+    let ours = ingresses
+        .iter()
+        .filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| names.contains(name)));
+    ours.filter(|ingress| controlled_by(ingress, rollout))
+        .map(|ingress| weight_of(ingress, nginx))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Edits that bring every canary Ingress to the wanted weight.
+///
+/// # Errors
+/// One sentence that names the Ingress that is missing, foreign, or has no path to the stable Service.
+pub fn route(
+    rollout: &Rollout,
+    nginx: &NginxTrafficRouting,
+    services: (&str, &str),
+    ingresses: &[&Ingress],
+    weights: Weights,
+) -> Result<Routing, String> {
+    let mut routing = Routing {
+        observed: observed(rollout, nginx, ingresses),
+        written: true,
+        ..Routing::default()
+    };
+    let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
+    for stable_name in stable_ingresses(nginx) {
+        let named = |name: &str| {
+            ingresses
+                .iter()
+                .copied()
+                .find(|ingress| ingress.metadata.name.as_deref() == Some(name))
+        };
+        let name = canary_name(rollout_name, stable_name);
+        let live = named(&name);
+        if let Some(live) = live.filter(|live| !controlled_by(live, rollout)) {
+            let owner = (live
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true)))
+            .map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
+            return Err(format!(
+                "canary ingress `{name}` controlled by different object ({owner})"
+            ));
+        }
+        let Some(stable) = named(stable_name) else {
+            return Err(format!(
+                "error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"
+            ));
+        };
+        let desired = desired(rollout, nginx, services, stable, weights)?;
+        if live.is_some_and(|live| carries(live, &desired)) {
+            continue;
+        }
+        routing.written = false;
+        routing.events.push(match live {
+            None => (
+                "CreatingCanaryIngress",
+                format!("Creating canary ingress `{name}` with weight `{}`", weights.canary),
+            ),
+            Some(_) => (
+                "PatchingCanaryIngress",
+                format!("Updating Ingress `{name}` to desiredWeight '{}'", weights.canary),
+            ),
+        });
+        let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
+        routing.edits.push(Action::Apply {
+            target: ObjectRef::namespaced("networking.k8s.io/v1", "Ingress", namespace, &name),
+            fields: desired,
+            manager: MANAGER,
+            // Without the uid a forced apply could take an Ingress that a user created in between.
+            precondition: live.map(|live| Precondition {
+                uid: live.metadata.uid.clone(),
+                resource_version: None,
+            }),
+        });
+    }
+    Ok(routing)
+}
+
+/// The canary's weight written in a canary Ingress; 0 when it is not a number or the Ingress is not a canary.
+fn weight_of(ingress: &Ingress, nginx: &NginxTrafficRouting) -> i32 {
+    let prefix = prefix(nginx);
+    let annotation = |name: &str| {
+        ingress
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(&format!("{prefix}/{name}"))
+            .cloned()
+    };
+    if annotation("canary").as_deref() != Some("true") {
+        return 0;
+    }
+    annotation("canary-weight")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
+}
+
+fn prefix(nginx: &NginxTrafficRouting) -> &str {
+    if nginx.annotation_prefix.is_empty() {
+        well_known::NGINX_PREFIX
+    } else {
+        &nginx.annotation_prefix
+    }
+}
+
+fn controlled_by(ingress: &Ingress, rollout: &Rollout) -> bool {
+    let owners = ingress.metadata.owner_references.iter().flatten();
+    owners
+        .filter(|owner| owner.controller == Some(true))
+        .any(|owner| Some(&owner.uid) == rollout.metadata.uid.as_ref())
+}
+
+/// The fields of the canary Ingress that we own.
+fn desired(
+    rollout: &Rollout,
+    nginx: &NginxTrafficRouting,
+    (stable_service, canary_service): (&str, &str),
+    stable: &Ingress,
+    weights: Weights,
+) -> Result<Value, String> {
+    let stable_name = stable.metadata.name.as_deref().unwrap_or_default();
+    let spec = stable.spec.clone().unwrap_or_default();
+    let rules: Vec<IngressRule> = spec
+        .rules
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|rule| canary_rule(rule, stable_service, canary_service))
+        .collect();
+    if rules.is_empty() {
+        return Err(format!(
+            "ingress `{stable_name}` has no rules using service {stable_service} backend"
+        ));
+    }
+    let mut canary_spec = Map::new();
+    canary_spec.insert("rules".to_owned(), serde_json::to_value(rules).unwrap_or_default());
+    if let Some(class) = spec.ingress_class_name {
+        canary_spec.insert("ingressClassName".to_owned(), Value::from(class));
+    }
+    if let Some(tls) = spec.tls {
+        canary_spec.insert("tls".to_owned(), serde_json::to_value(tls).unwrap_or_default());
+    }
+    let owner = json!({
+        "apiVersion": crate::api::API_VERSION, "kind": "Rollout",
+        "name": rollout.metadata.name, "uid": rollout.metadata.uid,
+        "controller": true, "blockOwnerDeletion": true,
+    });
+    Ok(json!({
+        "metadata": { "annotations": annotations(nginx, stable, weights), "ownerReferences": [owner] },
+        "spec": canary_spec,
+    }))
+}
+
+/// A rule with the stable Service replaced by the canary Service; `None` when it does not use the stable Service.
+/// Other paths of an included rule keep their backends. A rule without paths and a resource backend are left alone.
+fn canary_rule(mut rule: IngressRule, stable_service: &str, canary_service: &str) -> Option<IngressRule> {
+    let paths = &mut rule.http.as_mut()?.paths;
+    let mut used = false;
+    for path in paths.iter_mut() {
+        let Some(service) = path.backend.service.take() else {
+            continue;
+        };
+        let name = if service.name == stable_service {
+            used = true;
+            canary_service.to_owned()
+        } else {
+            service.name
+        };
+        path.backend = IngressBackend {
+            service: Some(IngressServiceBackend {
+                name,
+                port: service.port,
+            }),
+            ..IngressBackend::default()
+        };
+    }
+    used.then_some(rule)
+}
+
+fn annotations(nginx: &NginxTrafficRouting, stable: &Ingress, weights: Weights) -> Map<String, Value> {
+    let prefix = prefix(nginx);
+    let mut annotations = Map::new();
+    if let Some(class) = stable
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(well_known::INGRESS_CLASS))
+    {
+        annotations.insert(well_known::INGRESS_CLASS.to_owned(), Value::from(class.as_str()));
+    }
+    for (key, value) in &nginx.additional_ingress_annotations {
+        let key = if key.starts_with(prefix) {
+            key.clone()
+        } else {
+            format!("{prefix}/{key}")
+        };
+        annotations.insert(key, Value::from(value.as_str()));
+    }
+    for (key, value) in &nginx.canary_ingress_annotations {
+        annotations.insert(key.clone(), Value::from(value.as_str()));
+    }
+    annotations.insert(format!("{prefix}/canary"), Value::from("true"));
+    annotations.insert(
+        format!("{prefix}/canary-weight"),
+        Value::from(weights.canary.to_string()),
+    );
+    if weights.total != 100 {
+        annotations.insert(
+            format!("{prefix}/canary-weight-total"),
+            Value::from(weights.total.to_string()),
+        );
+    }
+    annotations
+}
+
+/// Whether the live Ingress already has every desired field.
+fn carries(live: &Ingress, desired: &Value) -> bool {
+    let live = serde_json::to_value(live).unwrap_or_default();
+    let owned = |pointer: &str| (live.pointer(pointer), desired.pointer(pointer));
+    let annotations = match owned("/metadata/annotations") {
+        (Some(Value::Object(live)), Some(Value::Object(desired))) => {
+            desired.iter().all(|(key, value)| live.get(key) == Some(value))
+        }
+        _ => false,
+    };
+    let same = |pointer: &str| {
+        let (live, desired) = owned(pointer);
+        live == desired
+    };
+    annotations && same("/spec/rules") && same("/spec/ingressClassName") && same("/spec/tls")
+}
+
+#[cfg(test)]
+mod tests;
