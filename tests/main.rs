@@ -1,5 +1,4 @@
 //! The one integration binary.
 
-mod e2e;
 mod tidy;
 mod wire;

@@ -19,7 +19,10 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 /// Parses a Go duration: an optional sign and numbers with a unit of `ns`, `us`, `ms`, `s`, `m`, `h` each, or `0`.
 /// At most about 292 years, as in Go.
 pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
-    let fail = |reason| DurationError { text: text.to_owned(), reason };
+    let fail = |reason| DurationError {
+        text: text.to_owned(),
+        reason,
+    };
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, text.strip_prefix('+').unwrap_or(text)),
@@ -36,23 +39,33 @@ pub fn parse(text: &str) -> Result<SignedDuration, DurationError> {
         total = total.saturating_add(nanos);
         rest = behind;
     }
-    let limit = if negative { i128::from(i64::MAX) + 1 } else { i128::from(i64::MAX) };
+    let limit = if negative {
+        i128::from(i64::MAX) + 1
+    } else {
+        i128::from(i64::MAX)
+    };
     if total > limit {
         return Err(fail("it is too long"));
     }
     let total = if negative { -total } else { total };
-    i64::try_from(total).map(SignedDuration::from_nanos).map_err(|_| fail("it is too long"))
+    i64::try_from(total)
+        .map(SignedDuration::from_nanos)
+        .map_err(|_| fail("it is too long"))
 }
 
 /// One number with its unit: its nanoseconds and what follows.
 fn component(text: &str) -> Result<(i128, &str), &'static str> {
-    let number_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number_end = text
+        .find(|c: char| !c.is_ascii_digit() && c != '.')
+        .unwrap_or(text.len());
     let (number, rest) = text.split_at(number_end);
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
     if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
         return Err("a number is expected before each unit");
     }
-    let unit_end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+    let unit_end = rest
+        .find(|c: char| c.is_ascii_digit() || c == '.')
+        .unwrap_or(rest.len());
     let (unit, rest) = rest.split_at(unit_end);
     let unit: i128 = match unit {
         "ns" => 1,
@@ -64,11 +77,17 @@ fn component(text: &str) -> Result<(i128, &str), &'static str> {
         "" => return Err("a unit is missing (ns, us, ms, s, m or h)"),
         _ => return Err("its unit is unknown (expected ns, us, ms, s, m or h)"),
     };
-    let digits = |text: &str| text.bytes().fold(0_i128, |value, digit| value.saturating_mul(10).saturating_add((digit - b'0').into()));
+    let digits = |text: &str| {
+        text.bytes().fold(0_i128, |value, digit| {
+            value.saturating_mul(10).saturating_add((digit - b'0').into())
+        })
+    };
     // Beyond 18 digits a fraction of an hour is below one nanosecond.
     let fraction = fraction.get(..18).unwrap_or(fraction);
     let scale = 10_i128.pow(u32::try_from(fraction.len()).unwrap_or(0));
-    let nanos = digits(whole).saturating_mul(unit).saturating_add(digits(fraction) * unit / scale);
+    let nanos = digits(whole)
+        .saturating_mul(unit)
+        .saturating_add(digits(fraction) * unit / scale);
     Ok((nanos, rest))
 }
 
@@ -114,7 +133,11 @@ fn decimal(value: u128, unit: u128) -> String {
     let digits = unit.to_string().len() - 1;
     let fraction = format!("{:0digits$}", value % unit);
     let fraction = fraction.trim_end_matches('0');
-    if fraction.is_empty() { (value / unit).to_string() } else { format!("{}.{fraction}", value / unit) }
+    if fraction.is_empty() {
+        (value / unit).to_string()
+    } else {
+        format!("{}.{fraction}", value / unit)
+    }
 }
 
 #[cfg(test)]
@@ -146,7 +169,19 @@ mod tests {
 
     #[test]
     fn refuses_what_go_refuses() {
-        for text in ["", "1", "1d", "h", "1h-1m", " 1h", "1.2.3s", ".s", "-", "2562048h", "99999999999999999999999999999999999999999h"] {
+        for text in [
+            "",
+            "1",
+            "1d",
+            "h",
+            "1h-1m",
+            " 1h",
+            "1.2.3s",
+            ".s",
+            "-",
+            "2562048h",
+            "99999999999999999999999999999999999999999h",
+        ] {
             assert!(parse(text).is_err(), "{text}");
         }
     }

@@ -1,4 +1,9 @@
-//! Small languages: each parses and evaluates, has a limit, and does no IO.
+//! Small languages that people write inside manifests. Each has `parse` and an evaluation, each has a limit, and none
+//! does input or output.
 
 pub mod duration;
+pub mod expr;
+pub mod glob;
 pub mod quantity;
+pub mod template;
+pub mod yaml;

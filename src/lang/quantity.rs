@@ -30,7 +30,9 @@ impl Quantity {
             Some(rest) => (true, rest),
             None => (false, text.strip_prefix('+').unwrap_or(text)),
         };
-        let end = unsigned.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(unsigned.len());
+        let end = unsigned
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(unsigned.len());
         let (number, suffix) = unsigned.split_at(end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         let written = format!("{whole}{fraction}");
@@ -38,7 +40,11 @@ impl Quantity {
             return None;
         }
         let significant = written.trim_start_matches('0');
-        let digits: i128 = if significant.is_empty() { 0 } else { significant.parse().ok()? };
+        let digits: i128 = if significant.is_empty() {
+            0
+        } else {
+            significant.parse().ok()?
+        };
         if significant.len() > DIGITS_MAX {
             return None;
         }
@@ -82,7 +88,8 @@ fn scale(suffix: &str) -> Option<(u32, i32)> {
         _ => {
             let exponent = suffix.strip_prefix(['e', 'E'])?;
             let digits = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
-            let plausible = !digits.is_empty() && digits.len() <= 3 && digits.bytes().all(|digit| digit.is_ascii_digit());
+            let plausible =
+                !digits.is_empty() && digits.len() <= 3 && digits.bytes().all(|digit| digit.is_ascii_digit());
             (0, plausible.then(|| exponent.parse().ok()).flatten()?)
         }
     })
@@ -135,7 +142,19 @@ mod tests {
 
     #[test]
     fn what_is_no_quantity_is_refused() {
-        for text in ["", "m", "1.2.3", "1x", "1KI", "1e", "1 Gi", "--1", "1ee3", ".", "99999999999999999999"] {
+        for text in [
+            "",
+            "m",
+            "1.2.3",
+            "1x",
+            "1KI",
+            "1e",
+            "1 Gi",
+            "--1",
+            "1ee3",
+            ".",
+            "99999999999999999999",
+        ] {
             assert!(Quantity::parse(text).is_err(), "{text}");
         }
         assert!(equal("abc", "abc"));
