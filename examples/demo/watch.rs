@@ -97,7 +97,7 @@ impl Watch {
         watch
     }
 
-    fn follow<K>(&self, api: Api<K>, take: impl Fn(&mut Seen, K) + Send + 'static)
+    fn follow<K>(&self, api: Api<K>, take: impl Fn(&mut Seen, K) + Send + Sync + 'static)
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
