@@ -1,3 +1,4 @@
-//! Tests.
+//! The one integration binary.
 
+mod tidy;
 mod wire;

@@ -1,10 +1,11 @@
 //! `AnalysisTemplate`, `ClusterAnalysisTemplate` and `AnalysisRun` (reference, rollouts 1.8, 2.7 and 6).
 
 use super::{
+    analysis_provider::{CloudWatchMetric, KayentaMetric},
     resource,
     scalar::{self, IntOrString},
     strategy::{AnalysisTemplateRef, FieldRef, PodTemplateMetadata},
-    wire,
+    wire, wire_required,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::Value;
@@ -103,20 +104,6 @@ wire! {
         pub key: String,
     }
 
-    /// Metrics whose verdict does not count.
-    pub struct DryRun {
-        /// A regular expression over metric names.
-        pub metric_name: String,
-    }
-
-    /// How many measurements are kept.
-    pub struct MeasurementRetention {
-        /// A regular expression over metric names.
-        pub metric_name: String,
-        /// How many.
-        pub limit: i32,
-    }
-
     /// One metric.
     pub struct Metric {
         /// Its name, unique in the run.
@@ -148,8 +135,7 @@ wire! {
         /// Prometheus.
         pub prometheus: Option<PrometheusMetric>,
         /// Spinnaker Kayenta.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub kayenta: Option<Value>,
+        pub kayenta: Option<KayentaMetric>,
         /// A JSON answer over HTTP.
         pub web: Option<WebMetric>,
         /// Datadog.
@@ -328,15 +314,6 @@ wire! {
         pub spec: Option<Value>,
     }
 
-    /// AWS CloudWatch.
-    pub struct CloudWatchMetric {
-        /// Window of the query.
-        pub interval: String,
-        /// The queries.
-        #[schemars(schema_with = "scalar::any_objects")]
-        pub metric_data_queries: Vec<Value>,
-    }
-
     /// InfluxDB.
     pub struct InfluxdbMetric {
         /// Secret with the keys; absent means `influxdb`.
@@ -438,5 +415,21 @@ wire! {
         /// When to ask again about one that is under way.
         #[schemars(schema_with = "scalar::time")]
         pub resume_at: Option<Time>,
+    }
+}
+
+wire_required! {
+    /// Metrics whose verdict does not count.
+    pub struct DryRun {
+        /// A regular expression over metric names.
+        pub metric_name: String,
+    }
+
+    /// How many measurements are kept.
+    pub struct MeasurementRetention {
+        /// A regular expression over metric names.
+        pub metric_name: String,
+        /// How many.
+        pub limit: i32,
     }
 }

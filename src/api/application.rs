@@ -1,7 +1,13 @@
 //! Application: specification and operation (reference, applications 1.1 to 1.4). Status is in `application_status`.
 
-use super::{application_status::ApplicationStatus, resource, scalar, wire};
-use serde_json::Value;
+use super::{
+    application_source::{
+        ApplicationSourceHelm, ApplicationSourceJsonnet, ApplicationSourceKustomize, ApplicationSourcePlugin,
+        SourceHydrator,
+    },
+    application_status::ApplicationStatus,
+    resource, wire,
+};
 use std::collections::BTreeMap;
 
 resource! {
@@ -36,8 +42,7 @@ wire! {
         /// Several sources; wins over `source`.
         pub sources: Vec<ApplicationSource>,
         /// Renders from one branch and deploys from another; wins over both.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub source_hydrator: Option<Value>,
+        pub source_hydrator: Option<SourceHydrator>,
     }
 
     /// Where manifests come from.
@@ -50,16 +55,13 @@ wire! {
         /// Branch, tag, commit or version range; empty means `HEAD`.
         pub target_revision: String,
         /// Helm options.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub helm: Option<Value>,
+        pub helm: Option<ApplicationSourceHelm>,
         /// Kustomize options.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub kustomize: Option<Value>,
+        pub kustomize: Option<ApplicationSourceKustomize>,
         /// Options for plain manifests.
         pub directory: Option<ApplicationSourceDirectory>,
         /// Plugin options.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub plugin: Option<Value>,
+        pub plugin: Option<ApplicationSourcePlugin>,
         /// Helm chart.
         pub chart: String,
         /// Name by which other sources refer to this one.
@@ -75,8 +77,7 @@ wire! {
         /// Look into subfolders.
         pub recurse: bool,
         /// Jsonnet options.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub jsonnet: Option<Value>,
+        pub jsonnet: Option<ApplicationSourceJsonnet>,
         /// Glob of files to leave out.
         pub exclude: String,
         /// Glob of files to take.

@@ -5,10 +5,10 @@ use super::{
         ApplicationDestination, ApplicationSource, ManagedNamespaceMetadata, Operation, OperationInitiator,
         ResourceIgnoreDifferences,
     },
+    application_source::SourceHydratorStatus,
     scalar, wire,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use serde_json::Value;
 
 wire! {
     /// `Application.status`.
@@ -42,8 +42,7 @@ wire! {
         /// Namespace of the controller that owns this application.
         pub controller_namespace: String,
         /// State of the hydrator.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub source_hydrator: Option<Value>,
+        pub source_hydrator: Option<SourceHydratorStatus>,
         /// A commit that is not synced again until a newer one arrives (guarantee S5). Not part of the original API.
         pub hold: Option<Hold>,
     }

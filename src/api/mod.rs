@@ -4,14 +4,22 @@
 //! tree we only pass on (a pod template, for instance) stays raw JSON, so that nothing a user wrote is lost.
 
 pub mod analysis;
+pub mod analysis_provider;
+pub mod app_project;
 pub mod application;
+pub mod application_set;
+pub mod application_source;
 pub mod application_status;
+pub mod crd;
+pub mod experiment;
+pub mod generator;
 pub mod replica_set;
 pub mod rollout;
 pub mod rollout_status;
 pub mod scalar;
 pub mod strategy;
 pub mod traffic;
+pub mod unknown_fields;
 pub mod well_known;
 
 /// The API group of every kind.
@@ -21,7 +29,7 @@ pub const VERSION: &str = "v1alpha1";
 /// `group/version` as it stands in `apiVersion`.
 pub const API_VERSION: &str = "argoproj.io/v1alpha1";
 
-/// Declares wire structs: camelCase names, absent fields allowed, zero values not written.
+/// Declares wire structs: camelCase names, absent and null fields allowed, zero values not written.
 macro_rules! wire {
     ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident : $ty:ty ),* $(,)? } )*) => {
         $(
@@ -31,7 +39,10 @@ macro_rules! wire {
             pub struct $name {
                 $(
                     $(#[$field_meta])*
-                    #[serde(skip_serializing_if = "crate::api::scalar::Absent::absent")]
+                    #[serde(
+                        deserialize_with = "crate::api::scalar::null_is_absent",
+                        skip_serializing_if = "crate::api::scalar::Absent::absent"
+                    )]
                     pub $field: $ty,
                 )*
             }
@@ -45,6 +56,32 @@ macro_rules! wire {
     };
 }
 pub(crate) use wire;
+
+/// Declares wire structs whose fields are all required: they are written also when zero, else the API server would
+/// refuse what we send.
+macro_rules! wire_required {
+    ($( $(#[$meta:meta])* pub struct $name:ident { $( $(#[$field_meta:meta])* pub $field:ident : $ty:ty ),* $(,)? } )*) => {
+        $(
+            $(#[$meta])*
+            #[derive(Clone, Debug, Default, PartialEq, serde::Deserialize, schemars::JsonSchema, serde::Serialize)]
+            #[serde(rename_all = "camelCase", default)]
+            pub struct $name {
+                $(
+                    $(#[$field_meta])*
+                    #[serde(deserialize_with = "crate::api::scalar::null_is_absent")]
+                    pub $field: $ty,
+                )*
+            }
+
+            impl crate::api::scalar::Absent for $name {
+                fn absent(&self) -> bool {
+                    false
+                }
+            }
+        )*
+    };
+}
+pub(crate) use wire_required;
 
 /// Declares a kind: the struct with type and object metadata, and its `kube::Resource` implementation.
 macro_rules! resource {
@@ -60,12 +97,16 @@ macro_rules! resource {
             #[serde(default)]
             pub kind: String,
             /// Standard object metadata.
-            #[serde(default)]
+            #[serde(default, deserialize_with = "crate::api::scalar::null_is_absent")]
             #[schemars(schema_with = "crate::api::scalar::object_metadata")]
             pub metadata: k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta,
             $(
                 $(#[$field_meta])*
-                #[serde(default, skip_serializing_if = "crate::api::scalar::Absent::absent")]
+                #[serde(
+                    default,
+                    deserialize_with = "crate::api::scalar::null_is_absent",
+                    skip_serializing_if = "crate::api::scalar::Absent::absent"
+                )]
                 pub $field: $ty,
             )*
         }
@@ -112,3 +153,6 @@ pub(crate) use resource;
 pub(crate) fn api_version() -> String {
     API_VERSION.to_owned()
 }
+
+#[cfg(test)]
+mod tests;

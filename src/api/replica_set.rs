@@ -110,7 +110,9 @@ impl ReplicaSet {
 
     /// The revision annotation; 0 when absent or not a number.
     pub fn revision(&self) -> i64 {
-        self.annotation(super::well_known::REVISION).and_then(|text| text.parse().ok()).unwrap_or(0)
+        self.annotation(super::well_known::REVISION)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(0)
     }
 
     /// Pods wanted.
@@ -132,6 +134,9 @@ impl ReplicaSet {
     /// `metadata.uid` of the controlling owner.
     pub fn controller_uid(&self) -> Option<&str> {
         let owners = self.metadata.owner_references.as_ref()?;
-        owners.iter().find(|owner| owner.controller == Some(true)).map(|owner| owner.uid.as_str())
+        owners
+            .iter()
+            .find(|owner| owner.controller == Some(true))
+            .map(|owner| owner.uid.as_str())
     }
 }

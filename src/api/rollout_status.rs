@@ -60,11 +60,9 @@ wire! {
         /// What `phase` means here, in words.
         pub message: String,
         /// Filled by verification of a single AWS load balancer.
-        #[schemars(schema_with = "scalar::any_object")]
-        pub alb: Option<Value>,
+        pub alb: Option<AlbStatus>,
         /// Filled by verification of several AWS load balancers.
-        #[schemars(schema_with = "scalar::any_objects")]
-        pub albs: Vec<Value>,
+        pub albs: Vec<AlbStatus>,
         /// How long the update took.
         pub duration: Option<RolloutDuration>,
         /// The one thing waited for while nothing moves (guarantee D6). Not part of the original API.
@@ -126,8 +124,61 @@ wire! {
         /// `ping` or `pong`.
         pub stable_ping_pong: String,
         /// State of step plugins.
-        #[schemars(schema_with = "scalar::any_objects")]
-        pub step_plugin_statuses: Vec<Value>,
+        pub step_plugin_statuses: Vec<StepPluginStatus>,
+    }
+
+    /// `status.canary.stepPluginStatuses[]`.
+    pub struct StepPluginStatus {
+        /// Index of the step.
+        pub index: i32,
+        /// Name of the plugin.
+        pub name: String,
+        /// Why.
+        pub message: String,
+        /// When it was first called.
+        #[schemars(schema_with = "scalar::time")]
+        pub started_at: Option<Time>,
+        /// When it was last called.
+        #[schemars(schema_with = "scalar::time")]
+        pub updated_at: Option<Time>,
+        /// When it ended.
+        #[schemars(schema_with = "scalar::time")]
+        pub finished_at: Option<Time>,
+        /// `Running`, `Successful`, `Failed` or `Error`.
+        pub phase: String,
+        /// `Run`, `Terminate` or `Abort`.
+        pub operation: String,
+        /// How often it was called.
+        pub executions: i32,
+        /// Time until the next call.
+        pub backoff: String,
+        /// Whether the plugin was disabled when the step came up.
+        pub disabled: bool,
+        /// What the plugin wants back at the next call.
+        #[schemars(schema_with = "scalar::any_value")]
+        pub status: Option<Value>,
+    }
+
+    /// `status.alb` and `status.albs[]`.
+    pub struct AlbStatus {
+        /// Name of the Ingress.
+        pub ingress: String,
+        /// The load balancer.
+        pub load_balancer: AwsResourceRef,
+        /// The canary's target group.
+        pub canary_target_group: AwsResourceRef,
+        /// The stable version's target group.
+        pub stable_target_group: AwsResourceRef,
+    }
+
+    /// Names a resource in AWS.
+    pub struct AwsResourceRef {
+        /// Its name.
+        pub name: String,
+        /// Its ARN.
+        pub arn: String,
+        /// The last part of the ARN, as metrics use it.
+        pub full_name: String,
     }
 
     /// `status.blueGreen`.

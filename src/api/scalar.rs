@@ -58,6 +58,11 @@ impl Absent for LabelSelector {
     }
 }
 
+/// Reads null as the zero value, as the originals do: `labels:` with nothing behind it is no labels.
+pub(crate) fn null_is_absent<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::<T>::deserialize(from).map(Option::unwrap_or_default)
+}
+
 /// An integer, or a string such as `25%`, `5m` or `{{args.n}}`; kept as written.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum IntOrString {
@@ -146,6 +151,11 @@ pub(crate) fn any_value(_: &mut SchemaGenerator) -> Schema {
 /// Schema of a list of trees that are passed on as written.
 pub(crate) fn any_objects(_: &mut SchemaGenerator) -> Schema {
     json_schema!({ "type": "array", "items": { "type": "object", "x-kubernetes-preserve-unknown-fields": true } })
+}
+
+/// Schema of a list of JSON values of any type, preserved.
+pub(crate) fn any_values(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": "array", "items": { "x-kubernetes-preserve-unknown-fields": true } })
 }
 
 /// Schema of `metadata`, which the API server knows better.

@@ -4,7 +4,7 @@ use super::{
     analysis::{DryRun, MeasurementRetention},
     scalar::{self, IntOrString},
     traffic::{HeaderRoutingMatch, RolloutTrafficRouting, RouteMatch},
-    wire,
+    wire, wire_required,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use serde_json::Value;
@@ -89,16 +89,8 @@ wire! {
         pub pong_service: String,
     }
 
-    /// `spec.strategy.canary.replicaProgressThreshold`.
-    pub struct ReplicaProgressThreshold {
-        /// `Percent` or `Pods`.
-        pub r#type: String,
-        /// Percentage or number of pods.
-        pub value: i32,
-    }
-
-    /// One step: exactly one member is intended. The order of fields is that of the original, because the hash of the
-    /// steps is taken over it.
+    // The order of fields is that of the original, because the hash of the steps is taken over it.
+    /// One step: exactly one member is intended.
     pub struct CanaryStep {
         /// Weight of the canary from here on, in percent (or of `maxTrafficWeight`).
         pub set_weight: Option<i32>,
@@ -299,5 +291,15 @@ wire! {
         pub args: Vec<AnalysisRunArgument>,
         /// Whether its success completes the experiment.
         pub required_for_completion: bool,
+    }
+}
+
+wire_required! {
+    /// `spec.strategy.canary.replicaProgressThreshold`.
+    pub struct ReplicaProgressThreshold {
+        /// `Percent` or `Pods`.
+        pub r#type: String,
+        /// Percentage or number of pods.
+        pub value: i32,
     }
 }

@@ -1,6 +1,6 @@
 //! Traffic routing of a canary (reference, rollouts 1.5).
 
-use super::{scalar, wire};
+use super::{scalar, wire, wire_required};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -66,14 +66,6 @@ wire! {
         pub annotation_prefix: String,
         /// Target group stickiness.
         pub stickiness_config: Option<StickinessConfig>,
-    }
-
-    /// `alb.stickinessConfig`.
-    pub struct StickinessConfig {
-        /// Whether it is on.
-        pub enabled: bool,
-        /// Seconds.
-        pub duration_seconds: i64,
     }
 
     /// Either one or several VirtualServices.
@@ -214,5 +206,15 @@ wire! {
         pub path: Option<StringMatch>,
         /// Headers.
         pub headers: BTreeMap<String, StringMatch>,
+    }
+}
+
+wire_required! {
+    /// `alb.stickinessConfig`.
+    pub struct StickinessConfig {
+        /// Whether it is on.
+        pub enabled: bool,
+        /// Seconds.
+        pub duration_seconds: i64,
     }
 }

@@ -13,10 +13,7 @@ use super::{
     view::{View, later},
 };
 use crate::api::{
-    replica_set::ReplicaSet,
-    rollout_status::PauseCondition,
-    scalar::wire_time,
-    strategy::BlueGreenStrategy,
+    replica_set::ReplicaSet, rollout_status::PauseCondition, scalar::wire_time, strategy::BlueGreenStrategy,
 };
 
 const PAUSE: &str = "BlueGreenPause";
@@ -34,13 +31,19 @@ struct BlueGreen<'a> {
 /// Decides about a blue-green rollout.
 pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) -> Decision<'a> {
     let this = BlueGreen { view, strategy };
-    let mut decision =
-        Decision { progress: view.progress.clone(), stable_rs: view.status.stable_rs.clone(), ..Decision::default() };
+    let mut decision = Decision {
+        progress: view.progress.clone(),
+        stable_rs: view.status.stable_rs.clone(),
+        ..Decision::default()
+    };
     decision.create_with = view.replicas;
     if view.is_initial() {
         this.initial(&mut decision);
     } else if view.is_promoted() {
-        decision.progress = Progress { turn: view.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
         this.size_new(view.replicas, &mut decision);
         this.switch(&view.status.stable_rs, &mut decision);
         this.retire_others(&mut decision);
@@ -53,7 +56,13 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
     let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
         Vec::new()
     } else {
-        decision.progress.pre_run.iter().chain(&decision.progress.post_run).map(|run| run.name.clone()).collect()
+        decision
+            .progress
+            .pre_run
+            .iter()
+            .chain(&decision.progress.post_run)
+            .map(|run| run.name.clone())
+            .collect()
     };
     let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
     decision.runs.extend(runs::tidy(view, &keep));
@@ -63,7 +72,10 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
 impl<'a> BlueGreen<'a> {
     fn initial(&self, decision: &mut Decision<'a>) {
         let view = self.view;
-        decision.progress = Progress { turn: view.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
         self.size_new(view.replicas, decision);
         self.switch(&view.revisions.hash, decision);
         self.retire_others(decision);
@@ -77,13 +89,23 @@ impl<'a> BlueGreen<'a> {
     fn updating(&self, decision: &mut Decision<'a>) {
         let view = self.view;
         let halted = view.spec.paused;
-        let checkpointed = self.strategy.preview_replica_count.filter(|_| !decision.progress.checkpoint);
+        let checkpointed = self
+            .strategy
+            .preview_replica_count
+            .filter(|_| !decision.progress.checkpoint);
         let preview_size = checkpointed.unwrap_or(view.replicas).min(view.replicas);
         if halted && !view.is_scaling_event() {
             decision.create_with = 0;
         } else {
             decision.create_with = preview_size;
-            self.size_new(if self.active_is_new() { view.replicas } else { preview_size }, decision);
+            self.size_new(
+                if self.active_is_new() {
+                    view.replicas
+                } else {
+                    preview_size
+                },
+                decision,
+            );
         }
         self.size_stable(decision);
         self.retire_overtaken(decision);
@@ -121,7 +143,9 @@ impl<'a> BlueGreen<'a> {
         if open && self.saturated(view.revisions.new, view.replicas) {
             decision.progress.pauses.clear();
             decision.progress.controller_pause = false;
-            decision.selectors.push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
+            decision
+                .selectors
+                .push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
         } else {
             if open {
                 self.wait_for_capacity(view.replicas, decision);
@@ -132,10 +156,14 @@ impl<'a> BlueGreen<'a> {
 
     fn after_the_switch(&self, decision: &mut Decision<'a>) {
         let view = self.view;
-        decision.selectors.push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
+        decision
+            .selectors
+            .push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
         let analysed = decision.progress.promote_full || self.analysed(Purpose::PostPromotion, decision);
         if decision.progress.abort {
-            decision.selectors.retain(|(service, _)| *service != self.strategy.active_service);
+            decision
+                .selectors
+                .retain(|(service, _)| *service != self.strategy.active_service);
             self.switch(&view.status.stable_rs, decision);
             return;
         }
@@ -161,7 +189,10 @@ impl<'a> BlueGreen<'a> {
         }
         self.switch(&view.status.stable_rs, decision);
         if let Some(new) = view.revisions.new {
-            let delay = self.strategy.abort_scale_down_delay_seconds.unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+            let delay = self
+                .strategy
+                .abort_scale_down_delay_seconds
+                .unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
             let needed = self.active_is_new() || view.stable_available() < view.replicas || delay == 0;
             let (sizing, until) = retire(view, new, i64::from(delay), needed);
             decision.sizes.push(sizing);
@@ -169,7 +200,11 @@ impl<'a> BlueGreen<'a> {
         }
         self.retire_overtaken(decision);
         if view.stable_available() == 0 {
-            decision.wait_for("WaitingForStableCapacity", "no stable pod is available to take the traffic back", None);
+            decision.wait_for(
+                "WaitingForStableCapacity",
+                "no stable pod is available to take the traffic back",
+                None,
+            );
         }
     }
 
@@ -181,22 +216,43 @@ impl<'a> BlueGreen<'a> {
     }
 
     fn promote(&self, reason: &str, decision: &mut Decision<'a>) {
-        let reason = if decision.progress.promote_full { "Full promotion requested" } else { reason };
+        let reason = if decision.progress.promote_full {
+            "Full promotion requested"
+        } else {
+            reason
+        };
         decision.promotion = Some(reason.to_owned());
         decision.stable_rs.clone_from(&self.view.revisions.hash);
-        decision.progress = Progress { turn: decision.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            turn: decision.progress.turn,
+            ..Progress::default()
+        };
         decision.wakes.push(self.view.now());
     }
 
     /// Whether the analysis of this moment passed, or none is asked for. May abort or pause.
     fn analysed(&self, purpose: Purpose, decision: &mut Decision<'a>) -> bool {
         let before = purpose == Purpose::PrePromotion;
-        let analysis = if before { &self.strategy.pre_promotion_analysis } else { &self.strategy.post_promotion_analysis };
-        let Some(analysis) = analysis.as_ref().filter(|analysis| !analysis.templates.is_empty()) else { return true };
-        let current = if before { decision.progress.pre_run.clone() } else { decision.progress.post_run.clone() };
+        let analysis = if before {
+            &self.strategy.pre_promotion_analysis
+        } else {
+            &self.strategy.post_promotion_analysis
+        };
+        let Some(analysis) = analysis.as_ref().filter(|analysis| !analysis.templates.is_empty()) else {
+            return true;
+        };
+        let current = if before {
+            decision.progress.pre_run.clone()
+        } else {
+            decision.progress.post_run.clone()
+        };
         let (run, gate) = runs::ensure(self.view, &Wanted::of(purpose, analysis), current.as_ref(), decision);
         let name = run.name.clone();
-        *(if before { &mut decision.progress.pre_run } else { &mut decision.progress.post_run }) = Some(run);
+        *(if before {
+            &mut decision.progress.pre_run
+        } else {
+            &mut decision.progress.post_run
+        }) = Some(run);
         decision.at_waiting_step = true;
         match gate {
             Gate::Passed => return true,
@@ -211,13 +267,20 @@ impl<'a> BlueGreen<'a> {
         let progress = &mut decision.progress;
         if progress.controller_pause && progress.pauses.is_empty() {
             progress.controller_pause = false;
-            *(if before { &mut progress.pre_run } else { &mut progress.post_run }) = None;
+            *(if before {
+                &mut progress.pre_run
+            } else {
+                &mut progress.post_run
+            }) = None;
             decision.wakes.push(self.view.now());
             return;
         }
         if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
             let start_time = Some(wire_time(self.view.now()));
-            progress.pauses.push(PauseCondition { reason: INCONCLUSIVE.to_owned(), start_time });
+            progress.pauses.push(PauseCondition {
+                reason: INCONCLUSIVE.to_owned(),
+                start_time,
+            });
             progress.controller_pause = true;
         }
         decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
@@ -237,7 +300,10 @@ impl<'a> BlueGreen<'a> {
             if progress.controller_pause && progress.pauses.is_empty() {
                 return true;
             }
-            progress.pauses.push(PauseCondition { reason: PAUSE.to_owned(), start_time: Some(wire_time(now)) });
+            progress.pauses.push(PauseCondition {
+                reason: PAUSE.to_owned(),
+                start_time: Some(wire_time(now)),
+            });
             progress.controller_pause = true;
             let until = automatic.then(|| later(wire_time(now).0, i64::from(seconds)));
             decision.wait_for(PAUSE, "promotion of the preview", until);
@@ -248,7 +314,11 @@ impl<'a> BlueGreen<'a> {
         if until.is_some_and(|until| until <= now) {
             return true;
         }
-        let message = if automatic { "the automatic promotion" } else { "a person to promote the preview" };
+        let message = if automatic {
+            "the automatic promotion"
+        } else {
+            "a person to promote the preview"
+        };
         decision.wait_for(PAUSE, message, until);
         false
     }
@@ -263,13 +333,17 @@ impl<'a> BlueGreen<'a> {
 
     fn switch(&self, hash: &str, decision: &mut Decision<'a>) {
         let service = &self.strategy.active_service;
-        decision.selectors.extend(services::reachable(self.view, service, hash).map(|hash| (service.clone(), hash)));
+        decision
+            .selectors
+            .extend(services::reachable(self.view, service, hash).map(|hash| (service.clone(), hash)));
     }
 
     /// The active Service stays on the recorded stable hash; a lost selector is repaired.
     fn switch_back_if_lost(&self, decision: &mut Decision<'a>) {
         if self.active_is_new() {
-            decision.selectors.push((self.strategy.active_service.clone(), self.view.revisions.hash.clone()));
+            decision
+                .selectors
+                .push((self.strategy.active_service.clone(), self.view.revisions.hash.clone()));
         } else {
             self.switch(&self.view.status.stable_rs, decision);
         }
@@ -278,21 +352,30 @@ impl<'a> BlueGreen<'a> {
     fn preview(&self, decision: &mut Decision<'a>) {
         let exists = self.view.revisions.new.is_some();
         if !self.strategy.preview_service.is_empty() && exists {
-            decision.selectors.push((self.strategy.preview_service.clone(), self.view.revisions.hash.clone()));
+            decision
+                .selectors
+                .push((self.strategy.preview_service.clone(), self.view.revisions.hash.clone()));
         }
     }
 
     fn size_new(&self, replicas: i32, decision: &mut Decision<'a>) {
-        decision.sizes.extend(self.view.revisions.new.map(|set| in_use(set, replicas)));
+        decision
+            .sizes
+            .extend(self.view.revisions.new.map(|set| in_use(set, replicas)));
     }
 
     fn size_stable(&self, decision: &mut Decision<'a>) {
-        decision.sizes.extend(self.view.revisions.stable.map(|set| in_use(set, self.view.replicas)));
+        decision
+            .sizes
+            .extend(self.view.revisions.stable.map(|set| in_use(set, self.view.replicas)));
     }
 
     /// After promotion: what was active goes after its delay.
     fn retire_others(&self, decision: &mut Decision<'a>) {
-        let delay = self.strategy.scale_down_delay_seconds.unwrap_or(SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+        let delay = self
+            .strategy
+            .scale_down_delay_seconds
+            .unwrap_or(SCALE_DOWN_DELAY_SECONDS_DEFAULT);
         self.retire_with(delay, decision);
     }
 
@@ -302,10 +385,23 @@ impl<'a> BlueGreen<'a> {
     }
 
     fn retire_with(&self, delay: i32, decision: &mut Decision<'a>) {
-        let limit = self.strategy.scale_down_delay_revision_limit.and_then(|limit| usize::try_from(limit).ok());
-        let standing = self.view.revisions.older.iter().copied().filter(|set| set.replicas() > 0);
+        let limit = self
+            .strategy
+            .scale_down_delay_revision_limit
+            .and_then(|limit| usize::try_from(limit).ok());
+        let standing = self
+            .view
+            .revisions
+            .older
+            .iter()
+            .copied()
+            .filter(|set| set.replicas() > 0);
         for (position, set) in standing.enumerate() {
-            let delay = if limit.is_some_and(|limit| position >= limit) { 0 } else { delay };
+            let delay = if limit.is_some_and(|limit| position >= limit) {
+                0
+            } else {
+                delay
+            };
             let selected = self.view.selected_hash(&self.strategy.active_service) == Some(set.pod_hash());
             let (sizing, until) = retire(self.view, set, i64::from(delay), selected);
             decision.sizes.push(sizing);
@@ -324,6 +420,14 @@ impl<'a> BlueGreen<'a> {
 }
 
 fn in_use(set: &ReplicaSet, replicas: i32) -> Sizing<'_> {
-    let deadline = if set.scale_down_deadline().is_some() { Deadline::Clear } else { Deadline::Keep };
-    Sizing { set, replicas, deadline }
+    let deadline = if set.scale_down_deadline().is_some() {
+        Deadline::Clear
+    } else {
+        Deadline::Keep
+    };
+    Sizing {
+        set,
+        replicas,
+        deadline,
+    }
 }

@@ -56,7 +56,12 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
         Vec::new()
     } else {
         let progress = &decision.progress;
-        progress.step_run.iter().chain(&progress.background_run).map(|run| run.name.clone()).collect()
+        progress
+            .step_run
+            .iter()
+            .chain(&progress.background_run)
+            .map(|run| run.name.clone())
+            .collect()
     };
     let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
     decision.runs.extend(runs::tidy(view, &keep));
@@ -71,11 +76,18 @@ impl<'a> Canary<'a> {
     /// First deployment: no steps, no weights, all pods at once.
     fn initial(&self, decision: &mut Decision<'a>) -> i32 {
         let view = self.view;
-        decision.progress = Progress { step_index: self.steps(), turn: view.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: view.progress.turn,
+            ..Progress::default()
+        };
         decision.create_with = view.replicas;
         self.resize(self.steps(), decision);
-        if enough(view.new_available(), view.replicas, self.strategy.replica_progress_threshold.as_ref())
-            && view.revisions.new.is_some()
+        if enough(
+            view.new_available(),
+            view.replicas,
+            self.strategy.replica_progress_threshold.as_ref(),
+        ) && view.revisions.new.is_some()
         {
             self.promote("Initial deploy".to_owned(), decision);
         } else {
@@ -93,7 +105,11 @@ impl<'a> Canary<'a> {
     /// Nothing to update: keep size and selectors, let what is old go, and take the weight back once the stable Service
     /// leads to the same pods.
     fn promoted(&self, decision: &mut Decision<'a>) -> i32 {
-        decision.progress = Progress { step_index: self.steps(), turn: self.view.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: self.view.progress.turn,
+            ..Progress::default()
+        };
         if self.view.progress.turn == Turn::BackToStable {
             decision.event("SkipSteps", "Rollback to stable ReplicaSets");
         }
@@ -106,14 +122,22 @@ impl<'a> Canary<'a> {
     fn promote(&self, reason: String, decision: &mut Decision<'a>) {
         decision.stable_rs.clone_from(&self.view.revisions.hash);
         decision.promotion = Some(reason);
-        decision.progress = Progress { step_index: self.steps(), turn: decision.progress.turn, ..Progress::default() };
+        decision.progress = Progress {
+            step_index: self.steps(),
+            turn: decision.progress.turn,
+            ..Progress::default()
+        };
         decision.wakes.push(self.view.now());
     }
 
     /// Which hash each Service must select.
     fn select(&self, decision: &mut Decision<'a>) {
         let view = self.view;
-        let stable_hash = if view.is_initial() { &view.revisions.hash } else { &view.status.stable_rs };
+        let stable_hash = if view.is_initial() {
+            &view.revisions.hash
+        } else {
+            &view.status.stable_rs
+        };
         let mut want = |service: &str, hash: Option<String>| {
             if let Some(hash) = hash.filter(|_| !service.is_empty()) {
                 decision.selectors.push((service.to_owned(), hash));

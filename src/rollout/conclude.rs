@@ -1,8 +1,8 @@
 //! From a decision to a plan: writes for what differs, events, wake-ups, and the status.
 
 use super::{
-    decision::{Deadline, Decision, Sizing},
     deadline,
+    decision::{Deadline, Decision, Sizing},
     retire::{belongs, history},
     revision::history_after_reuse,
     services, status,
@@ -39,7 +39,10 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     let status = status::of(view, &decision, problems, &mut events);
     events.extend(decision.events.iter().cloned());
     events.extend(status::closing_events(view, &decision));
-    plan.events = events.into_iter().map(|(kind, reason, message)| event(view, kind, reason, message)).collect();
+    plan.events = events
+        .into_iter()
+        .map(|(kind, reason, message)| event(view, kind, reason, message))
+        .collect();
     for wake in &decision.wakes {
         plan.wake((*wake).max(view.now()));
     }
@@ -72,7 +75,8 @@ pub(crate) fn refused(view: &View<'_>, refusal: &str) -> Plan {
     plan.because("ReplicaSetCreateError", refusal);
     let text = format!("Failed to create new replica set \"{name}\": {refusal}");
     if view.status.message != status.message {
-        plan.events.push(event(view, EventKind::Warning, "ReplicaSetCreateError", text));
+        plan.events
+            .push(event(view, EventKind::Warning, "ReplicaSetCreateError", text));
     }
     finish(view, plan, &status)
 }
@@ -85,7 +89,10 @@ fn finish(view: &View<'_>, mut plan: Plan, status: &crate::api::rollout_status::
             target: rollout_ref(view),
             patch: json!({ "status": patch }),
             subresource: true,
-            precondition: Precondition { uid: metadata.uid.clone(), resource_version: metadata.resource_version.clone() },
+            precondition: Precondition {
+                uid: metadata.uid.clone(),
+                resource_version: metadata.resource_version.clone(),
+            },
         };
     }
     plan
@@ -100,24 +107,41 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     let (patches, switched) = services::patches(view, &decision.selectors);
     additions.extend(patches);
     if view.revisions.new.is_none() {
-        additions.push(Action::Create { object: new_replica_set(view, decision.create_with) });
+        additions.push(Action::Create {
+            object: new_replica_set(view, decision.create_with),
+        });
         created_events(view, decision.create_with, events);
     }
-    events.extend(switched.into_iter().map(|text| (EventKind::Normal, "SwitchService", text)));
+    events.extend(
+        switched
+            .into_iter()
+            .map(|text| (EventKind::Normal, "SwitchService", text)),
+    );
     let mut removals = Vec::new();
     for sizing in decision.sizes.iter().filter(|sizing| belongs(view, sizing.set)) {
         let before = sizing.set.replicas();
         if before != sizing.replicas {
             let verb = if sizing.replicas > before { "up" } else { "down" };
-            let text = scaled(verb, sizing.set.name(), revision_of(view, sizing.set), before, sizing.replicas);
+            let text = scaled(
+                verb,
+                sizing.set.name(),
+                revision_of(view, sizing.set),
+                before,
+                sizing.replicas,
+            );
             events.push((EventKind::Normal, "ScalingReplicaSet", text));
         }
         if let Some(action) = resize(view, sizing) {
-            if sizing.replicas < before { removals.push(action) } else { additions.push(action) }
+            if sizing.replicas < before {
+                removals.push(action)
+            } else {
+                additions.push(action)
+            }
         }
     }
-    let (deletions, starts): (Vec<_>, Vec<_>) =
-        std::mem::take(&mut decision.runs).into_iter().partition(|action| matches!(action, Action::Delete { .. }));
+    let (deletions, starts): (Vec<_>, Vec<_>) = std::mem::take(&mut decision.runs)
+        .into_iter()
+        .partition(|action| matches!(action, Action::Delete { .. }));
     additions.extend(starts);
     removals.extend(deletions);
     removals.extend(history(view));
@@ -128,11 +152,21 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
 
 fn named_services<'a>(view: &View<'a>) -> Vec<&'a str> {
     let strategy = &view.spec.strategy;
-    let canary = strategy.canary.iter().flat_map(|canary| [canary.stable_service.as_str(), canary.canary_service.as_str()]);
+    let canary = strategy
+        .canary
+        .iter()
+        .flat_map(|canary| [canary.stable_service.as_str(), canary.canary_service.as_str()]);
     let ping_pong = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
     let ping_pong = ping_pong.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
-    let blue_green = strategy.blue_green.iter().flat_map(|bg| [bg.active_service.as_str(), bg.preview_service.as_str()]);
-    canary.chain(ping_pong).chain(blue_green).filter(|name| !name.is_empty()).collect()
+    let blue_green = strategy
+        .blue_green
+        .iter()
+        .flat_map(|bg| [bg.active_service.as_str(), bg.preview_service.as_str()]);
+    canary
+        .chain(ping_pong)
+        .chain(blue_green)
+        .filter(|name| !name.is_empty())
+        .collect()
 }
 
 /// The revision annotation, the number of replicas when the user gave none, and adoption of ReplicaSets without owner.
@@ -140,10 +174,17 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
     let rollout = view.snapshot.rollout;
     let mut writes = Vec::new();
     let number = view.revisions.number.to_string();
-    let annotated = rollout.metadata.annotations.as_ref().and_then(|all| all.get(well_known::REVISION));
+    let annotated = rollout
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(well_known::REVISION));
     let mut patch = Map::new();
     if annotated != Some(&number) {
-        patch.insert("metadata".to_owned(), json!({ "annotations": { well_known::REVISION: number } }));
+        patch.insert(
+            "metadata".to_owned(),
+            json!({ "annotations": { well_known::REVISION: number } }),
+        );
     }
     if view.spec.replicas.is_none() {
         patch.insert("spec".to_owned(), json!({ "replicas": 1 }));
@@ -153,22 +194,50 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
             target: rollout_ref(view),
             patch: Value::Object(patch),
             manager: ROLLOUT_MANAGER,
-            precondition: Some(Precondition { uid: rollout.metadata.uid.clone(), resource_version: None }),
+            precondition: Some(Precondition {
+                uid: rollout.metadata.uid.clone(),
+                // The status that follows is bound to the same version (guarantee C3).
+                resource_version: rollout.metadata.resource_version.clone(),
+            }),
         });
     }
-    for set in view.revisions.all().into_iter().filter(|set| set.controller_uid().is_none()) {
-        let mut owners: Vec<Value> =
-            set.metadata.owner_references.iter().flatten().filter_map(|owner| serde_json::to_value(owner).ok()).collect();
+    for set in view
+        .revisions
+        .all()
+        .into_iter()
+        .filter(|set| set.controller_uid().is_none())
+    {
+        let mut owners: Vec<Value> = set
+            .metadata
+            .owner_references
+            .iter()
+            .flatten()
+            .filter_map(|owner| serde_json::to_value(owner).ok())
+            .collect();
         owners.push(super::owner_reference(view));
-        writes.push(merge_set(view, set, json!({ "metadata": { "ownerReferences": owners } }), true));
+        writes.push(merge_set(
+            view,
+            set,
+            json!({ "metadata": { "ownerReferences": owners } }),
+            true,
+        ));
     }
-    if let Some(set) = view.revisions.new.filter(|set| set.revision() != view.revisions.number && belongs(view, set)) {
+    if let Some(set) = view
+        .revisions
+        .new
+        .filter(|set| set.revision() != view.revisions.number && belongs(view, set))
+    {
         let mut annotations = Map::new();
         annotations.insert(well_known::REVISION.to_owned(), Value::from(number));
         if let Some(history) = history_after_reuse(set) {
             annotations.insert(well_known::REVISION_HISTORY.to_owned(), Value::from(history));
         }
-        writes.push(merge_set(view, set, json!({ "metadata": { "annotations": annotations } }), false));
+        writes.push(merge_set(
+            view,
+            set,
+            json!({ "metadata": { "annotations": annotations } }),
+            false,
+        ));
     }
     writes
 }
@@ -190,7 +259,8 @@ fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> A
 fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     let set = sizing.set;
     let desired = view.replicas.to_string();
-    let sized = set.replicas() == sizing.replicas && set.annotation(well_known::DESIRED_REPLICAS) == Some(desired.as_str());
+    let sized =
+        set.replicas() == sizing.replicas && set.annotation(well_known::DESIRED_REPLICAS) == Some(desired.as_str());
     // A ReplicaSet that stays at zero is not touched when only the Rollout's size changed.
     let idle = set.replicas() == 0 && sizing.replicas == 0;
     if (sized || idle) && sizing.deadline == Deadline::Keep {
@@ -227,13 +297,20 @@ fn rfc3339(at: Timestamp) -> String {
 
 /// The name of the ReplicaSet of the current pod template.
 pub(crate) fn new_name(view: &View<'_>) -> String {
-    view.revisions.new.map_or_else(|| format!("{}-{}", view.name(), view.revisions.hash), |set| set.name().to_owned())
+    view.revisions.new.map_or_else(
+        || format!("{}-{}", view.name(), view.revisions.hash),
+        |set| set.name().to_owned(),
+    )
 }
 
 fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
     let hash = view.revisions.hash.as_str();
     let mut template = view.spec.template.clone().unwrap_or_default();
-    let mut labels = template.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut labels = template
+        .pointer("/metadata/labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(hash));
     if let Some(whole) = template.as_object_mut() {
         let metadata = whole.entry("metadata").or_insert_with(|| json!({}));
@@ -253,8 +330,14 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
         .filter(|(key, _)| !NOT_INHERITED.contains(&key.as_str()))
         .map(|(key, value)| (key.clone(), Value::from(value.as_str())))
         .collect();
-    annotations.insert(well_known::REVISION.to_owned(), Value::from(view.revisions.number.to_string()));
-    annotations.insert(well_known::DESIRED_REPLICAS.to_owned(), Value::from(view.replicas.to_string()));
+    annotations.insert(
+        well_known::REVISION.to_owned(),
+        Value::from(view.revisions.number.to_string()),
+    );
+    annotations.insert(
+        well_known::DESIRED_REPLICAS.to_owned(),
+        Value::from(view.replicas.to_string()),
+    );
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -279,12 +362,22 @@ fn created_events(view: &View<'_>, replicas: i32, events: &mut Events) {
     let name = new_name(view);
     let mut add = |reason, text| events.push((EventKind::Normal, reason, text));
     if view.snapshot.rollout.status.is_none() {
-        let text = format!("Rollout resource added to informer: {}/{}", view.namespace(), view.name());
+        let text = format!(
+            "Rollout resource added to informer: {}/{}",
+            view.namespace(),
+            view.name()
+        );
         add("RolloutAddedToInformer", text);
     }
     add("RolloutUpdated", format!("Rollout updated to revision {number}"));
-    add("NewReplicaSetCreated", format!("Created ReplicaSet {name} (revision {number})"));
-    let text = format!("Rollout not completed, started update to revision {number} ({})", view.revisions.hash);
+    add(
+        "NewReplicaSetCreated",
+        format!("Created ReplicaSet {name} (revision {number})"),
+    );
+    let text = format!(
+        "Rollout not completed, started update to revision {number} ({})",
+        view.revisions.hash
+    );
     add("RolloutNotCompleted", text);
     if replicas > 0 {
         add("ScalingReplicaSet", scaled("up", &name, number, 0, replicas));
@@ -296,7 +389,11 @@ fn scaled(verb: &str, name: &str, revision: i64, from: i32, to: i32) -> String {
 }
 
 fn revision_of(view: &View<'_>, set: &ReplicaSet) -> i64 {
-    if view.revisions.new.is_some_and(|new| new.name() == set.name()) { view.revisions.number } else { set.revision() }
+    if view.revisions.new.is_some_and(|new| new.name() == set.name()) {
+        view.revisions.number
+    } else {
+        set.revision()
+    }
 }
 
 fn rollout_ref(view: &View<'_>) -> ObjectRef {

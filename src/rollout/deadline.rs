@@ -15,10 +15,16 @@ pub(crate) fn exceeded(view: &View<'_>) -> bool {
 pub(crate) fn ends_at(view: &View<'_>) -> Option<Timestamp> {
     let progressing = view.status.condition("Progressing")?;
     // A finished, paused or aborted rollout makes no progress by design.
-    if matches!(progressing.reason.as_str(), "NewReplicaSetAvailable" | "RolloutPaused" | "RolloutAborted") {
+    if matches!(
+        progressing.reason.as_str(),
+        "NewReplicaSetAvailable" | "RolloutPaused" | "RolloutAborted"
+    ) {
         return None;
     }
-    let seconds = view.spec.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
+    let seconds = view
+        .spec
+        .progress_deadline_seconds
+        .unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
     Some(later(progressing.last_update_time.as_ref()?.0, i64::from(seconds)))
 }
 

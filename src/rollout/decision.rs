@@ -65,7 +65,11 @@ impl Decision<'_> {
         }
         if self.waiting.is_none() {
             let until = until.map(wire_time);
-            self.waiting = Some(WaitingFor { reason: reason.to_owned(), message: message.into(), until });
+            self.waiting = Some(WaitingFor {
+                reason: reason.to_owned(),
+                message: message.into(),
+                until,
+            });
         }
     }
 }

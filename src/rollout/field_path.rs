@@ -12,9 +12,9 @@ pub(crate) fn text(rollout: &Rollout, path: &str) -> Result<String, String> {
     let mut at = &object;
     for segment in segments(path).ok_or_else(|| format!("invalid path {path} in rollout"))? {
         at = match (at, &segment) {
-            (Value::Object(members), Segment::Key(key)) => {
-                members.get(key).ok_or_else(|| format!("invalid path {path} in rollout"))?
-            }
+            (Value::Object(members), Segment::Key(key)) => members
+                .get(key)
+                .ok_or_else(|| format!("invalid path {path} in rollout"))?,
             (Value::Array(items), Segment::Index(index)) => {
                 items.get(*index).ok_or_else(|| format!("index {index} out of range"))?
             }
@@ -80,7 +80,10 @@ mod tests {
             ("spec.template.list[0].x", Ok("y")),
             ("spec.template.list[1].x", Err("index 1 out of range")),
             ("spec.nothing", Err("invalid path spec.nothing in rollout")),
-            ("spec.template", Err("path spec.template in rollout must terminate in a primitive value")),
+            (
+                "spec.template",
+                Err("path spec.template in rollout must terminate in a primitive value"),
+            ),
             ("..", Err("invalid path .. in rollout")),
         ] {
             assert_eq!(text(&rollout, path).as_deref().map_err(String::as_str), want, "{path}");

@@ -57,7 +57,9 @@ pub fn plan_after_refusal(snapshot: &Snapshot<'_>, refusal: &str) -> Plan {
 /// Sharding by instance id is strict: without one, only Rollouts without the label are ours.
 fn is_ours(snapshot: &Snapshot<'_>) -> bool {
     let labels = snapshot.rollout.metadata.labels.as_ref();
-    let id = labels.and_then(|labels| labels.get(well_known::INSTANCE_ID)).map_or("", String::as_str);
+    let id = labels
+        .and_then(|labels| labels.get(well_known::INSTANCE_ID))
+        .map_or("", String::as_str);
     id == snapshot.settings.instance_id
 }
 

@@ -35,7 +35,10 @@ fn decide(view: &View<'_>, status: &RolloutStatus) -> (&'static str, String) {
     }
     let promoted = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
     if let Some(blue_green) = &view.spec.strategy.blue_green {
-        let active = status.blue_green.as_ref().map_or("", |status| status.active_selector.as_str());
+        let active = status
+            .blue_green
+            .as_ref()
+            .map_or("", |status| status.active_selector.as_str());
         if active.is_empty() || active != status.current_pod_hash {
             return progressing("active service cutover pending");
         }

@@ -59,14 +59,25 @@ pub(crate) fn resume(snapshot: &Snapshot<'_>, revisions: &Revisions<'_>, steps: 
     let turn = turn(&status, revisions, steps);
     let last = steps.len();
     match turn {
-        Turn::NewTemplate | Turn::NewSteps => Progress { turn, ..Progress::default() },
-        Turn::BackToStable => Progress { turn, step_index: last, ..Progress::default() },
+        Turn::NewTemplate | Turn::NewSteps => Progress {
+            turn,
+            ..Progress::default()
+        },
+        Turn::BackToStable => Progress {
+            turn,
+            step_index: last,
+            ..Progress::default()
+        },
         Turn::Continue | Turn::Retry => {
             let canary = status.canary.unwrap_or_default();
             let blue_green = status.blue_green.unwrap_or_default();
             let retry = turn == Turn::Retry;
             // The index is the user's to set (`promote` moves it on), but never beyond the last step.
-            let index = status.current_step_index.and_then(|index| usize::try_from(index).ok()).unwrap_or(0).min(last);
+            let index = status
+                .current_step_index
+                .and_then(|index| usize::try_from(index).ok())
+                .unwrap_or(0)
+                .min(last);
             Progress {
                 step_index: if retry { 0 } else { index },
                 pauses: if retry { Vec::new() } else { status.pause_conditions },
@@ -87,15 +98,22 @@ pub(crate) fn resume(snapshot: &Snapshot<'_>, revisions: &Revisions<'_>, steps: 
 
 fn turn(status: &RolloutStatus, revisions: &Revisions<'_>, steps: &[CanaryStep]) -> Turn {
     if !status.current_pod_hash.is_empty() && status.current_pod_hash != revisions.hash {
-        return if status.stable_rs == revisions.hash { Turn::BackToStable } else { Turn::NewTemplate };
+        return if status.stable_rs == revisions.hash {
+            Turn::BackToStable
+        } else {
+            Turn::NewTemplate
+        };
     }
-    let steps_changed =
-        !status.current_step_hash.is_empty() && !step_hashes(steps).contains(&status.current_step_hash);
+    let steps_changed = !status.current_step_hash.is_empty() && !step_hashes(steps).contains(&status.current_step_hash);
     // Once promoted there is no update that changed steps could restart.
     if steps_changed && status.stable_rs != revisions.hash {
         return Turn::NewSteps;
     }
-    if !status.abort && status.aborted_at.is_some() { Turn::Retry } else { Turn::Continue }
+    if !status.abort && status.aborted_at.is_some() {
+        Turn::Retry
+    } else {
+        Turn::Continue
+    }
 }
 
 /// The hash of the steps that goes into the status.

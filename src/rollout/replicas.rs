@@ -21,7 +21,11 @@ pub(crate) struct Budget {
 pub(crate) fn budget(surge: Option<&IntOrString>, unavailable: Option<&IntOrString>, replicas: i32) -> Budget {
     let surge = resolve(surge, replicas, true);
     let unavailable = resolve(unavailable, replicas, false);
-    if surge == 0 && unavailable == 0 { Budget { surge, unavailable: 1 } } else { Budget { surge, unavailable } }
+    if surge == 0 && unavailable == 0 {
+        Budget { surge, unavailable: 1 }
+    } else {
+        Budget { surge, unavailable }
+    }
 }
 
 /// A string is always a percentage, with or without `%`; an integer is a number of pods.
@@ -32,7 +36,11 @@ fn resolve(value: Option<&IntOrString>, replicas: i32, up: bool) -> i32 {
         None => DEFAULT_PERCENT,
     };
     let hundredths = percent.max(0) * i64::from(replicas);
-    to_i32(if up { hundredths.div_euclid(100) + i64::from(hundredths % 100 != 0) } else { hundredths / 100 })
+    to_i32(if up {
+        hundredths.div_euclid(100) + i64::from(hundredths % 100 != 0)
+    } else {
+        hundredths / 100
+    })
 }
 
 /// Reads `25` or `25%`.
@@ -64,11 +72,17 @@ pub(crate) fn approximate(replicas: i32, weight: i32, max: i32, may_surge: bool)
     let down = to_i32(i64::from(replicas) * i64::from(weight) / i64::from(max));
     let both_needed = replicas > 1 || may_surge;
     let totals = [Some(replicas), may_surge.then_some(replicas + 1)];
-    let candidates = totals.into_iter().flatten().flat_map(|total| [(up, total - up), (down, total - down)]);
+    let candidates = totals
+        .into_iter()
+        .flatten()
+        .flat_map(|total| [(up, total - up), (down, total - down)]);
     let error = |(canary, stable): (i32, i32)| {
         // |canary/total − weight/max| as an exact fraction over total × max; comparing two of them cross-multiplies.
         let total = i64::from(canary) + i64::from(stable);
-        ((i64::from(canary) * i64::from(max) - i64::from(weight) * total).abs(), total)
+        (
+            (i64::from(canary) * i64::from(max) - i64::from(weight) * total).abs(),
+            total,
+        )
     };
     let mut best: Option<(i32, i32)> = None;
     for pair in candidates.filter(|&(canary, stable)| !both_needed || (canary > 0 && stable > 0)) {
@@ -96,7 +110,13 @@ pub(crate) struct Pods {
 
 /// One safe move of a basic canary towards its targets: grows within the surge, shrinks within what may be
 /// unavailable. Order of `older`: newest first. Returns (canary, stable, older) sizes.
-pub(crate) fn basic_move(canary: Pods, stable: Pods, older: &[Pods], replicas: i32, budget: Budget) -> (i32, i32, Vec<i32>) {
+pub(crate) fn basic_move(
+    canary: Pods,
+    stable: Pods,
+    older: &[Pods],
+    replicas: i32,
+    budget: Budget,
+) -> (i32, i32, Vec<i32>) {
     let all = || [canary, stable].into_iter().chain(older.iter().copied());
     let mut room = (replicas + budget.surge - all().map(|pods| pods.spec).sum::<i32>()).max(0);
     // What may become unavailable now. Pods that are not available anyway cost nothing.
@@ -145,9 +165,24 @@ mod tests {
     #[test]
     fn strings_are_percentages_and_integers_are_pods() {
         let (five_percent, five) = (IntOrString::from("5"), IntOrString::from(5));
-        assert_eq!(budget(Some(&five_percent), Some(&five), 10), Budget { surge: 1, unavailable: 5 });
-        assert_eq!(budget(None, None, 10), Budget { surge: 3, unavailable: 2 });
-        assert_eq!(budget(Some(&IntOrString::from(0)), Some(&IntOrString::from("0%")), 10).unavailable, 1);
+        assert_eq!(
+            budget(Some(&five_percent), Some(&five), 10),
+            Budget {
+                surge: 1,
+                unavailable: 5
+            }
+        );
+        assert_eq!(
+            budget(None, None, 10),
+            Budget {
+                surge: 3,
+                unavailable: 2
+            }
+        );
+        assert_eq!(
+            budget(Some(&IntOrString::from(0)), Some(&IntOrString::from("0%")), 10).unavailable,
+            1
+        );
     }
 
     #[test]
@@ -164,23 +199,60 @@ mod tests {
 
     #[test]
     fn a_move_stays_within_surge_and_availability() {
-        let budget = Budget { surge: 1, unavailable: 1 };
-        let full = Pods { spec: 10, available: 10, target: 9 };
-        let none = Pods { spec: 0, available: 0, target: 1 };
+        let budget = Budget {
+            surge: 1,
+            unavailable: 1,
+        };
+        let full = Pods {
+            spec: 10,
+            available: 10,
+            target: 9,
+        };
+        let none = Pods {
+            spec: 0,
+            available: 0,
+            target: 1,
+        };
         assert_eq!(basic_move(none, full, &[], 10, budget), (1, 9, vec![]));
         // Surge 0, unavailable 5: the stable side makes room first.
-        let budget = Budget { surge: 0, unavailable: 5 };
-        let stable = Pods { spec: 10, available: 10, target: 7 };
-        let canary = Pods { spec: 0, available: 0, target: 3 };
+        let budget = Budget {
+            surge: 0,
+            unavailable: 5,
+        };
+        let stable = Pods {
+            spec: 10,
+            available: 10,
+            target: 7,
+        };
+        let canary = Pods {
+            spec: 0,
+            available: 0,
+            target: 3,
+        };
         assert_eq!(basic_move(canary, stable, &[], 10, budget), (0, 7, vec![]));
     }
 
     #[test]
     fn older_sets_go_before_stable_and_canary_shrink() {
-        let budget = Budget { surge: 1, unavailable: 0 };
-        let canary = Pods { spec: 1, available: 1, target: 2 };
-        let stable = Pods { spec: 9, available: 9, target: 8 };
-        let older = Pods { spec: 1, available: 1, target: 0 };
+        let budget = Budget {
+            surge: 1,
+            unavailable: 0,
+        };
+        let canary = Pods {
+            spec: 1,
+            available: 1,
+            target: 2,
+        };
+        let stable = Pods {
+            spec: 9,
+            available: 9,
+            target: 8,
+        };
+        let older = Pods {
+            spec: 1,
+            available: 1,
+            target: 0,
+        };
         assert_eq!(basic_move(canary, stable, &[older], 10, budget), (1, 9, vec![0]));
     }
 

@@ -16,24 +16,54 @@ const REVISION_HISTORY_LIMIT_DEFAULT: i32 = 10;
 
 /// One step on the way out. `in_use` says that a Service still selects it or a weight still counts it. Returns the
 /// sizing and, while it waits, until when.
-pub(crate) fn retire<'a>(view: &View<'_>, set: &'a ReplicaSet, delay_seconds: i64, in_use: bool) -> (Sizing<'a>, Option<Timestamp>) {
-    let keep = |deadline| Sizing { set, replicas: set.replicas(), deadline };
+pub(crate) fn retire<'a>(
+    view: &View<'_>,
+    set: &'a ReplicaSet,
+    delay_seconds: i64,
+    in_use: bool,
+) -> (Sizing<'a>, Option<Timestamp>) {
+    let keep = |deadline| Sizing {
+        set,
+        replicas: set.replicas(),
+        deadline,
+    };
     if set.replicas() == 0 {
         return (keep(Deadline::Keep), None);
     }
     if in_use {
         // The delay must begin when the last reference is gone, so a deadline that already runs starts again.
-        return (keep(if set.scale_down_deadline().is_some() { Deadline::Clear } else { Deadline::Keep }), None);
+        return (
+            keep(if set.scale_down_deadline().is_some() {
+                Deadline::Clear
+            } else {
+                Deadline::Keep
+            }),
+            None,
+        );
     }
     let now = view.now();
     match set.scale_down_deadline() {
-        Some(deadline) if deadline <= now => (Sizing { set, replicas: 0, deadline: Deadline::Keep }, None),
+        Some(deadline) if deadline <= now => (
+            Sizing {
+                set,
+                replicas: 0,
+                deadline: Deadline::Keep,
+            },
+            None,
+        ),
         Some(deadline) => (keep(Deadline::Keep), Some(deadline)),
         None => {
             let drained = view.drained_at(now);
             let deadline = later(now, delay_seconds.max(0)).max(drained);
             if deadline <= now {
-                return (Sizing { set, replicas: 0, deadline: Deadline::Keep }, None);
+                return (
+                    Sizing {
+                        set,
+                        replicas: 0,
+                        deadline: Deadline::Keep,
+                    },
+                    None,
+                );
             }
             (keep(Deadline::Set(deadline)), Some(deadline))
         }
@@ -42,7 +72,11 @@ pub(crate) fn retire<'a>(view: &View<'_>, set: &'a ReplicaSet, delay_seconds: i6
 
 /// Deletes old ReplicaSets without pods beyond `revisionHistoryLimit`, oldest first.
 pub(crate) fn history(view: &View<'_>) -> Vec<Action> {
-    let limit = view.spec.revision_history_limit.unwrap_or(REVISION_HISTORY_LIMIT_DEFAULT).max(0);
+    let limit = view
+        .spec
+        .revision_history_limit
+        .unwrap_or(REVISION_HISTORY_LIMIT_DEFAULT)
+        .max(0);
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let empty: Vec<&ReplicaSet> = (view.revisions.older.iter().copied())
         .filter(|set| set.replicas() == 0 && set.status.replicas == 0 && belongs(view, set))

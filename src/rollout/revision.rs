@@ -25,7 +25,10 @@ impl<'a> Revisions<'a> {
     /// Every ReplicaSet once.
     pub(crate) fn all(&self) -> Vec<&'a ReplicaSet> {
         let mut all: Vec<_> = self.new.into_iter().collect();
-        all.extend(self.stable.filter(|stable| self.new.is_none_or(|new| new.name() != stable.name())));
+        all.extend(
+            self.stable
+                .filter(|stable| self.new.is_none_or(|new| new.name() != stable.name())),
+        );
         all.extend(self.older.iter().copied());
         all
     }
@@ -44,31 +47,60 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
     let status = rollout.status.clone().unwrap_or_default();
     let computed = template::hash(wanted, status.collision_count);
 
-    let mut sets: Vec<&ReplicaSet> =
-        snapshot.replica_sets.iter().copied().filter(|set| set.metadata.deletion_timestamp.is_none()).collect();
-    sets.sort_by_key(|set| (set.metadata.creation_timestamp.clone().map(|time| time.0), set.name().to_owned()));
+    let mut sets: Vec<&ReplicaSet> = snapshot
+        .replica_sets
+        .iter()
+        .copied()
+        .filter(|set| set.metadata.deletion_timestamp.is_none())
+        .collect();
+    sets.sort_by_key(|set| {
+        (
+            set.metadata.creation_timestamp.clone().map(|time| time.0),
+            set.name().to_owned(),
+        )
+    });
 
     // A label that equals the computed hash still needs the same meaning: a template that was edited in place must not
     // be adopted under its old name.
     let new = (sets.iter().copied())
         .filter(|set| template::same_meaning(wanted, &set.spec.template))
-        .max_by_key(|set| (set.pod_hash() == computed, set.pod_hash() == status.current_pod_hash, set.revision()));
+        .max_by_key(|set| {
+            (
+                set.pod_hash() == computed,
+                set.pod_hash() == status.current_pod_hash,
+                set.revision(),
+            )
+        });
     let hash = new.map_or(computed, |set| set.pod_hash().to_owned());
     let stable = (!status.stable_rs.is_empty())
         .then(|| sets.iter().copied().find(|set| set.pod_hash() == status.stable_rs))
         .flatten();
 
     let is = |role: Option<&ReplicaSet>, set: &ReplicaSet| role.is_some_and(|role| role.name() == set.name());
-    let mut older: Vec<&ReplicaSet> =
-        sets.iter().copied().filter(|set| !is(new, set) && !is(stable, set)).collect();
+    let mut older: Vec<&ReplicaSet> = sets
+        .iter()
+        .copied()
+        .filter(|set| !is(new, set) && !is(stable, set))
+        .collect();
     older.sort_by_key(|set| std::cmp::Reverse((set.revision(), set.metadata.creation_timestamp.clone().map(|t| t.0))));
 
-    let highest_other = sets.iter().filter(|set| !is(new, set)).map(|set| set.revision()).max().unwrap_or(0);
+    let highest_other = sets
+        .iter()
+        .filter(|set| !is(new, set))
+        .map(|set| set.revision())
+        .max()
+        .unwrap_or(0);
     let number = match new {
         Some(set) if set.revision() > highest_other => set.revision(),
         _ => highest_other + 1,
     };
-    Revisions { new, hash, stable, older, number }
+    Revisions {
+        new,
+        hash,
+        stable,
+        older,
+        number,
+    }
 }
 
 /// The revision-history annotation after `set` received a new number.

@@ -5,7 +5,10 @@
 
 use super::{decision::Decision, field_path, view::View};
 use crate::{
-    analysis::{self, phase, template::{AnalysisParts, TemplateSet, run_spec}},
+    analysis::{
+        self, phase,
+        template::{AnalysisParts, TemplateSet, run_spec},
+    },
     api::{
         analysis::{AnalysisRun, AnalysisRunSpec, Argument},
         rollout_status::RolloutAnalysisRunStatus,
@@ -75,7 +78,12 @@ pub(crate) struct Wanted<'a> {
 
 impl<'a> Wanted<'a> {
     pub(crate) fn of(purpose: Purpose, analysis: &'a RolloutAnalysis) -> Self {
-        Self { purpose, parts: analysis.into(), args: &analysis.args, metadata: analysis.analysis_run_metadata.as_ref() }
+        Self {
+            purpose,
+            parts: analysis.into(),
+            args: &analysis.args,
+            metadata: analysis.analysis_run_metadata.as_ref(),
+        }
     }
 
     pub(crate) fn background(analysis: &'a RolloutAnalysisBackground) -> Self {
@@ -89,7 +97,12 @@ impl<'a> Wanted<'a> {
 
     /// The templates by name, for messages.
     pub(crate) fn template_names(&self) -> String {
-        self.parts.templates.iter().map(|template| template.template_name.as_str()).collect::<Vec<_>>().join(",")
+        self.parts
+            .templates
+            .iter()
+            .map(|template| template.template_name.as_str())
+            .collect::<Vec<_>>()
+            .join(",")
     }
 
     /// The specification of the run, or what is wrong with it.
@@ -125,24 +138,50 @@ pub(crate) fn ensure(
     let Some(current) = current else {
         let name = free_name(view, wanted.purpose);
         decision.wakes.push(view.now());
-        return (RolloutAnalysisRunStatus { name, status: "Pending".to_owned(), message: String::new() }, Gate::Waiting);
+        return (
+            RolloutAnalysisRunStatus {
+                name,
+                status: "Pending".to_owned(),
+                message: String::new(),
+            },
+            Gate::Waiting,
+        );
     };
-    let Some(run) = view.snapshot.analysis_runs.iter().copied().find(|run| run_name(run) == current.name) else {
+    let Some(run) = view
+        .snapshot
+        .analysis_runs
+        .iter()
+        .copied()
+        .find(|run| run_name(run) == current.name)
+    else {
         if matches!(current.status.as_str(), "Failed" | "Error") {
             return (current.clone(), failed(wanted.purpose, current));
         }
         if let Ok(spec) = wanted.spec(view) {
-            decision.runs.push(Action::Create { object: object(view, wanted, &current.name, &spec) });
+            decision.runs.push(Action::Create {
+                object: object(view, wanted, &current.name, &spec),
+            });
         }
         return (current.clone(), Gate::Waiting);
     };
     let status = run.status.clone().unwrap_or_default();
-    let phase = if status.phase.is_empty() { "Pending".to_owned() } else { status.phase };
-    let seen = RolloutAnalysisRunStatus { name: current.name.clone(), status: phase, message: status.message };
+    let phase = if status.phase.is_empty() {
+        "Pending".to_owned()
+    } else {
+        status.phase
+    };
+    let seen = RolloutAnalysisRunStatus {
+        name: current.name.clone(),
+        status: phase,
+        message: status.message,
+    };
     if seen.status != current.status && phase::completed(&seen.status) {
         let text = format!(
             "{} Analysis Run '{}' Status New: '{}' Previous: '{}'",
-            wanted.purpose.label(), seen.name, seen.status, current.status
+            wanted.purpose.label(),
+            seen.name,
+            seen.status,
+            current.status
         );
         match seen.status.as_str() {
             "Successful" => decision.event("AnalysisRunSuccessful", text),
@@ -163,7 +202,11 @@ pub(crate) fn ensure(
 
 fn failed(purpose: Purpose, run: &RolloutAnalysisRunStatus) -> Gate {
     let verdict = if run.status == "Error" { "error" } else { "error/failed" };
-    let message = if run.message.is_empty() { String::new() } else { format!(": {}", run.message) };
+    let message = if run.message.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", run.message)
+    };
     Gate::Failed(format!("{} phase {verdict}{message}", purpose.text()))
 }
 
@@ -180,20 +223,32 @@ pub(crate) fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
                 target: target(view, run),
                 patch: json!({ "spec": { "terminate": true } }),
                 manager: MANAGER,
-                precondition: Some(Precondition { uid: run.metadata.uid.clone(), resource_version: None }),
+                precondition: Some(Precondition {
+                    uid: run.metadata.uid.clone(),
+                    resource_version: None,
+                }),
             });
         }
     }
     finished.retain(|run| !keep.contains(&run_name(run)));
     finished.sort_by_key(|run| std::cmp::Reverse(run.metadata.creation_timestamp.clone().map(|time| time.0)));
     let limits = view.spec.analysis.clone().unwrap_or_default();
-    let limit = |limit: Option<i32>| usize::try_from(limit.unwrap_or(HISTORY_LIMIT_DEFAULT).max(0)).unwrap_or(usize::MAX);
+    let limit =
+        |limit: Option<i32>| usize::try_from(limit.unwrap_or(HISTORY_LIMIT_DEFAULT).max(0)).unwrap_or(usize::MAX);
     let successful = |run: &AnalysisRun| run.status.as_ref().is_some_and(|status| status.phase == "Successful");
     let orphaned = |run: &AnalysisRun| {
-        let hash = run.metadata.labels.as_ref().and_then(|labels| labels.get(well_known::POD_TEMPLATE_HASH));
+        let hash = run
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(well_known::POD_TEMPLATE_HASH));
         hash.is_none_or(|hash| view.revisions.hash != *hash && view.revisions.with_hash(hash).is_none())
     };
-    let (good, bad): (Vec<_>, Vec<_>) = finished.iter().copied().filter(|run| !orphaned(run)).partition(|run| successful(run));
+    let (good, bad): (Vec<_>, Vec<_>) = finished
+        .iter()
+        .copied()
+        .filter(|run| !orphaned(run))
+        .partition(|run| successful(run));
     let surplus = (good.into_iter().skip(limit(limits.successful_run_history_limit)))
         .chain(bad.into_iter().skip(limit(limits.unsuccessful_run_history_limit)));
     for run in finished.iter().copied().filter(|run| orphaned(run)).chain(surplus) {
@@ -236,20 +291,46 @@ fn free_name(view: &View<'_>, purpose: Purpose) -> String {
 
 fn object(view: &View<'_>, wanted: &Wanted<'_>, name: &str, spec: &AnalysisRunSpec) -> Value {
     let metadata = wanted.metadata.cloned().unwrap_or_default();
-    let mut labels: Map<String, Value> = metadata.labels.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
-    let selector = view.spec.selector.clone().unwrap_or_default().match_labels.unwrap_or_default();
+    let mut labels: Map<String, Value> = metadata
+        .labels
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    let selector = view
+        .spec
+        .selector
+        .clone()
+        .unwrap_or_default()
+        .match_labels
+        .unwrap_or_default();
     labels.extend(selector.into_iter().map(|(key, value)| (key, Value::from(value))));
-    labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(view.revisions.hash.as_str()));
+    labels.insert(
+        well_known::POD_TEMPLATE_HASH.to_owned(),
+        Value::from(view.revisions.hash.as_str()),
+    );
     labels.insert(well_known::ROLLOUT_TYPE.to_owned(), Value::from(wanted.purpose.label()));
     if let Purpose::Step(index) = wanted.purpose {
         labels.insert(well_known::STEP_INDEX.to_owned(), Value::from(index.to_string()));
     }
-    if let Some(id) = view.snapshot.rollout.metadata.labels.as_ref().and_then(|labels| labels.get(well_known::INSTANCE_ID)) {
+    if let Some(id) = view
+        .snapshot
+        .rollout
+        .metadata
+        .labels
+        .as_ref()
+        .and_then(|labels| labels.get(well_known::INSTANCE_ID))
+    {
         labels.insert(well_known::INSTANCE_ID.to_owned(), Value::from(id.as_str()));
     }
-    let mut annotations: Map<String, Value> =
-        metadata.annotations.into_iter().map(|(key, value)| (key, Value::from(value))).collect();
-    annotations.insert(well_known::REVISION.to_owned(), Value::from(view.revisions.number.to_string()));
+    let mut annotations: Map<String, Value> = metadata
+        .annotations
+        .into_iter()
+        .map(|(key, value)| (key, Value::from(value)))
+        .collect();
+    annotations.insert(
+        well_known::REVISION.to_owned(),
+        Value::from(view.revisions.number.to_string()),
+    );
     json!({
         "apiVersion": crate::api::API_VERSION,
         "kind": "AnalysisRun",
@@ -275,15 +356,24 @@ fn arguments(view: &View<'_>, args: &[AnalysisRunArgument]) -> Result<Vec<Argume
             (None, Some("Stable"), _) => Ok(view.status.stable_rs.clone()),
             (None, Some("Latest"), _) => Ok(view.revisions.hash.clone()),
             (None, Some(other), _) => Err(format!(
-                "argument {}: podTemplateHashValue is `{other}`, expected Stable or Latest", arg.name
+                "argument {}: podTemplateHashValue is `{other}`, expected Stable or Latest",
+                arg.name
             )),
             (None, None, Some(field)) => field_path::text(view.snapshot.rollout, &field.field_path),
             (None, None, None) => continue,
         };
         match value {
-            Ok(value) => resolved.push(Argument { name: arg.name.clone(), value: Some(value), value_from: None }),
+            Ok(value) => resolved.push(Argument {
+                name: arg.name.clone(),
+                value: Some(value),
+                value_from: None,
+            }),
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(resolved) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(problems)
+    }
 }

@@ -12,8 +12,12 @@ const MANAGER: &str = "tidegate-services";
 
 /// Whether the Service was already taken into management by this Rollout.
 pub(crate) fn is_managed(view: &View<'_>, service: &str) -> bool {
-    let annotations = view.service(service).and_then(|service| service.metadata.annotations.as_ref());
-    annotations.and_then(|all| all.get(well_known::MANAGED_BY_ROLLOUT)).is_some_and(|owner| owner == view.name())
+    let annotations = view
+        .service(service)
+        .and_then(|service| service.metadata.annotations.as_ref());
+    annotations
+        .and_then(|all| all.get(well_known::MANAGED_BY_ROLLOUT))
+        .is_some_and(|owner| owner == view.name())
 }
 
 /// The hash a Service may select now when it should select `wanted`: `wanted` once enough pods stand behind it.
@@ -26,7 +30,11 @@ pub(crate) fn reachable(view: &View<'_>, service: &str, wanted: &str) -> Option<
     if selected == wanted {
         return Some(wanted.to_owned());
     }
-    let needed = if selected.is_empty() && !is_managed(view, service) { set.replicas().max(1) } else { 1 };
+    let needed = if selected.is_empty() && !is_managed(view, service) {
+        set.replicas().max(1)
+    } else {
+        1
+    };
     (set.available() >= needed).then(|| wanted.to_owned())
 }
 
@@ -48,10 +56,15 @@ pub(crate) fn patches(view: &View<'_>, selectors: &[(String, String)]) -> (Vec<A
                 "spec": { "selector": { well_known::POD_TEMPLATE_HASH: hash } },
             }),
             manager: MANAGER,
-            precondition: Some(Precondition { uid: service.metadata.uid.clone(), resource_version: None }),
+            precondition: Some(Precondition {
+                uid: service.metadata.uid.clone(),
+                resource_version: None,
+            }),
         });
         if selected != hash {
-            switched.push(format!("Switched selector for service '{name}' from '{selected}' to '{hash}'"));
+            switched.push(format!(
+                "Switched selector for service '{name}' from '{selected}' to '{hash}'"
+            ));
         }
     }
     (actions, switched)

@@ -1,13 +1,6 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
-use super::{
-    deadline,
-    decision::Decision,
-    phase, progress,
-    progress::Turn,
-    validate::Problem,
-    view::View,
-};
+use super::{deadline, decision::Decision, phase, progress, progress::Turn, validate::Problem, view::View};
 use crate::{
     api::{
         replica_set::ReplicaSet,
@@ -54,8 +47,13 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         status.current_step_hash = progress::step_hash(steps);
     }
     status.stable_rs.clone_from(&decision.stable_rs);
-    status.observed_generation =
-        view.snapshot.rollout.metadata.generation.map(|generation| generation.to_string()).unwrap_or_default();
+    status.observed_generation = view
+        .snapshot
+        .rollout
+        .metadata
+        .generation
+        .map(|generation| generation.to_string())
+        .unwrap_or_default();
     status.canary = Some(CanaryStatus {
         current_step_analysis_run_status: progress.step_run.clone(),
         current_background_analysis_run_status: progress.background_run.clone(),
@@ -63,10 +61,19 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         weights_written_at: decision.weights_written_at.clone(),
         ..before.canary.clone().unwrap_or_default()
     });
-    let selected = |service: Option<&String>| service.and_then(|name| view.selected_hash(name)).unwrap_or_default().to_owned();
+    let selected = |service: Option<&String>| {
+        service
+            .and_then(|name| view.selected_hash(name))
+            .unwrap_or_default()
+            .to_owned()
+    };
     let blue_green_spec = view.spec.strategy.blue_green.as_ref();
     status.blue_green = Some(BlueGreenStatus {
-        preview_selector: selected(blue_green_spec.map(|spec| &spec.preview_service).filter(|name| !name.is_empty())),
+        preview_selector: selected(
+            blue_green_spec
+                .map(|spec| &spec.preview_service)
+                .filter(|name| !name.is_empty()),
+        ),
         active_selector: selected(blue_green_spec.map(|spec| &spec.active_service)),
         scale_up_preview_check_point: progress.checkpoint,
         pre_promotion_analysis_run_status: progress.pre_run.clone(),
@@ -91,7 +98,11 @@ fn counts(view: &View<'_>, status: &mut RolloutStatus) {
     let selector = view.spec.selector.as_ref().map(selector_text).unwrap_or_default();
     status.selector = selector;
     if view.spec.strategy.blue_green.is_some() {
-        let active = status.blue_green.as_ref().map(|status| status.active_selector.clone()).unwrap_or_default();
+        let active = status
+            .blue_green
+            .as_ref()
+            .map(|status| status.active_selector.clone())
+            .unwrap_or_default();
         if let Some(set) = view.revisions.with_hash(&active).filter(|_| !active.is_empty()) {
             status.ready_replicas = set.status.ready_replicas;
             status.available_replicas = set.status.available_replicas;
@@ -102,7 +113,11 @@ fn counts(view: &View<'_>, status: &mut RolloutStatus) {
 }
 
 fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
-    let labels = selector.match_labels.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+    let labels = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={value}"));
     let expressions = selector.match_expressions.iter().flatten().map(|requirement| {
         let values = requirement.values.clone().unwrap_or_default().join(",");
         match requirement.operator.as_str() {
@@ -128,18 +143,36 @@ fn conditions(
     let flag = |truth: bool| if truth { "True" } else { "False" };
 
     let available = is_available(view, status);
-    let text = if available { "Rollout has minimum availability" } else { "Rollout does not have minimum availability" };
+    let text = if available {
+        "Rollout has minimum availability"
+    } else {
+        "Rollout does not have minimum availability"
+    };
     set_condition(&mut list, ("Available", flag(available), "AvailableReason"), text, now);
     let completed = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
-    set_condition(&mut list, ("Completed", flag(completed), "RolloutCompleted"), "RolloutCompleted", now);
+    set_condition(
+        &mut list,
+        ("Completed", flag(completed), "RolloutCompleted"),
+        "RolloutCompleted",
+        now,
+    );
     let paused = view.spec.paused || !status.pause_conditions.is_empty();
     let has = |list: &[RolloutCondition], r#type: &str| list.iter().any(|condition| condition.r#type == r#type);
     if !status.abort && (paused || has(&list, "Paused")) {
-        set_condition(&mut list, ("Paused", flag(paused), "RolloutPaused"), "Rollout is paused", now);
+        set_condition(
+            &mut list,
+            ("Paused", flag(paused), "RolloutPaused"),
+            "Rollout is paused",
+            now,
+        );
     }
     let healthy = is_healthy(view, status);
     if healthy || has(&list, "Healthy") {
-        let text = if healthy { "Rollout is healthy" } else { "Rollout is not healthy" };
+        let text = if healthy {
+            "Rollout is healthy"
+        } else {
+            "Rollout is not healthy"
+        };
         set_condition(&mut list, ("Healthy", flag(healthy), "RolloutHealthy"), text, now);
     }
     replica_failure(view, &mut list);
@@ -161,7 +194,9 @@ fn invalid_spec(
     }
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let message = format!("The Rollout \"{}\" is invalid: {}", view.name(), texts.join("; "));
-    let standing = list.iter().any(|condition| condition.r#type == "InvalidSpec" && condition.message == message);
+    let standing = list
+        .iter()
+        .any(|condition| condition.r#type == "InvalidSpec" && condition.message == message);
     if !standing {
         list.retain(|condition| condition.r#type != "InvalidSpec");
         set_condition(list, ("InvalidSpec", "True", "InvalidSpec"), &message, view.now());
@@ -171,8 +206,12 @@ fn invalid_spec(
 
 fn is_available(view: &View<'_>, status: &RolloutStatus) -> bool {
     if view.spec.strategy.blue_green.is_some() {
-        let active = status.blue_green.as_ref().and_then(|status| view.revisions.with_hash(&status.active_selector));
-        return active.is_some_and(|set| set.replicas() == view.replicas && set.status.available_replicas == view.replicas);
+        let active = status
+            .blue_green
+            .as_ref()
+            .and_then(|status| view.revisions.with_hash(&status.active_selector));
+        return active
+            .is_some_and(|set| set.replicas() == view.replicas && set.status.available_replicas == view.replicas);
     }
     status.available_replicas >= view.replicas
 }
@@ -182,7 +221,8 @@ fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
     let counted = status.updated_replicas == view.replicas && status.available_replicas == view.replicas;
     if view.spec.strategy.blue_green.is_some() {
         let selected = status.blue_green.clone().unwrap_or_default();
-        let preview_follows = selected.preview_selector.is_empty() || selected.preview_selector == status.current_pod_hash;
+        let preview_follows =
+            selected.preview_selector.is_empty() || selected.preview_selector == status.current_pod_hash;
         return complete && counted && selected.active_selector == status.current_pod_hash && preview_follows;
     }
     complete && counted && status.replicas == view.replicas
@@ -191,12 +231,20 @@ fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
 /// A `ReplicaFailure` of a ReplicaSet is shown as it stands, the new one's first.
 fn replica_failure(view: &View<'_>, list: &mut Vec<RolloutCondition>) {
     let failing = view.revisions.all().into_iter().find_map(|set| {
-        set.status.conditions.iter().find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True")
+        set.status
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True")
     });
     match failing {
         None => list.retain(|condition| condition.r#type != "ReplicaFailure"),
         Some(failure) => {
-            set_condition(list, ("ReplicaFailure", "True", &failure.reason), &failure.message, view.now());
+            set_condition(
+                list,
+                ("ReplicaFailure", "True", &failure.reason),
+                &failure.message,
+                view.now(),
+            );
         }
     }
 }
@@ -222,9 +270,17 @@ fn progressing(
     } else if view.progress.turn == Turn::Retry {
         set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
     } else if healthy {
-        set("True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}\" has successfully progressed."));
+        set(
+            "True",
+            "NewReplicaSetAvailable",
+            &format!("ReplicaSet \"{name}\" has successfully progressed."),
+        );
     } else if view.revisions.new.is_none() {
-        set("True", "NewReplicaSetCreated", &format!("Created new replica set \"{name}\""));
+        set(
+            "True",
+            "NewReplicaSetCreated",
+            &format!("Created new replica set \"{name}\""),
+        );
     } else if has_progressed(&view.status, status) {
         let message = format!("ReplicaSet \"{name}\" is progressing.");
         set("True", "ReplicaSetUpdated", &message);
@@ -233,11 +289,25 @@ fn progressing(
             condition.last_update_time = Some(wire_time(now));
         }
     } else if before.is_none() {
-        set("True", "FoundNewReplicaSet", &format!("Found new replica set \"{name}\""));
+        set(
+            "True",
+            "FoundNewReplicaSet",
+            &format!("Found new replica set \"{name}\""),
+        );
     } else if reason_before == "NewReplicaSetAvailable" {
-        set("True", "ReplicaSetNotAvailable", "Rollout does not have minimum availability");
-    } else if !decision.at_waiting_step && deadline::exceeded(view) && view.revisions.older.iter().chain(&view.revisions.stable)
-        .all(|set| set.scale_down_deadline().is_none())
+        set(
+            "True",
+            "ReplicaSetNotAvailable",
+            "Rollout does not have minimum availability",
+        );
+    } else if !decision.at_waiting_step
+        && deadline::exceeded(view)
+        && view
+            .revisions
+            .older
+            .iter()
+            .chain(&view.revisions.stable)
+            .all(|set| set.scale_down_deadline().is_none())
     {
         set("False", "ProgressDeadlineExceeded", &deadline::message(view));
     }
@@ -247,13 +317,19 @@ fn progressing(
 fn abort_message(view: &View<'_>, decision: &Decision<'_>) -> String {
     let because = decision.aborts_because.as_deref().unwrap_or_default();
     let colon = if because.is_empty() { "" } else { ": " };
-    format!("Rollout aborted update to revision {}{colon}{because}", view.revisions.number)
+    format!(
+        "Rollout aborted update to revision {}{colon}{because}",
+        view.revisions.number
+    )
 }
 
 fn has_progressed(before: &RolloutStatus, after: &RolloutStatus) -> bool {
     let old = |status: &RolloutStatus| status.replicas - status.updated_replicas;
     let selectors = |status: &RolloutStatus| {
-        status.blue_green.as_ref().map(|status| (status.active_selector.clone(), status.preview_selector.clone()))
+        status
+            .blue_green
+            .as_ref()
+            .map(|status| (status.active_selector.clone(), status.preview_selector.clone()))
     };
     after.updated_replicas != before.updated_replicas
         || old(after) < old(before)
@@ -273,7 +349,10 @@ pub(crate) fn set_condition(
     message: &str,
     now: Timestamp,
 ) {
-    let before = list.iter().position(|condition| condition.r#type == r#type).map(|position| (position, list.get(position)));
+    let before = list
+        .iter()
+        .position(|condition| condition.r#type == r#type)
+        .map(|position| (position, list.get(position)));
     let now = wire_time(now);
     let mut last_transition_time = Some(now.clone());
     if let Some((position, Some(before))) = before {
@@ -299,14 +378,21 @@ pub(crate) fn set_condition(
 fn duration(view: &View<'_>, decision: &Decision<'_>) -> Option<RolloutDuration> {
     let now = || Some(wire_time(view.now()));
     let standing = view.status.duration.clone();
-    if matches!(view.progress.turn, Turn::NewTemplate | Turn::NewSteps | Turn::BackToStable) {
-        return Some(RolloutDuration { rollout_started_at: now(), ..RolloutDuration::default() });
+    if matches!(
+        view.progress.turn,
+        Turn::NewTemplate | Turn::NewSteps | Turn::BackToStable
+    ) {
+        return Some(RolloutDuration {
+            rollout_started_at: now(),
+            ..RolloutDuration::default()
+        });
     }
     let mut duration = match standing {
         Some(duration) => duration,
-        None if view.status.stable_rs.is_empty() => {
-            RolloutDuration { rollout_started_at: now(), ..RolloutDuration::default() }
-        }
+        None if view.status.stable_rs.is_empty() => RolloutDuration {
+            rollout_started_at: now(),
+            ..RolloutDuration::default()
+        },
         None => return None,
     };
     if view.progress.turn == Turn::Retry {
@@ -333,8 +419,17 @@ pub(crate) fn closing_events(view: &View<'_>, decision: &Decision<'_>) -> Vec<(E
     let number = view.revisions.number;
     let progress = &decision.progress;
     for pause in &progress.pauses {
-        if !view.status.pause_conditions.iter().any(|before| before.reason == pause.reason) {
-            events.push((EventKind::Normal, "RolloutPaused", format!("Rollout is paused ({})", pause.reason)));
+        if !view
+            .status
+            .pause_conditions
+            .iter()
+            .any(|before| before.reason == pause.reason)
+        {
+            events.push((
+                EventKind::Normal,
+                "RolloutPaused",
+                format!("Rollout is paused ({})", pause.reason),
+            ));
         }
     }
     let was_paused = view.status.controller_pause;
@@ -345,7 +440,10 @@ pub(crate) fn closing_events(view: &View<'_>, decision: &Decision<'_>) -> Vec<(E
         events.push((EventKind::Warning, "RolloutAborted", abort_message(view, decision)));
     }
     if let Some(reason) = &decision.promotion {
-        let text = format!("Rollout completed update to revision {number} ({}): {reason}", view.revisions.hash);
+        let text = format!(
+            "Rollout completed update to revision {number} ({}): {reason}",
+            view.revisions.hash
+        );
         events.push((EventKind::Normal, "RolloutCompleted", text));
     }
     events

@@ -27,7 +27,14 @@ impl<'a> Step<'a> {
     /// Reads a step; `None` when no member is set.
     pub(crate) fn of(step: &'a CanaryStep) -> Option<Self> {
         let CanaryStep {
-            set_weight, pause, experiment, analysis, set_canary_scale, set_header_route, set_mirror_route, plugin,
+            set_weight,
+            pause,
+            experiment,
+            analysis,
+            set_canary_scale,
+            set_header_route,
+            set_mirror_route,
+            plugin,
         } = step;
         if experiment.is_some() {
             return Some(Self::Unsupported("experiment"));
@@ -39,7 +46,9 @@ impl<'a> Step<'a> {
             return Some(Self::SetWeight(*weight));
         }
         if let Some(pause) = pause {
-            return Some(Self::Pause(pause.duration.as_ref().map(|duration| seconds(duration).unwrap_or(0))));
+            return Some(Self::Pause(
+                pause.duration.as_ref().map(|duration| seconds(duration).unwrap_or(0)),
+            ));
         }
         if let Some(scale) = set_canary_scale {
             return Some(Self::SetCanaryScale(scale));
@@ -49,7 +58,9 @@ impl<'a> Step<'a> {
             (set_mirror_route.is_some(), "setMirrorRoute"),
             (plugin.is_some(), "plugin"),
         ];
-        rest.into_iter().find(|(set, _)| *set).map(|(_, name)| Self::Unsupported(name))
+        rest.into_iter()
+            .find(|(set, _)| *set)
+            .map(|(_, name)| Self::Unsupported(name))
     }
 
     /// The text of events (reference, rollouts 9.2).
@@ -60,8 +71,13 @@ impl<'a> Step<'a> {
                 Some(duration) => format!("pause: {duration}"),
                 None => "pause".to_owned(),
             },
-            Self::SetCanaryScale(SetCanaryScale { weight: Some(weight), .. }) => format!("setCanaryScale{{weight: {weight}}}"),
-            Self::SetCanaryScale(SetCanaryScale { replicas: Some(replicas), .. }) => {
+            Self::SetCanaryScale(SetCanaryScale {
+                weight: Some(weight), ..
+            }) => format!("setCanaryScale{{weight: {weight}}}"),
+            Self::SetCanaryScale(SetCanaryScale {
+                replicas: Some(replicas),
+                ..
+            }) => {
                 format!("setCanaryScale{{replicas: {replicas}}}")
             }
             Self::SetCanaryScale(_) => "setCanaryScale{matchTrafficWeight: true}".to_owned(),
@@ -75,7 +91,10 @@ impl<'a> Step<'a> {
 pub(crate) fn seconds(duration: &IntOrString) -> Option<i64> {
     match duration {
         IntOrString::Int(seconds) => Some(*seconds),
-        IntOrString::String(text) => text.parse().ok().or_else(|| duration::parse(text).ok().map(|parsed| parsed.as_secs())),
+        IntOrString::String(text) => text
+            .parse()
+            .ok()
+            .or_else(|| duration::parse(text).ok().map(|parsed| parsed.as_secs())),
     }
 }
 
@@ -84,7 +103,13 @@ pub(crate) fn weight_at(canary: &CanaryStrategy, index: usize, total: i32) -> i3
     if index >= canary.steps.len() {
         return total;
     }
-    canary.steps.iter().take(index + 1).rev().find_map(|step| step.set_weight).unwrap_or(0)
+    canary
+        .steps
+        .iter()
+        .take(index + 1)
+        .rev()
+        .find_map(|step| step.set_weight)
+        .unwrap_or(0)
 }
 
 /// The explicit size of the canary in force at a step, if there is one (`setCanaryScale` is sticky until
@@ -93,6 +118,11 @@ pub(crate) fn scale_at(canary: &CanaryStrategy, index: usize) -> Option<&SetCana
     if index >= canary.steps.len() {
         return None;
     }
-    let latest = canary.steps.iter().take(index + 1).rev().find_map(|step| step.set_canary_scale.as_ref());
+    let latest = canary
+        .steps
+        .iter()
+        .take(index + 1)
+        .rev()
+        .find_map(|step| step.set_canary_scale.as_ref());
     latest.filter(|scale| !scale.match_traffic_weight)
 }

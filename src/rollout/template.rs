@@ -26,12 +26,17 @@ pub(crate) fn hash(template: &Value, collision_count: Option<i32>) -> String {
 
 /// The hash of `canary.steps`, equal to the original's (reference, rollouts 2.2).
 pub(crate) fn steps_hash(steps_json: &str) -> String {
-    let escaped = steps_json.replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+    let escaped = steps_json
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026");
     safe_encode(fnv1a_32(escaped.as_bytes()))
 }
 
 fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+    })
 }
 
 fn safe_encode(number: u32) -> String {
@@ -47,7 +52,10 @@ fn canonical_json(value: &Value) -> String {
             keys.sort();
             let members: Vec<String> = keys
                 .into_iter()
-                .filter_map(|key| map.get(key).map(|value| format!("{}:{}", Value::from(key.as_str()), canonical_json(value))))
+                .filter_map(|key| {
+                    map.get(key)
+                        .map(|value| format!("{}:{}", Value::from(key.as_str()), canonical_json(value)))
+                })
                 .collect();
             format!("{{{}}}", members.join(","))
         }
@@ -100,7 +108,11 @@ fn pod_spec(spec: &mut Map<String, Value>) {
 }
 
 fn container(container: &mut Map<String, Value>) {
-    drop_when(container, "terminationMessagePath", &Value::from("/dev/termination-log"));
+    drop_when(
+        container,
+        "terminationMessagePath",
+        &Value::from("/dev/termination-log"),
+    );
     drop_when(container, "terminationMessagePolicy", &Value::from("File"));
     let default_pull_policy = default_pull_policy(container.get("image").and_then(Value::as_str).unwrap_or_default());
     drop_when(container, "imagePullPolicy", &Value::from(default_pull_policy));
@@ -108,29 +120,42 @@ fn container(container: &mut Map<String, Value>) {
         drop_when(port, "protocol", &Value::from("TCP"));
     }
     for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
-        let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) else { continue };
-        for (field, default) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
-        {
+        let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (field, default) in [
+            ("timeoutSeconds", 1),
+            ("periodSeconds", 10),
+            ("successThreshold", 1),
+            ("failureThreshold", 3),
+        ] {
             drop_when(probe, field, &Value::from(default));
         }
         http_scheme(probe);
     }
     for hook in ["postStart", "preStop"] {
-        if let Some(hook) = container.get_mut("lifecycle").and_then(|hooks| hooks.get_mut(hook)).and_then(Value::as_object_mut)
+        if let Some(hook) = container
+            .get_mut("lifecycle")
+            .and_then(|hooks| hooks.get_mut(hook))
+            .and_then(Value::as_object_mut)
         {
             http_scheme(hook);
         }
     }
     for variable in objects_in(container, "env") {
-        if let Some(reference) =
-            variable.get_mut("valueFrom").and_then(|from| from.get_mut("fieldRef")).and_then(Value::as_object_mut)
+        if let Some(reference) = variable
+            .get_mut("valueFrom")
+            .and_then(|from| from.get_mut("fieldRef"))
+            .and_then(Value::as_object_mut)
         {
             drop_when(reference, "apiVersion", &Value::from("v1"));
         }
     }
     for bound in ["limits", "requests"] {
-        if let Some(amounts) =
-            container.get_mut("resources").and_then(|resources| resources.get_mut(bound)).and_then(Value::as_object_mut)
+        if let Some(amounts) = container
+            .get_mut("resources")
+            .and_then(|resources| resources.get_mut(bound))
+            .and_then(Value::as_object_mut)
         {
             amounts.values_mut().for_each(quantity);
         }
@@ -145,7 +170,9 @@ fn http_scheme(probe: &mut Map<String, Value>) {
 
 fn volume(volume: &mut Map<String, Value>) {
     for source in ["configMap", "secret", "downwardAPI", "projected"] {
-        let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) else { continue };
+        let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) else {
+            continue;
+        };
         drop_when(source, "defaultMode", &Value::from(420));
         for projection in objects_in(source, "sources") {
             if let Some(token) = projection.get_mut("serviceAccountToken").and_then(Value::as_object_mut) {
@@ -157,7 +184,10 @@ fn volume(volume: &mut Map<String, Value>) {
         }
         field_items(source);
     }
-    if let Some(size) = volume.get_mut("emptyDir").and_then(|directory| directory.get_mut("sizeLimit")) {
+    if let Some(size) = volume
+        .get_mut("emptyDir")
+        .and_then(|directory| directory.get_mut("sizeLimit"))
+    {
         quantity(size);
     }
 }
@@ -194,7 +224,11 @@ fn quantity(value: &mut Value) {
 }
 
 fn objects_in<'m>(map: &'m mut Map<String, Value>, list: &str) -> impl Iterator<Item = &'m mut Map<String, Value>> {
-    map.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().filter_map(Value::as_object_mut)
+    map.get_mut(list)
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_object_mut)
 }
 
 fn drop_when(map: &mut Map<String, Value>, key: &str, default: &Value) {
@@ -204,9 +238,24 @@ fn drop_when(map: &mut Map<String, Value>, key: &str, default: &Value) {
 }
 
 /// Members whose emptiness has a meaning of its own: an empty selector matches everything, no selector nothing.
-const EMPTY_HAS_MEANING: [&str; 5] = ["labelSelector", "namespaceSelector", "emptyDir", "matchLabels", "nodeSelector"];
+const EMPTY_HAS_MEANING: [&str; 5] = [
+    "labelSelector",
+    "namespaceSelector",
+    "emptyDir",
+    "matchLabels",
+    "nodeSelector",
+];
 /// Booleans that the API server drops when false.
-const FALSE_IS_ABSENT: [&str; 8] = ["hostNetwork", "hostPID", "hostIPC", "stdin", "stdinOnce", "tty", "readOnly", "readonly"];
+const FALSE_IS_ABSENT: [&str; 8] = [
+    "hostNetwork",
+    "hostPID",
+    "hostIPC",
+    "stdin",
+    "stdinOnce",
+    "tty",
+    "readOnly",
+    "readonly",
+];
 /// Numbers that the API server drops when zero.
 const ZERO_IS_ABSENT: [&str; 2] = ["hostPort", "initialDelaySeconds"];
 

@@ -1,1 +1,5 @@
-//! Tests.
+//! Whole updates in a world of plain objects: plans are carried out, pods follow, time jumps to the next wake-up.
+
+mod scenarios;
+mod takeover;
+mod world;

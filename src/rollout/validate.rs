@@ -21,11 +21,19 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn invalid(field: impl Into<String>, found: impl Into<Value>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), found: Some(found.into().to_string()), message: message.into() }
+        Self {
+            field: field.into(),
+            found: Some(found.into().to_string()),
+            message: message.into(),
+        }
     }
 
     fn required(field: &str) -> Self {
-        Self { field: field.to_owned(), found: None, message: format!("Rollout has missing field '.{field}'") }
+        Self {
+            field: field.to_owned(),
+            found: None,
+            message: format!("Rollout has missing field '.{field}'"),
+        }
     }
 }
 
@@ -53,19 +61,34 @@ fn own(view: &View<'_>) -> Vec<Problem> {
     if spec.workload_ref.is_some() {
         problems.push(Problem {
             field: "spec.workloadRef".to_owned(),
-            found: Some(format!("{:?}", spec.workload_ref.as_ref().map(|reference| reference.name.as_str()).unwrap_or_default())),
+            found: Some(format!(
+                "{:?}",
+                spec.workload_ref
+                    .as_ref()
+                    .map(|reference| reference.name.as_str())
+                    .unwrap_or_default()
+            )),
             message: "workload references are not supported yet".to_owned(),
         });
     }
     match &spec.selector {
         None => problems.push(Problem::required("spec.selector")),
-        Some(selector) if selector.match_labels.iter().flatten().next().is_none()
-            && selector.match_expressions.iter().flatten().next().is_none() =>
+        Some(selector)
+            if selector.match_labels.iter().flatten().next().is_none()
+                && selector.match_expressions.iter().flatten().next().is_none() =>
         {
-            problems.push(Problem::invalid("spec.selector", serde_json::json!({}), "empty selector is invalid for deployment"));
+            problems.push(Problem::invalid(
+                "spec.selector",
+                serde_json::json!({}),
+                "empty selector is invalid for deployment",
+            ));
         }
         Some(selector) => {
-            let labels = spec.template.as_ref().and_then(|template| template.pointer("/metadata/labels")).cloned();
+            let labels = spec
+                .template
+                .as_ref()
+                .and_then(|template| template.pointer("/metadata/labels"))
+                .cloned();
             let labels = labels.as_ref().and_then(Value::as_object);
             for (key, value) in selector.match_labels.iter().flatten() {
                 if labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) != Some(value) {
@@ -83,13 +106,28 @@ fn own(view: &View<'_>) -> Vec<Problem> {
         problems.push(Problem::required("spec.template"));
     }
     if let Some(replicas) = spec.replicas.filter(|replicas| *replicas < 0) {
-        problems.push(Problem::invalid("spec.replicas", replicas, "must be greater than or equal to 0"));
+        problems.push(Problem::invalid(
+            "spec.replicas",
+            replicas,
+            "must be greater than or equal to 0",
+        ));
     }
     if spec.min_ready_seconds < 0 {
-        problems.push(Problem::invalid("spec.minReadySeconds", spec.min_ready_seconds, "must be greater than or equal to 0"));
+        problems.push(Problem::invalid(
+            "spec.minReadySeconds",
+            spec.min_ready_seconds,
+            "must be greater than or equal to 0",
+        ));
     }
-    if let Some(deadline) = spec.progress_deadline_seconds.filter(|deadline| *deadline <= spec.min_ready_seconds) {
-        problems.push(Problem::invalid("spec.progressDeadlineSeconds", deadline, "must be greater than minReadySeconds"));
+    if let Some(deadline) = spec
+        .progress_deadline_seconds
+        .filter(|deadline| *deadline <= spec.min_ready_seconds)
+    {
+        problems.push(Problem::invalid(
+            "spec.progressDeadlineSeconds",
+            deadline,
+            "must be greater than minReadySeconds",
+        ));
     }
     strategy(view, &mut problems);
     problems
@@ -100,7 +138,11 @@ fn strategy(view: &View<'_>, problems: &mut Vec<Problem>) {
     match (&strategy.canary, &strategy.blue_green) {
         (None, None) => problems.push(Problem::required("spec.strategy")),
         (Some(_), Some(_)) => {
-            problems.push(Problem::invalid("spec.strategy", "canary and blueGreen", "Multiple Strategies can not be listed"));
+            problems.push(Problem::invalid(
+                "spec.strategy",
+                "canary and blueGreen",
+                "Multiple Strategies can not be listed",
+            ));
         }
         (Some(canary), None) => canary::problems(view, canary, problems),
         (None, Some(blue_green)) => {

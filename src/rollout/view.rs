@@ -6,11 +6,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::api::{
-    replica_set::ReplicaSet,
-    rollout::RolloutSpec,
-    rollout_status::RolloutStatus,
-    strategy::CanaryStep,
-    well_known,
+    replica_set::ReplicaSet, rollout::RolloutSpec, rollout_status::RolloutStatus, strategy::CanaryStep, well_known,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Service;
@@ -38,7 +34,14 @@ impl<'a> View<'a> {
         let steps: &[CanaryStep] = spec.strategy.canary.as_ref().map_or(&[], |canary| &canary.steps);
         let progress = progress::resume(snapshot, &revisions, steps);
         let status = snapshot.rollout.status.clone().unwrap_or_default();
-        Self { snapshot, spec, status, revisions, progress, replicas: spec.replicas.unwrap_or(1).max(0) }
+        Self {
+            snapshot,
+            spec,
+            status,
+            revisions,
+            progress,
+            replicas: spec.replicas.unwrap_or(1).max(0),
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -86,19 +89,36 @@ impl<'a> View<'a> {
     /// Whether the user scaled: a ReplicaSet in use was last sized for another `spec.replicas`.
     pub(crate) fn is_scaling_event(&self) -> bool {
         let sized_for = |set: &ReplicaSet| set.annotation(well_known::DESIRED_REPLICAS)?.parse::<i32>().ok();
-        let in_use = self.revisions.new.into_iter().chain(self.revisions.stable).filter(|set| set.replicas() > 0);
+        let in_use = self
+            .revisions
+            .new
+            .into_iter()
+            .chain(self.revisions.stable)
+            .filter(|set| set.replicas() > 0);
         in_use.filter_map(sized_for).any(|replicas| replicas != self.replicas)
     }
 
     /// The Service of this name.
     pub(crate) fn service(&self, name: &str) -> Option<&'a Service> {
-        self.snapshot.services.iter().copied().find(|service| service.metadata.name.as_deref() == Some(name))
+        self.snapshot
+            .services
+            .iter()
+            .copied()
+            .find(|service| service.metadata.name.as_deref() == Some(name))
     }
 
     /// The hash a Service selects; empty when it exists without one, `None` when it does not exist.
     pub(crate) fn selected_hash(&self, service: &str) -> Option<&'a str> {
-        let selector = self.service(service)?.spec.as_ref().and_then(|spec| spec.selector.as_ref());
-        Some(selector.and_then(|selector| selector.get(well_known::POD_TEMPLATE_HASH)).map_or("", String::as_str))
+        let selector = self
+            .service(service)?
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.selector.as_ref());
+        Some(
+            selector
+                .and_then(|selector| selector.get(well_known::POD_TEMPLATE_HASH))
+                .map_or("", String::as_str),
+        )
     }
 }
 

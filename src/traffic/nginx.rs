@@ -34,9 +34,17 @@ pub fn canary_name(rollout: &str, stable_ingress: &str) -> String {
 /// The canary's weight in the canary Ingresses as read, the highest of several; 0 when there are none.
 pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingress]) -> i32 {
     let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
-    let names: Vec<String> = stable_ingresses(nginx).into_iter().map(|stable| canary_name(rollout_name, stable)).collect();
-    let ours = ingresses.iter().filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| names.contains(name)));
-    ours.filter(|ingress| controlled_by(ingress, rollout)).map(|ingress| weight_of(ingress, nginx)).max().unwrap_or(0)
+    let names: Vec<String> = stable_ingresses(nginx)
+        .into_iter()
+        .map(|stable| canary_name(rollout_name, stable))
+        .collect();
+    let ours = ingresses
+        .iter()
+        .filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| names.contains(name)));
+    ours.filter(|ingress| controlled_by(ingress, rollout))
+        .map(|ingress| weight_of(ingress, nginx))
+        .max()
+        .unwrap_or(0)
 }
 
 /// Edits that bring every canary Ingress to the wanted weight.
@@ -50,19 +58,37 @@ pub fn route(
     ingresses: &[&Ingress],
     weights: Weights,
 ) -> Result<Routing, String> {
-    let mut routing = Routing { observed: observed(rollout, nginx, ingresses), written: true, ..Routing::default() };
+    let mut routing = Routing {
+        observed: observed(rollout, nginx, ingresses),
+        written: true,
+        ..Routing::default()
+    };
     let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
     for stable_name in stable_ingresses(nginx) {
-        let named = |name: &str| ingresses.iter().copied().find(|ingress| ingress.metadata.name.as_deref() == Some(name));
+        let named = |name: &str| {
+            ingresses
+                .iter()
+                .copied()
+                .find(|ingress| ingress.metadata.name.as_deref() == Some(name))
+        };
         let name = canary_name(rollout_name, stable_name);
         let live = named(&name);
         if let Some(live) = live.filter(|live| !controlled_by(live, rollout)) {
-            let owner = (live.metadata.owner_references.iter().flatten().find(|owner| owner.controller == Some(true)))
-                .map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
-            return Err(format!("canary ingress `{name}` controlled by different object ({owner})"));
+            let owner = (live
+                .metadata
+                .owner_references
+                .iter()
+                .flatten()
+                .find(|owner| owner.controller == Some(true)))
+            .map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
+            return Err(format!(
+                "canary ingress `{name}` controlled by different object ({owner})"
+            ));
         }
         let Some(stable) = named(stable_name) else {
-            return Err(format!("error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"));
+            return Err(format!(
+                "error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"
+            ));
         };
         let desired = desired(rollout, nginx, services, stable, weights)?;
         if live.is_some_and(|live| carries(live, &desired)) {
@@ -70,8 +96,14 @@ pub fn route(
         }
         routing.written = false;
         routing.events.push(match live {
-            None => ("CreatingCanaryIngress", format!("Creating canary ingress `{name}` with weight `{}`", weights.canary)),
-            Some(_) => ("PatchingCanaryIngress", format!("Updating Ingress `{name}` to desiredWeight '{}'", weights.canary)),
+            None => (
+                "CreatingCanaryIngress",
+                format!("Creating canary ingress `{name}` with weight `{}`", weights.canary),
+            ),
+            Some(_) => (
+                "PatchingCanaryIngress",
+                format!("Updating Ingress `{name}` to desiredWeight '{}'", weights.canary),
+            ),
         });
         let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
         routing.edits.push(Action::Apply {
@@ -79,7 +111,10 @@ pub fn route(
             fields: desired,
             manager: MANAGER,
             // Without the uid a forced apply could take an Ingress that a user created in between.
-            precondition: live.map(|live| Precondition { uid: live.metadata.uid.clone(), resource_version: None }),
+            precondition: live.map(|live| Precondition {
+                uid: live.metadata.uid.clone(),
+                resource_version: None,
+            }),
         });
     }
     Ok(routing)
@@ -88,20 +123,35 @@ pub fn route(
 /// The canary's weight written in a canary Ingress; 0 when it is not a number or the Ingress is not a canary.
 fn weight_of(ingress: &Ingress, nginx: &NginxTrafficRouting) -> i32 {
     let prefix = prefix(nginx);
-    let annotation = |name: &str| ingress.metadata.annotations.as_ref()?.get(&format!("{prefix}/{name}")).cloned();
+    let annotation = |name: &str| {
+        ingress
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(&format!("{prefix}/{name}"))
+            .cloned()
+    };
     if annotation("canary").as_deref() != Some("true") {
         return 0;
     }
-    annotation("canary-weight").and_then(|text| text.parse().ok()).unwrap_or(0)
+    annotation("canary-weight")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 fn prefix(nginx: &NginxTrafficRouting) -> &str {
-    if nginx.annotation_prefix.is_empty() { well_known::NGINX_PREFIX } else { &nginx.annotation_prefix }
+    if nginx.annotation_prefix.is_empty() {
+        well_known::NGINX_PREFIX
+    } else {
+        &nginx.annotation_prefix
+    }
 }
 
 fn controlled_by(ingress: &Ingress, rollout: &Rollout) -> bool {
     let owners = ingress.metadata.owner_references.iter().flatten();
-    owners.filter(|owner| owner.controller == Some(true)).any(|owner| Some(&owner.uid) == rollout.metadata.uid.as_ref())
+    owners
+        .filter(|owner| owner.controller == Some(true))
+        .any(|owner| Some(&owner.uid) == rollout.metadata.uid.as_ref())
 }
 
 /// The fields of the canary Ingress that we own.
@@ -114,10 +164,16 @@ fn desired(
 ) -> Result<Value, String> {
     let stable_name = stable.metadata.name.as_deref().unwrap_or_default();
     let spec = stable.spec.clone().unwrap_or_default();
-    let rules: Vec<IngressRule> =
-        spec.rules.unwrap_or_default().into_iter().filter_map(|rule| canary_rule(rule, stable_service, canary_service)).collect();
+    let rules: Vec<IngressRule> = spec
+        .rules
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|rule| canary_rule(rule, stable_service, canary_service))
+        .collect();
     if rules.is_empty() {
-        return Err(format!("ingress `{stable_name}` has no rules using service {stable_service} backend"));
+        return Err(format!(
+            "ingress `{stable_name}` has no rules using service {stable_service} backend"
+        ));
     }
     let mut canary_spec = Map::new();
     canary_spec.insert("rules".to_owned(), serde_json::to_value(rules).unwrap_or_default());
@@ -144,15 +200,22 @@ fn canary_rule(mut rule: IngressRule, stable_service: &str, canary_service: &str
     let paths = &mut rule.http.as_mut()?.paths;
     let mut used = false;
     for path in paths.iter_mut() {
-        let Some(service) = path.backend.service.take() else { continue };
+        let Some(service) = path.backend.service.take() else {
+            continue;
+        };
         let name = if service.name == stable_service {
             used = true;
             canary_service.to_owned()
         } else {
             service.name
         };
-        path.backend =
-            IngressBackend { service: Some(IngressServiceBackend { name, port: service.port }), ..IngressBackend::default() };
+        path.backend = IngressBackend {
+            service: Some(IngressServiceBackend {
+                name,
+                port: service.port,
+            }),
+            ..IngressBackend::default()
+        };
     }
     used.then_some(rule)
 }
@@ -160,20 +223,35 @@ fn canary_rule(mut rule: IngressRule, stable_service: &str, canary_service: &str
 fn annotations(nginx: &NginxTrafficRouting, stable: &Ingress, weights: Weights) -> Map<String, Value> {
     let prefix = prefix(nginx);
     let mut annotations = Map::new();
-    if let Some(class) = stable.metadata.annotations.as_ref().and_then(|all| all.get(well_known::INGRESS_CLASS)) {
+    if let Some(class) = stable
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(well_known::INGRESS_CLASS))
+    {
         annotations.insert(well_known::INGRESS_CLASS.to_owned(), Value::from(class.as_str()));
     }
     for (key, value) in &nginx.additional_ingress_annotations {
-        let key = if key.starts_with(prefix) { key.clone() } else { format!("{prefix}/{key}") };
+        let key = if key.starts_with(prefix) {
+            key.clone()
+        } else {
+            format!("{prefix}/{key}")
+        };
         annotations.insert(key, Value::from(value.as_str()));
     }
     for (key, value) in &nginx.canary_ingress_annotations {
         annotations.insert(key.clone(), Value::from(value.as_str()));
     }
     annotations.insert(format!("{prefix}/canary"), Value::from("true"));
-    annotations.insert(format!("{prefix}/canary-weight"), Value::from(weights.canary.to_string()));
+    annotations.insert(
+        format!("{prefix}/canary-weight"),
+        Value::from(weights.canary.to_string()),
+    );
     if weights.total != 100 {
-        annotations.insert(format!("{prefix}/canary-weight-total"), Value::from(weights.total.to_string()));
+        annotations.insert(
+            format!("{prefix}/canary-weight-total"),
+            Value::from(weights.total.to_string()),
+        );
     }
     annotations
 }

@@ -1,8 +1,8 @@
 //! Abort of a canary: needs only the stable ReplicaSet and dominates everything else (guarantees T4 and T5).
 
 use super::Canary;
-use crate::rollout::decision::Decision;
 use crate::api::scalar::wire_time;
+use crate::rollout::decision::Decision;
 
 impl<'a> Canary<'a> {
     /// Aborted already, by the user or an earlier pass.

@@ -22,16 +22,26 @@ impl<'a> Canary<'a> {
         let replicas = self.view.replicas;
         let weight = weight_at(self.strategy, index, self.total);
         if !self.routed {
-            let budget = budget(self.strategy.max_surge.as_ref(), self.strategy.max_unavailable.as_ref(), replicas);
+            let budget = budget(
+                self.strategy.max_surge.as_ref(),
+                self.strategy.max_unavailable.as_ref(),
+                replicas,
+            );
             return approximate(replicas, weight, self.total, budget.surge > 0);
         }
         let explicit = scale_at(self.strategy, index);
         let canary = match explicit {
-            Some(scale) => scale.replicas.unwrap_or_else(|| share(replicas, scale.weight.unwrap_or(0), 100)),
+            Some(scale) => scale
+                .replicas
+                .unwrap_or_else(|| share(replicas, scale.weight.unwrap_or(0), 100)),
             None => share(replicas, weight, self.total),
         };
         let floor = self.strategy.min_pods_per_replica_set.unwrap_or(0).min(replicas);
-        let canary = if canary > 0 && explicit.is_none() { canary.max(floor) } else { canary };
+        let canary = if canary > 0 && explicit.is_none() {
+            canary.max(floor)
+        } else {
+            canary
+        };
         (canary, self.stable_target(weight, floor))
     }
 
@@ -49,15 +59,22 @@ impl<'a> Canary<'a> {
     /// Whether the pods that a step asks for are there.
     pub(super) fn has_capacity(&self, index: usize) -> bool {
         let (canary, stable) = self.targets(index);
-        let Some(new) = self.view.revisions.new else { return false };
+        let Some(new) = self.view.revisions.new else {
+            return false;
+        };
         let ready = new.replicas() == canary
-            && enough(new.available(), canary, self.strategy.replica_progress_threshold.as_ref());
+            && enough(
+                new.available(),
+                canary,
+                self.strategy.replica_progress_threshold.as_ref(),
+            );
         if self.routed {
             return ready;
         }
-        let stable_there = self.view.revisions.stable.is_none_or(|set| {
-            set.replicas() == stable && set.status.replicas == stable && set.available() >= stable
-        });
+        let stable_there =
+            self.view.revisions.stable.is_none_or(|set| {
+                set.replicas() == stable && set.status.replicas == stable && set.available() >= stable
+            });
         ready && stable_there && self.view.revisions.older.iter().all(|set| set.replicas() == 0)
     }
 
@@ -71,13 +88,19 @@ impl<'a> Canary<'a> {
         }
         let view = self.view;
         if let Some(new) = view.revisions.new {
-            let wanted = if view.is_promoted() || view.is_initial() { view.replicas } else { canary };
+            let wanted = if view.is_promoted() || view.is_initial() {
+                view.replicas
+            } else {
+                canary
+            };
             let shrinks = wanted < new.replicas();
             // Guarantee T3: pods stay until the lower weight was written and followed.
             let weight = weight_at(self.strategy, index, self.total);
             let relieved = self.quiet && self.observed <= weight;
             let held = shrinks && !relieved && !view.is_scaling_event();
-            decision.sizes.push(in_use(new, if held { new.replicas() } else { wanted }));
+            decision
+                .sizes
+                .push(in_use(new, if held { new.replicas() } else { wanted }));
         }
         if let Some(set) = self.stable_apart() {
             decision.sizes.push(in_use(set, stable.max(self.relief(set, stable))));
@@ -87,7 +110,11 @@ impl<'a> Canary<'a> {
 
     /// While the weight is on its way, the stable side of a dynamic scale keeps what it has.
     fn relief(&self, set: &ReplicaSet, stable: i32) -> i32 {
-        if self.strategy.dynamic_stable_scale && !self.quiet { set.replicas().min(self.view.replicas).max(stable) } else { stable }
+        if self.strategy.dynamic_stable_scale && !self.quiet {
+            set.replicas().min(self.view.replicas).max(stable)
+        } else {
+            stable
+        }
     }
 
     /// Sizes after an abort.
@@ -101,8 +128,12 @@ impl<'a> Canary<'a> {
             decision.sizes.push(in_use(set, view.replicas));
         }
         if let Some(new) = view.revisions.new {
-            let delay = self.strategy.abort_scale_down_delay_seconds.unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
-            let needed = self.observed > 0 || !self.quiet || self.is_selected(new) || view.stable_available() < view.replicas;
+            let delay = self
+                .strategy
+                .abort_scale_down_delay_seconds
+                .unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+            let needed =
+                self.observed > 0 || !self.quiet || self.is_selected(new) || view.stable_available() < view.replicas;
             let (sizing, until) = retire(view, new, i64::from(delay), needed || delay == 0);
             decision.sizes.push(sizing);
             decision.wakes.extend(until);
@@ -117,8 +148,13 @@ impl<'a> Canary<'a> {
 
     /// Whether one of the Rollout's Services selects this ReplicaSet.
     fn is_selected(&self, set: &ReplicaSet) -> bool {
-        let services = [self.strategy.stable_service.as_str(), self.strategy.canary_service.as_str()];
-        services.into_iter().any(|service| self.view.selected_hash(service) == Some(set.pod_hash()))
+        let services = [
+            self.strategy.stable_service.as_str(),
+            self.strategy.canary_service.as_str(),
+        ];
+        services
+            .into_iter()
+            .any(|service| self.view.selected_hash(service) == Some(set.pod_hash()))
     }
 
     fn retire_older(&self, decision: &mut Decision<'a>) {
@@ -129,10 +165,23 @@ impl<'a> Canary<'a> {
             // A revision that was overtaken serves nobody; only the data plane is waited for.
             _ => 0,
         };
-        let limit = self.strategy.scale_down_delay_revision_limit.and_then(|limit| usize::try_from(limit).ok());
-        let standing = self.view.revisions.older.iter().copied().filter(|set| set.replicas() > 0);
+        let limit = self
+            .strategy
+            .scale_down_delay_revision_limit
+            .and_then(|limit| usize::try_from(limit).ok());
+        let standing = self
+            .view
+            .revisions
+            .older
+            .iter()
+            .copied()
+            .filter(|set| set.replicas() > 0);
         for (position, set) in standing.enumerate() {
-            let delay = if limit.is_some_and(|limit| position >= limit) { 0 } else { delay };
+            let delay = if limit.is_some_and(|limit| position >= limit) {
+                0
+            } else {
+                delay
+            };
             let weighted = self.observed > 0 && self.carried_hash == set.pod_hash();
             let (sizing, until) = retire(self.view, set, i64::from(delay), weighted || self.is_selected(set));
             decision.sizes.push(sizing);
@@ -145,29 +194,55 @@ impl<'a> Canary<'a> {
         let view = self.view;
         let (new, stable_set) = (view.revisions.new, self.stable_apart());
         let pods = |set: Option<&ReplicaSet>, target: i32| match set {
-            Some(set) => Pods { spec: set.replicas(), available: set.available(), target },
+            Some(set) => Pods {
+                spec: set.replicas(),
+                available: set.available(),
+                target,
+            },
             None => Pods::default(),
         };
-        let canary_target = if view.is_promoted() || stable_set.is_none() { view.replicas } else { canary };
+        let canary_target = if view.is_promoted() || stable_set.is_none() {
+            view.replicas
+        } else {
+            canary
+        };
         let older: Vec<Pods> = view.revisions.older.iter().map(|set| pods(Some(set), 0)).collect();
         let allowed = self.budget();
-        let sizes = basic_move(pods(new, canary_target), pods(stable_set, stable), &older, view.replicas, allowed);
+        let sizes = basic_move(
+            pods(new, canary_target),
+            pods(stable_set, stable),
+            &older,
+            view.replicas,
+            allowed,
+        );
         let (canary_size, stable_size, older_sizes) = sizes;
         decision.sizes.extend(new.map(|set| in_use(set, canary_size)));
         decision.sizes.extend(stable_set.map(|set| in_use(set, stable_size)));
         for (set, replicas) in view.revisions.older.iter().copied().zip(older_sizes) {
-            decision.sizes.push(Sizing { set, replicas, deadline: Deadline::Keep });
+            decision.sizes.push(Sizing {
+                set,
+                replicas,
+                deadline: Deadline::Keep,
+            });
         }
     }
 
     fn budget(&self) -> replicas::Budget {
-        budget(self.strategy.max_surge.as_ref(), self.strategy.max_unavailable.as_ref(), self.view.replicas)
+        budget(
+            self.strategy.max_surge.as_ref(),
+            self.strategy.max_unavailable.as_ref(),
+            self.view.replicas,
+        )
     }
 
     /// How many pods a ReplicaSet may be created with: what it should have, within the surge.
     fn creation_size(&self, canary: i32) -> i32 {
         let view = self.view;
-        let wanted = if view.is_initial() || view.is_promoted() { view.replicas } else { canary };
+        let wanted = if view.is_initial() || view.is_promoted() {
+            view.replicas
+        } else {
+            canary
+        };
         if self.routed && !view.is_initial() {
             return wanted;
         }
@@ -178,6 +253,14 @@ impl<'a> Canary<'a> {
 
 /// A ReplicaSet in use: sized, and without a deadline.
 fn in_use(set: &ReplicaSet, replicas: i32) -> Sizing<'_> {
-    let deadline = if set.scale_down_deadline().is_some() { Deadline::Clear } else { Deadline::Keep };
-    Sizing { set, replicas, deadline }
+    let deadline = if set.scale_down_deadline().is_some() {
+        Deadline::Clear
+    } else {
+        Deadline::Keep
+    };
+    Sizing {
+        set,
+        replicas,
+        deadline,
+    }
 }

@@ -5,7 +5,7 @@ use crate::{
     api::{rollout_status::PauseCondition, scalar::wire_time},
     rollout::{
         deadline,
-        decision::{Decision, Deadline, Sizing},
+        decision::{Deadline, Decision, Sizing},
         runs::{self, Gate, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
@@ -38,7 +38,11 @@ impl<'a> Canary<'a> {
             }
         }
         let index = decision.progress.step_index;
-        let inconclusive = decision.progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE);
+        let inconclusive = decision
+            .progress
+            .pauses
+            .iter()
+            .any(|pause| pause.reason == INCONCLUSIVE);
         if (user_paused || inconclusive) && !view.is_scaling_event() {
             self.freeze(decision);
         } else {
@@ -82,7 +86,11 @@ impl<'a> Canary<'a> {
 
     /// The analysis beside the steps. Returns why to abort.
     fn background(&self, decision: &mut Decision<'a>) -> Option<String> {
-        let analysis = self.strategy.analysis.as_ref().filter(|analysis| !analysis.templates.is_empty())?;
+        let analysis = self
+            .strategy
+            .analysis
+            .as_ref()
+            .filter(|analysis| !analysis.templates.is_empty())?;
         let starting_step = usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0);
         if decision.progress.promote_full || decision.progress.step_index < starting_step {
             decision.progress.background_run = None;
@@ -105,7 +113,11 @@ impl<'a> Canary<'a> {
     }
 
     fn is_inconclusive(&self, decision: &Decision<'a>) -> bool {
-        decision.progress.background_run.as_ref().is_some_and(|run| run.status == "Inconclusive")
+        decision
+            .progress
+            .background_run
+            .as_ref()
+            .is_some_and(|run| run.status == "Inconclusive")
     }
 
     /// Adds the pause of an inconclusive analysis; true when the user has just resumed from it.
@@ -118,7 +130,10 @@ impl<'a> Canary<'a> {
         }
         if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
             let start_time = Some(wire_time(self.view.now()));
-            progress.pauses.push(PauseCondition { reason: INCONCLUSIVE.to_owned(), start_time });
+            progress.pauses.push(PauseCondition {
+                reason: INCONCLUSIVE.to_owned(),
+                start_time,
+            });
             progress.controller_pause = true;
         }
         decision.at_waiting_step = true;
@@ -144,7 +159,10 @@ impl<'a> Canary<'a> {
                 Standing::Done => {}
             }
             let text = step.text(wire);
-            decision.event("RolloutStepCompleted", format!("Rollout step {}/{} completed ({text})", index + 1, self.steps()));
+            decision.event(
+                "RolloutStepCompleted",
+                format!("Rollout step {}/{} completed ({text})", index + 1, self.steps()),
+            );
             decision.progress.step_index += 1;
             decision.progress.step_run = None;
             decision.progress.pauses.retain(|pause| pause.reason != PAUSE_STEP);
@@ -173,7 +191,10 @@ impl<'a> Canary<'a> {
                 return Standing::Done;
             }
             let start_time = Some(wire_time(self.view.now()));
-            progress.pauses.push(PauseCondition { reason: PAUSE_STEP.to_owned(), start_time });
+            progress.pauses.push(PauseCondition {
+                reason: PAUSE_STEP.to_owned(),
+                start_time,
+            });
             progress.controller_pause = true;
             let until = seconds.map(|seconds| later(wire_time(self.view.now()).0, seconds));
             decision.wait_for(PAUSE_STEP, "the pause of this step", until);
@@ -184,7 +205,11 @@ impl<'a> Canary<'a> {
         if until.is_some_and(|until| until <= self.view.now()) {
             return Standing::Done;
         }
-        let message = if until.is_some() { "the pause of this step" } else { "a person to promote this step" };
+        let message = if until.is_some() {
+            "the pause of this step"
+        } else {
+            "a person to promote this step"
+        };
         decision.wait_for(PAUSE_STEP, message, until);
         Standing::Waiting
     }
@@ -229,7 +254,14 @@ impl<'a> Canary<'a> {
     /// The user's pause and an inconclusive analysis halt scaling: every ReplicaSet keeps its size.
     fn freeze(&self, decision: &mut Decision<'a>) {
         let sets = self.view.revisions.all();
-        decision.sizes = sets.into_iter().map(|set| Sizing { set, replicas: set.replicas(), deadline: Deadline::Keep }).collect();
+        decision.sizes = sets
+            .into_iter()
+            .map(|set| Sizing {
+                set,
+                replicas: set.replicas(),
+                deadline: Deadline::Keep,
+            })
+            .collect();
         decision.create_with = 0;
     }
 }

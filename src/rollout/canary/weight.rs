@@ -16,12 +16,18 @@ impl<'a> Canary<'a> {
     pub(super) fn of(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Self {
         let routing = strategy.traffic_routing.as_ref();
         let status = view.status.canary.clone().unwrap_or_default();
-        let total = routing.and_then(|routing| routing.max_traffic_weight).filter(|total| *total > 0).unwrap_or(100);
-        let observed = routing
-            .and_then(|routing| routing.nginx.as_ref())
-            .map_or(0, |nginx| nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses));
+        let total = routing
+            .and_then(|routing| routing.max_traffic_weight)
+            .filter(|total| *total > 0)
+            .unwrap_or(100);
+        let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
+            nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
+        });
         // A status without this time was written by the original, or long ago.
-        let quiet = status.weights_written_at.as_ref().is_none_or(|written| view.drained_at(written.0) <= view.now());
+        let quiet = status
+            .weights_written_at
+            .as_ref()
+            .is_none_or(|written| view.drained_at(written.0) <= view.now());
         Self {
             view,
             strategy,
@@ -29,16 +35,26 @@ impl<'a> Canary<'a> {
             routed: routing.is_some(),
             observed,
             quiet,
-            carried_hash: status.weights.map(|weights| weights.canary.pod_template_hash).unwrap_or_default(),
+            carried_hash: status
+                .weights
+                .map(|weights| weights.canary.pod_template_hash)
+                .unwrap_or_default(),
         }
     }
 
     fn nginx(&self) -> Option<&'a NginxTrafficRouting> {
-        self.strategy.traffic_routing.as_ref().and_then(|routing| routing.nginx.as_ref())
+        self.strategy
+            .traffic_routing
+            .as_ref()
+            .and_then(|routing| routing.nginx.as_ref())
     }
 
     fn persisted(&self) -> Option<&TrafficWeights> {
-        self.view.status.canary.as_ref().and_then(|canary| canary.weights.as_ref())
+        self.view
+            .status
+            .canary
+            .as_ref()
+            .and_then(|canary| canary.weights.as_ref())
     }
 
     /// Whether requests are known to be split at `weight` by now.
@@ -67,10 +83,18 @@ impl<'a> Canary<'a> {
         }
         let view = self.view;
         let interrupted = self.observed > 0 && self.carried_hash != view.revisions.hash;
-        let wanted = if interrupted || view.new_available() == 0 { 0 } else { wanted };
+        let wanted = if interrupted || view.new_available() == 0 {
+            0
+        } else {
+            wanted
+        };
         if wanted > self.observed {
             // Guarantee T2: the pods for it are available, and the canary Service already leads to them.
-            return if capacity && self.leads_to_new() { wanted } else { self.observed };
+            return if capacity && self.leads_to_new() {
+                wanted
+            } else {
+                self.observed
+            };
         }
         if wanted < self.observed && !self.stable_can_take(wanted) {
             decision.wait_for("WaitingForStableCapacity", self.stable_capacity(wanted), None);
@@ -83,13 +107,20 @@ impl<'a> Canary<'a> {
     /// pod could serve either.
     pub(super) fn stable_can_take(&self, canary_weight: i32) -> bool {
         let needed = share(self.view.replicas, self.total - canary_weight, self.total);
-        let floor = if self.strategy.dynamic_stable_scale { needed } else { needed.min(1) };
+        let floor = if self.strategy.dynamic_stable_scale {
+            needed
+        } else {
+            needed.min(1)
+        };
         self.view.stable_available() >= floor || self.view.new_available() == 0
     }
 
     pub(super) fn stable_capacity(&self, canary_weight: i32) -> String {
         let needed = share(self.view.replicas, self.total - canary_weight, self.total);
-        format!("{} of {needed} stable pods are available to take their share of requests", self.view.stable_available())
+        format!(
+            "{} of {needed} stable pods are available to take their share of requests",
+            self.view.stable_available()
+        )
     }
 
     /// After an abort: nothing goes to the canary as soon as the stable pods can take it (guarantees T4 and T5).
@@ -103,7 +134,8 @@ impl<'a> Canary<'a> {
         }
         // The stable side grows back step by step; it takes what it can now.
         let taken = i64::from(self.view.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
-        self.observed.min((self.total - i32::try_from(taken).unwrap_or(self.total)).max(0))
+        self.observed
+            .min((self.total - i32::try_from(taken).unwrap_or(self.total)).max(0))
     }
 
     /// After promotion both Services lead to the same pods; the weight goes once the data plane knows that.
@@ -113,15 +145,28 @@ impl<'a> Canary<'a> {
             return 0;
         }
         let switched = view.selected_hash(&self.strategy.stable_service) == Some(view.revisions.hash.as_str());
-        let promoted_at = view.status.condition("Completed").filter(|completed| completed.status == "True");
-        let follows_at = promoted_at.and_then(|condition| condition.last_transition_time.as_ref()).map(|at| view.drained_at(at.0));
+        let promoted_at = view
+            .status
+            .condition("Completed")
+            .filter(|completed| completed.status == "True");
+        let follows_at = promoted_at
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|at| view.drained_at(at.0));
         match follows_at {
             Some(at) if at > view.now() => {
-                decision.wait_for("WaitingForDataPlane", "the data plane learns the new stable pods", Some(at));
+                decision.wait_for(
+                    "WaitingForDataPlane",
+                    "the data plane learns the new stable pods",
+                    Some(at),
+                );
                 self.observed
             }
             _ if !switched => {
-                decision.wait_for("WaitingForStableCapacity", "the stable Service still selects older pods", None);
+                decision.wait_for(
+                    "WaitingForStableCapacity",
+                    "the stable Service still selects older pods",
+                    None,
+                );
                 self.observed
             }
             _ => 0,
@@ -134,11 +179,24 @@ impl<'a> Canary<'a> {
             return;
         }
         let view = self.view;
+        decision.wakes.extend(self.settles_at());
         let status = view.status.canary.clone().unwrap_or_default();
         if let Some(nginx) = self.nginx() {
-            let services = (self.strategy.stable_service.as_str(), self.strategy.canary_service.as_str());
-            let weights = Weights { canary: target, total: self.total };
-            match nginx::route(view.snapshot.rollout, nginx, services, &view.snapshot.ingresses, weights) {
+            let services = (
+                self.strategy.stable_service.as_str(),
+                self.strategy.canary_service.as_str(),
+            );
+            let weights = Weights {
+                canary: target,
+                total: self.total,
+            };
+            match nginx::route(
+                view.snapshot.rollout,
+                nginx,
+                services,
+                &view.snapshot.ingresses,
+                weights,
+            ) {
                 Ok(routing) => {
                     decision.routes.extend(routing.edits);
                     for (reason, message) in routing.events {
@@ -159,8 +217,16 @@ impl<'a> Canary<'a> {
         };
         // A weight above zero stays with the pods it was raised for; only at zero does it change hands.
         let keeps_hands = target > 0 && self.observed > 0 && !self.carried_hash.is_empty();
-        let canary_hash = if keeps_hands { &self.carried_hash } else { &view.revisions.hash };
-        let stable_hash = if view.is_initial() { &view.revisions.hash } else { &view.status.stable_rs };
+        let canary_hash = if keeps_hands {
+            &self.carried_hash
+        } else {
+            &view.revisions.hash
+        };
+        let stable_hash = if view.is_initial() {
+            &view.revisions.hash
+        } else {
+            &view.status.stable_rs
+        };
         let weights = TrafficWeights {
             canary: destination(target, &self.strategy.canary_service, canary_hash),
             stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
@@ -168,13 +234,20 @@ impl<'a> Canary<'a> {
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
         let rewritten = self.observed != target || before.is_some_and(|before| before != target);
-        decision.weights_written_at = if rewritten { Some(wire_time(view.now())) } else { status.weights_written_at };
+        decision.weights_written_at = if rewritten {
+            Some(wire_time(view.now()))
+        } else {
+            status.weights_written_at
+        };
         if rewritten {
             decision.wakes.push(view.drained_at(wire_time(view.now()).0));
         }
         match before {
             Some(before) if before != target => {
-                decision.event("TrafficWeightUpdated", format!("Traffic weight updated from {before} to {target}"));
+                decision.event(
+                    "TrafficWeightUpdated",
+                    format!("Traffic weight updated from {before} to {target}"),
+                );
             }
             None if target > 0 => decision.event("TrafficWeightUpdated", format!("Traffic weight updated to {target}")),
             _ => {}

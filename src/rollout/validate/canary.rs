@@ -7,7 +7,11 @@ use crate::{
         strategy::{CanaryStep, CanaryStrategy},
         traffic::RolloutTrafficRouting,
     },
-    rollout::{replicas::parse_percent, step::{Step, seconds}, view::View},
+    rollout::{
+        replicas::parse_percent,
+        step::{Step, seconds},
+        view::View,
+    },
 };
 use serde_json::Value;
 
@@ -45,7 +49,13 @@ pub(super) fn problems(view: &View<'_>, canary: &CanaryStrategy, problems: &mut 
     }
     let total = routing.and_then(|routing| routing.max_traffic_weight).unwrap_or(100);
     for (index, step) in canary.steps.iter().enumerate() {
-        self::step(step, &format!("{FIELD}.steps[{index}]"), routing.is_some(), total, problems);
+        self::step(
+            step,
+            &format!("{FIELD}.steps[{index}]"),
+            routing.is_some(),
+            total,
+            problems,
+        );
     }
     history_limit(view, canary.scale_down_delay_revision_limit, FIELD, problems);
 }
@@ -57,9 +67,16 @@ fn surge(canary: &CanaryStrategy, problems: &mut Vec<Problem>) {
         None => false,
     };
     if zero(&canary.max_surge) && zero(&canary.max_unavailable) {
-        problems.push(Problem::invalid(format!("{FIELD}.maxSurge"), 0, "MaxSurge and MaxUnavailable both can not be zero"));
+        problems.push(Problem::invalid(
+            format!("{FIELD}.maxSurge"),
+            0,
+            "MaxSurge and MaxUnavailable both can not be zero",
+        ));
     }
-    for (field, value) in [("maxSurge", &canary.max_surge), ("maxUnavailable", &canary.max_unavailable)] {
+    for (field, value) in [
+        ("maxSurge", &canary.max_surge),
+        ("maxUnavailable", &canary.max_unavailable),
+    ] {
         let bad = match value {
             Some(IntOrString::String(text)) => parse_percent(text).is_none_or(|percent| percent < 0),
             Some(IntOrString::Int(pods)) => *pods < 0,
@@ -92,7 +109,11 @@ fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &
     ];
     for (name, _) in unsupported.iter().filter(|(_, set)| *set) {
         let message = "this traffic router is not supported yet; supported: nginx";
-        problems.push(Problem::invalid(format!("{FIELD}.trafficRouting.{name}"), *name, message));
+        problems.push(Problem::invalid(
+            format!("{FIELD}.trafficRouting.{name}"),
+            *name,
+            message,
+        ));
     }
     if let Some(nginx) = &routing.nginx {
         let message = match (nginx.stable_ingress.is_empty(), nginx.stable_ingresses.is_empty()) {
@@ -101,12 +122,20 @@ fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &
             _ => None,
         };
         if let Some(message) = message {
-            problems.push(Problem::invalid(format!("{FIELD}.trafficRouting.nginx"), nginx.stable_ingress.as_str(), message));
+            problems.push(Problem::invalid(
+                format!("{FIELD}.trafficRouting.nginx"),
+                nginx.stable_ingress.as_str(),
+                message,
+            ));
         }
     }
     if let Some(max) = routing.max_traffic_weight.filter(|max| *max < 1) {
         let message = "expected a positive number";
-        problems.push(Problem::invalid(format!("{FIELD}.trafficRouting.maxTrafficWeight"), max, message));
+        problems.push(Problem::invalid(
+            format!("{FIELD}.trafficRouting.maxTrafficWeight"),
+            max,
+            message,
+        ));
     }
 }
 
@@ -138,7 +167,11 @@ fn step(step: &CanaryStep, field: &str, routed: bool, total: i32, problems: &mut
             let duration = step.pause.as_ref().and_then(|pause| pause.duration.as_ref());
             if let Some(duration) = duration.filter(|duration| seconds(duration).is_none_or(|seconds| seconds < 0)) {
                 let message = "Duration needs to be greater than 0";
-                problems.push(Problem::invalid(format!("{field}.pause.duration"), duration.to_string(), message));
+                problems.push(Problem::invalid(
+                    format!("{field}.pause.duration"),
+                    duration.to_string(),
+                    message,
+                ));
             }
         }
         Some(Step::SetCanaryScale(_)) if !routed => {

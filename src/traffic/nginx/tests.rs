@@ -24,16 +24,26 @@ fn stable() -> Ingress {
 }
 
 fn spec() -> NginxTrafficRouting {
-    serde_json::from_value(json!({"stableIngress": "web", "additionalIngressAnnotations": {"canary-by-header": "X-Canary"}}))
-        .unwrap()
+    serde_json::from_value(
+        json!({"stableIngress": "web", "additionalIngressAnnotations": {"canary-by-header": "X-Canary"}}),
+    )
+    .unwrap()
 }
 
 fn routed(ingresses: &[&Ingress], canary: i32) -> Result<Routing, String> {
-    route(&rollout(), &spec(), ("web-stable", "web-canary"), ingresses, Weights { canary, total: 100 })
+    route(
+        &rollout(),
+        &spec(),
+        ("web-stable", "web-canary"),
+        ingresses,
+        Weights { canary, total: 100 },
+    )
 }
 
 fn applied(stable: &Ingress, routing: &Routing) -> Ingress {
-    let Some(Action::Apply { fields, target, .. }) = routing.edits.first() else { panic!("no edit") };
+    let Some(Action::Apply { fields, target, .. }) = routing.edits.first() else {
+        panic!("no edit")
+    };
     let mut object = fields.clone();
     object["metadata"]["name"] = json!(target.name);
     object["metadata"]["namespace"] = json!(stable.metadata.namespace);
@@ -47,12 +57,15 @@ fn creates_the_canary_from_the_rules_that_use_the_stable_service() {
     assert_eq!((routing.observed, routing.written), (0, false));
     let canary = serde_json::to_value(applied(&stable, &routing)).unwrap();
     assert_eq!(canary["metadata"]["name"], "web-web-canary");
-    assert_eq!(canary["metadata"]["annotations"], json!({
-        "kubernetes.io/ingress.class": "nginx",
-        "nginx.ingress.kubernetes.io/canary": "true",
-        "nginx.ingress.kubernetes.io/canary-by-header": "X-Canary",
-        "nginx.ingress.kubernetes.io/canary-weight": "20",
-    }));
+    assert_eq!(
+        canary["metadata"]["annotations"],
+        json!({
+            "kubernetes.io/ingress.class": "nginx",
+            "nginx.ingress.kubernetes.io/canary": "true",
+            "nginx.ingress.kubernetes.io/canary-by-header": "X-Canary",
+            "nginx.ingress.kubernetes.io/canary-weight": "20",
+        })
+    );
     let rules = canary["spec"]["rules"].as_array().unwrap();
     assert_eq!(rules.len(), 1);
     assert_eq!(rules[0]["http"]["paths"][0]["backend"]["service"]["name"], "web-canary");
@@ -76,9 +89,16 @@ fn an_edited_canary_is_repaired_and_foreign_annotations_are_left() {
     let annotations = canary.metadata.annotations.as_mut().unwrap();
     annotations.insert("foreign".into(), "kept".into());
     assert!(routed(&[&stable, &canary], 20).unwrap().written);
-    canary.metadata.annotations.as_mut().unwrap().insert("nginx.ingress.kubernetes.io/canary-weight".into(), "90".into());
+    canary
+        .metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert("nginx.ingress.kubernetes.io/canary-weight".into(), "90".into());
     let repaired = routed(&[&stable, &canary], 20).unwrap();
-    let Some(Action::Apply { fields, .. }) = repaired.edits.first() else { panic!("no edit") };
+    let Some(Action::Apply { fields, .. }) = repaired.edits.first() else {
+        panic!("no edit")
+    };
     assert!(fields["metadata"]["annotations"].get("foreign").is_none());
 }
 
@@ -88,9 +108,17 @@ fn names_what_is_wrong() {
     assert!(routed(&[], 20).unwrap_err().contains("stableIngress `web`"));
     let mut foreign = applied(&stable, &routed(&[&stable], 20).unwrap());
     foreign.metadata.owner_references = None;
-    assert!(routed(&[&stable, &foreign], 20).unwrap_err().contains("canary ingress `web-web-canary` controlled by different object"));
+    assert!(
+        routed(&[&stable, &foreign], 20)
+            .unwrap_err()
+            .contains("canary ingress `web-web-canary` controlled by different object")
+    );
     let none = ingress(json!({"metadata": {"name": "web"}, "spec": {"rules": [{"host": "x"}]}}));
-    assert!(routed(&[&none], 20).unwrap_err().contains("ingress `web` has no rules using service web-stable backend"));
+    assert!(
+        routed(&[&none], 20)
+            .unwrap_err()
+            .contains("ingress `web` has no rules using service web-stable backend")
+    );
 }
 
 #[test]

@@ -1,0 +1,349 @@
+//! A small model of a cluster around one Rollout, and the guarantees checked after every pass.
+
+use crate::{
+    api::{
+        analysis::{AnalysisRun, AnalysisTemplate},
+        replica_set::ReplicaSet,
+        rollout::Rollout,
+        well_known,
+    },
+    plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
+    rollout::snapshot::{Settings, Snapshot},
+};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+pub(super) struct World {
+    pub(super) objects: BTreeMap<(String, String), Value>,
+    pub(super) now: Timestamp,
+    pub(super) settings: Settings,
+    /// Hashes whose pods never become available.
+    pub(super) broken: Vec<String>,
+    pub(super) events: Vec<(String, String)>,
+    /// Weights written to the canary Ingress, in order.
+    pub(super) weights: Vec<i64>,
+    pub(super) passes: usize,
+    version: u64,
+    /// When each weight was written, for guarantee T3.
+    last_weight_change: Option<(Timestamp, i64)>,
+}
+
+impl World {
+    pub(super) fn of(objects: &[Value]) -> Self {
+        let mut world = Self {
+            objects: BTreeMap::new(),
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            settings: Settings::default(),
+            broken: vec![],
+            events: vec![],
+            weights: vec![],
+            passes: 0,
+            version: 0,
+            last_weight_change: None,
+        };
+        for object in objects {
+            world.put(object.clone());
+        }
+        world
+    }
+
+    pub(super) fn put(&mut self, mut object: Value) {
+        self.version += 1;
+        let kind = object["kind"].as_str().unwrap().to_owned();
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        object["metadata"]["namespace"] = json!("shop");
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("{kind}-{name}"));
+        }
+        if object["metadata"]["creationTimestamp"].is_null() {
+            object["metadata"]["creationTimestamp"] = json!(self.now.to_string());
+        }
+        if kind == "Rollout" && object["metadata"]["generation"].is_null() {
+            object["metadata"]["generation"] = json!(1);
+        }
+        self.objects.insert((kind, name), object);
+    }
+
+    pub(super) fn get(&self, kind: &str, name: &str) -> &Value {
+        self.objects
+            .get(&(kind.to_owned(), name.to_owned()))
+            .unwrap_or_else(|| panic!("no {kind} {name}"))
+    }
+
+    /// Changes an object as a user would, by a merge patch.
+    pub(super) fn patch(&mut self, kind: &str, name: &str, patch: &Value) {
+        let mut object = self.get(kind, name).clone();
+        json_patch::merge(&mut object, patch);
+        if patch.get("spec").is_some() {
+            let generation = object["metadata"]["generation"].as_i64().unwrap_or(1);
+            object["metadata"]["generation"] = json!(generation + 1);
+        }
+        self.put(object);
+    }
+
+    pub(super) fn remove(&mut self, kind: &str, name: &str) {
+        self.objects
+            .remove(&(kind.to_owned(), name.to_owned()))
+            .expect("the object to remove");
+    }
+
+    fn all<T: serde::de::DeserializeOwned>(&self, kind: &str) -> Vec<T> {
+        let of_kind = self.objects.iter().filter(|((of, _), _)| of == kind);
+        of_kind
+            .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
+            .collect()
+    }
+
+    pub(super) fn plan(&self) -> Plan {
+        let rollout: Rollout = self.all("Rollout").remove(0);
+        let (sets, services, ingresses) = (
+            self.all::<ReplicaSet>("ReplicaSet"),
+            self.all::<Service>("Service"),
+            self.all::<Ingress>("Ingress"),
+        );
+        let (runs, templates) = (
+            self.all::<AnalysisRun>("AnalysisRun"),
+            self.all::<AnalysisTemplate>("AnalysisTemplate"),
+        );
+        crate::rollout::plan(&Snapshot {
+            rollout: &rollout,
+            replica_sets: sets.iter().collect(),
+            services: services.iter().collect(),
+            ingresses: ingresses.iter().collect(),
+            analysis_runs: runs.iter().collect(),
+            analysis_templates: templates.iter().collect(),
+            cluster_analysis_templates: vec![],
+            settings: &self.settings,
+            now: self.now,
+        })
+    }
+
+    /// One pass: plan, carry out at most `limit` writes, let pods follow. Returns the plan.
+    pub(super) fn pass_with(&mut self, limit: usize) -> Plan {
+        self.passes += 1;
+        let plan = self.plan();
+        let mut left = limit;
+        for action in plan.stages.iter().flat_map(|stage| &stage.0) {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            self.check_before(action);
+            self.carry_out(action);
+        }
+        if left > 0 {
+            if let StatusChange::Merge { target, patch, .. } = &plan.status {
+                let mut object = self.get(&target.kind, &target.name).clone();
+                json_patch::merge(&mut object, patch);
+                self.put(object);
+            }
+            self.events.extend(
+                plan.events
+                    .iter()
+                    .map(|event| (event.reason.clone(), event.message.clone())),
+            );
+        }
+        self.pods_follow();
+        self.check_after();
+        plan
+    }
+
+    pub(super) fn pass(&mut self) -> Plan {
+        self.pass_with(usize::MAX)
+    }
+
+    fn carry_out(&mut self, action: &Action) {
+        match action {
+            Action::Create { object } => {
+                let target = ObjectRef::of(object);
+                if !self.objects.contains_key(&(target.kind, target.name)) {
+                    self.put(object.clone());
+                }
+            }
+            Action::Apply { target, fields, .. }
+            | Action::Merge {
+                target, patch: fields, ..
+            } => {
+                let key = (target.kind.clone(), target.name.clone());
+                let mut object = self.objects.get(&key).cloned().unwrap_or_else(|| {
+                    json!({"apiVersion": target.api_version, "kind": target.kind, "metadata": {"name": target.name}})
+                });
+                let weight = |object: &Value| {
+                    object["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
+                        .as_str()
+                        .map(|text| text.parse::<i64>().unwrap())
+                };
+                let before = weight(&object).unwrap_or(0);
+                json_patch::merge(&mut object, fields);
+                if let Some(weight) = weight(&object).filter(|weight| *weight != before) {
+                    self.weights.push(weight);
+                    self.last_weight_change = Some((self.now, before));
+                }
+                self.put(object);
+            }
+            Action::Delete { target, .. } => {
+                self.objects.remove(&(target.kind.clone(), target.name.clone()));
+            }
+        }
+    }
+
+    /// The ReplicaSet controller and kubelet: every wanted pod is there and, unless broken, available.
+    fn pods_follow(&mut self) {
+        let names: Vec<String> = self
+            .objects
+            .keys()
+            .filter(|(kind, _)| kind == "ReplicaSet")
+            .map(|(_, name)| name.clone())
+            .collect();
+        for name in names {
+            let mut set = self.get("ReplicaSet", &name).clone();
+            let replicas = set["spec"]["replicas"].as_i64().unwrap_or(1);
+            let hash = set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH]
+                .as_str()
+                .unwrap_or_default();
+            let available = if self.broken.iter().any(|broken| broken == hash) {
+                0
+            } else {
+                replicas
+            };
+            let status = json!({"replicas": replicas, "readyReplicas": available, "availableReplicas": available});
+            if set["status"] != status {
+                set["status"] = status;
+                self.put(set);
+            }
+        }
+    }
+
+    pub(super) fn set_replicas(&self, hash: &str) -> i64 {
+        let sets = self
+            .objects
+            .iter()
+            .filter(|((kind, _), _)| kind == "ReplicaSet")
+            .map(|(_, set)| set);
+        let with = sets.filter(|set| set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH] == hash);
+        with.map(|set| set["spec"]["replicas"].as_i64().unwrap()).sum()
+    }
+
+    pub(super) fn weight(&self) -> i64 {
+        let canary = self.objects.get(&("Ingress".to_owned(), "web-web-canary".to_owned()));
+        let text = canary.and_then(|canary| {
+            canary["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
+                .as_str()
+                .map(str::to_owned)
+        });
+        text.map_or(0, |text| text.parse().unwrap())
+    }
+
+    pub(super) fn status(&self) -> &Value {
+        let (_, rollout) = self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap();
+        &rollout["status"]
+    }
+
+    /// T2 and T3, judged on the state before each write.
+    fn check_before(&self, action: &Action) {
+        let (Action::Apply { target, fields, .. }
+        | Action::Merge {
+            target, patch: fields, ..
+        }) = action
+        else {
+            return;
+        };
+        if target.kind == "Ingress" {
+            let text = &fields["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
+            let weight: i64 = text.as_str().unwrap().parse().unwrap();
+            if weight > self.weight() {
+                let selected =
+                    self.get("Service", "web-canary")["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone();
+                let sets = self
+                    .objects
+                    .iter()
+                    .filter(|((kind, _), _)| kind == "ReplicaSet")
+                    .map(|(_, set)| set);
+                let available: i64 = sets
+                    .filter(|set| set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH] == selected)
+                    .map(|set| set["status"]["availableReplicas"].as_i64().unwrap_or(0))
+                    .sum();
+                assert!(
+                    available > 0,
+                    "T2: weight {weight} for {selected} without an available pod"
+                );
+            }
+        }
+        if target.kind == "ReplicaSet" && self.objects.contains_key(&("Ingress".into(), "web".into())) {
+            let set = self.get("ReplicaSet", &target.name);
+            let hash = &set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH];
+            let before = set["spec"]["replicas"].as_i64().unwrap_or(0);
+            let after = fields["spec"]["replicas"].as_i64().unwrap_or(before);
+            if before > 0 && after == 0 {
+                for service in ["web-stable", "web-canary"] {
+                    let selected = &self.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH];
+                    assert_ne!(
+                        selected, hash,
+                        "T3: {} goes to zero while {service} selects it",
+                        target.name
+                    );
+                }
+                if let Some((changed, _)) = self.last_weight_change.filter(|(_, before)| *before > 0) {
+                    let waited = self.now.duration_since(changed).as_secs();
+                    let drain = i64::from(self.settings.drain_seconds);
+                    assert!(
+                        waited >= drain,
+                        "T3: {} goes to zero {waited} s after a weight change",
+                        target.name
+                    );
+                }
+            }
+        }
+    }
+
+    fn check_after(&self) {
+        let status = self.status();
+        if let Some(weights) = status["canary"].get("weights") {
+            let sum = weights["canary"]["weight"].as_i64().unwrap() + weights["stable"]["weight"].as_i64().unwrap();
+            assert_eq!(sum, 100, "T1: weights add up");
+        }
+        if status["phase"] == "Progressing" {
+            assert!(
+                !status["message"].as_str().unwrap_or_default().is_empty(),
+                "D6: a message"
+            );
+        }
+    }
+
+    /// Passes until nothing is written and no time is waited for, jumping to each wake-up; bounded.
+    pub(super) fn settle(&mut self) {
+        self.run_until("nothing more to do", |_, plan| {
+            plan.writes_nothing() && plan.requeue == Requeue::AwaitChange
+        });
+    }
+
+    /// Passes until `done`, jumping to wake-ups when nothing else happens.
+    pub(super) fn run_until(&mut self, what: &str, done: impl Fn(&Self, &Plan) -> bool) {
+        let mut seen = Vec::new();
+        for _ in 0..200 {
+            let plan = self.pass();
+            seen.push(plan.clone());
+            if done(self, &plan) {
+                return;
+            }
+            if plan.writes_nothing() {
+                match plan.requeue {
+                    Requeue::At(at) => self.now = at.max(self.now + SignedDuration::from_millis(100)),
+                    Requeue::AwaitChange => panic!("stuck before {what}: {:#}\n{plan:#?}", self.status()),
+                }
+            }
+        }
+        panic!("never {what}: {:#}\nlast {:#?}", self.status(), seen.last());
+    }
+
+    pub(super) fn wait(&mut self, seconds: i64) {
+        self.now += SignedDuration::from_secs(seconds);
+    }
+
+    pub(super) fn reasons(&self) -> Vec<&str> {
+        self.events.iter().map(|(reason, _)| reason.as_str()).collect()
+    }
+}
