@@ -1,3 +1,5 @@
-//! Tests.
+//! The one integration binary.
 
+mod e2e;
+mod tidy;
 mod wire;

@@ -202,4 +202,4 @@ fn panicked(panic: &(dyn std::any::Any + Send)) -> ReconcileError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,9 @@ use crate::{
         retry::ReconcileError,
     },
     k8s::{
+        apply::{ApplyError, WriteError},
         error::Class,
+        lease::Fence,
         ledger::Subject,
         observe::{Observation, Observed, observe},
         store::ObjectKey,
@@ -65,11 +67,12 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         tracing::debug!(rollout = %key, "Another replica leads and writes.");
         return Ok(Next::AwaitChange);
     };
-    match context.apply(&fence, &Subject::new("Rollout", key), &plan).await {
+    let subject = Subject::new("Rollout", key);
+    match context.apply(&fence, &subject, &plan).await {
         Ok(_) => Ok(plan.requeue.into()),
         Err(error) => {
             if matches!(error.class(), Class::Denied | Class::NotFound | Class::Permanent) {
-                context.record(&[reconciliation_error(&observed, &error)]).await;
+                tell_the_user(&context, &fence, &subject, &observed, &error).await;
             }
             Err(error.into())
         }
@@ -80,6 +83,22 @@ fn log_reasons(key: &ObjectKey, plan: &Plan) {
     for reason in &plan.reasons {
         tracing::debug!(rollout = %key, reason = reason.code, "{}.", reason.message);
     }
+}
+
+/// Makes a refusal visible: as a condition when it was the new ReplicaSet that was refused, as an event in any case.
+async fn tell_the_user(context: &Context, fence: &Fence, subject: &Subject, observed: &Observed, error: &ApplyError) {
+    if let WriteError::Refused { target, source } = &error.source
+        && target.kind == "ReplicaSet"
+        && error.applied.writes.is_empty()
+    {
+        let told = rollout::plan_after_refusal(&observed.snapshot(), &source.to_string());
+        if !told.writes_nothing()
+            && let Err(error) = context.apply(fence, subject, &told).await
+        {
+            tracing::debug!(rollout = %subject.key, %error, "The refusal could not be written into the status.");
+        }
+    }
+    context.record(&[reconciliation_error(observed, error)]).await;
 }
 
 fn reconciliation_error(observed: &Observed, error: &dyn std::error::Error) -> EventRecord {
@@ -97,3 +116,6 @@ fn reconciliation_error(observed: &Observed, error: &dyn std::error::Error) -> E
         message: format!("Reconciliation failed with error: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -373,4 +373,4 @@ fn accepted(result: kube::Result<Lease>) -> Result<Attempt, LeaseError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

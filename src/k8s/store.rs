@@ -432,4 +432,4 @@ fn is_unavailable(error: &watcher::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
