@@ -11,7 +11,7 @@ use futures::StreamExt;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{
     Api, Client,
-    core::ApiResource,
+    core::{ApiResource, PartialObjectMeta},
     discovery::{ApiGroup, Discovery as KubeDiscovery, Scope, verbs},
     runtime::{WatchStreamExt, watcher},
 };
@@ -133,8 +133,8 @@ impl Discovery {
 
     /// Follows CustomResourceDefinitions until dropped.
     pub async fn follow(self) {
-        let api: Api<CustomResourceDefinition> = Api::all(self.client.clone());
-        let stream = watcher::metadata_watcher(api, watcher::Config::default()).default_backoff();
+        let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
+        let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
             match event {

@@ -218,18 +218,21 @@ impl LiveIndex {
     /// The watch reads a kind in one version; a target in another one is compared with the object in that version.
     async fn in_wanted_versions(&self, wanted: &Wanted, found: &mut LiveObjects) -> Result<(), LiveError> {
         let known = self.shared.discovery.known();
-        let other: Vec<(&ResourceKey, &Place)> = wanted
+        let other: Vec<(ResourceKey, Place)> = wanted
             .keys
             .iter()
             .filter(|(key, version)| found.get(*key).is_some_and(|live| text(live, "/apiVersion") != version.as_str()))
-            .filter_map(|(key, version)| Some((key, known.place(version, &key.kind)?)))
+            .filter_map(|(key, version)| Some((key.clone(), known.place(version, &key.kind)?.clone())))
             .collect();
-        let reads = other.into_iter().map(|(key, place)| async move { (key, self.fetch(place, key).await) });
+        let reads = other.into_iter().map(|(key, place)| async move {
+            let object = self.fetch(&place, &key).await;
+            (key, object)
+        });
         let results: Vec<_> = stream::iter(reads).buffer_unordered(READS_MAX).collect().await;
         for (key, result) in results {
             match result? {
-                Some(object) => found.insert(key.clone(), Arc::new(object)),
-                None => found.remove(key),
+                Some(object) => found.insert(key, Arc::new(object)),
+                None => found.remove(&key),
             };
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 pub mod discovery;
 pub mod index;
-pub mod secrets;
 pub mod writer;
 
 use crate::{

@@ -39,11 +39,17 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(15);
 const SETTLE_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Writes objects of any kind.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SyncWriter {
     client: Client,
     discovery: Discovery,
     index: LiveIndex,
+}
+
+impl std::fmt::Debug for SyncWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SyncWriter").finish_non_exhaustive()
+    }
 }
 
 /// What came of a list of work.

@@ -1,45 +1,22 @@
 //! Secrets of the control plane that GitOps reads: credentials of repositories, and the secret of push webhooks.
 
-use crate::{api::well_known::SECRET_TYPE, repo::credentials::RepositoryCredentials};
+use crate::{
+    api::well_known::SECRET_TYPE, repo::credentials::RepositoryCredentials, server::webhook_route::WebhookSecret,
+};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::collections::BTreeMap;
 
 /// Name of the Secret with webhook secrets, and its key for GitHub.
 const CONTROL_SECRET: &str = "argocd-secret";
 const GITHUB_SECRET: &str = "webhook.github.secret";
 
-/// The secret that push webhooks must be signed with. Cheap to clone; every clone is the same.
-#[derive(Clone, Default)]
-pub struct WebhookSecret(Arc<RwLock<Option<String>>>);
-
-impl std::fmt::Debug for WebhookSecret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("WebhookSecret").field(&self.get().map(|_| "set")).finish()
-    }
-}
-
-impl WebhookSecret {
-    /// The secret, if one is set.
-    pub fn get(&self) -> Option<String> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Sets it.
-    pub fn set(&self, secret: Option<String>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = secret.filter(|secret| !secret.is_empty());
-    }
-}
-
 /// Follows repository Secrets until dropped; `found` gets all credentials at each change.
-pub async fn follow_credentials(client: Client, namespace: &str, allow_file: bool, found: impl Fn(Vec<RepositoryCredentials>)) {
+pub(super) async fn follow_credentials(client: Client, namespace: &str, allow_file: bool, found: impl Fn(Vec<RepositoryCredentials>)) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().labels(&format!("{SECRET_TYPE} in (repository, repo-creds)"));
     let stream = watcher::watcher(api, config).default_backoff();
@@ -82,7 +59,7 @@ fn credentials(secret: &Secret, allow_file: bool) -> Option<RepositoryCredential
 }
 
 /// Follows the control plane's own Secret until dropped.
-pub async fn follow_webhook_secret(client: Client, namespace: &str, secret: WebhookSecret) {
+pub(super) async fn follow_webhook_secret(client: Client, namespace: &str, secret: WebhookSecret) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={CONTROL_SECRET}"));
     let stream = watcher::watcher(api, config).default_backoff();
