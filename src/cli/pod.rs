@@ -56,7 +56,7 @@ fn initial(pod: &Pod) -> Option<String> {
     None
 }
 
-/// The last container with a reason decides, as in kubectl.
+/// The first container with a reason decides, as in kubectl.
 fn main(pod: &Pod) -> Option<String> {
     let statuses = containers(pod);
     let reason = |container: &ContainerStatus| {

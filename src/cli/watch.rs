@@ -43,7 +43,7 @@ pub(crate) async fn tree(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut shown = String::new();
-    let mut missing = false;
+    let mut seen = false;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -57,7 +57,7 @@ pub(crate) async fn tree(
             () = until(deadline) => return Ok(()),
         }
         let Some(family) = stores.family() else {
-            if missing {
+            if seen {
                 return Err(CliError::new(
                     Kind::Request,
                     format!("rollouts.argoproj.io \"{name}\" not found"),
@@ -65,7 +65,7 @@ pub(crate) async fn tree(
             }
             continue;
         };
-        missing = true;
+        seen = true;
         // Where nothing can be drawn over, a new age alone is no reason to write again.
         let key = tree::render(&family, Timestamp::MIN, Style::default());
         if terminal.redraws || key != shown {

@@ -1,17 +1,24 @@
 //! The verbs against an API server in this process: what is written, what is said, and what happens in a race.
-#![expect(clippy::unwrap_used, reason = "a broken fixture fails the test")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a broken fixture fails the test"
+)]
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State},
     http::StatusCode,
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures::{StreamExt as _, channel::mpsc};
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     io::Write,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use tidegate::{
     cli::{cluster::Cluster, error::CliError, terminal::Terminal, verbs::Session},
@@ -27,6 +34,8 @@ struct Stored {
     /// Changes of others, each made just before one write arrives.
     overtaken_by: Vec<Value>,
     writes: Vec<Value>,
+    /// Open watches of Rollouts.
+    watches: Vec<mpsc::UnboundedSender<Value>>,
 }
 
 #[derive(Clone, Default)]
@@ -83,13 +92,42 @@ async fn read(State(server): State<Server>, Path(name): Path<String>) -> Respons
     }
 }
 
-async fn names(State(server): State<Server>) -> Response {
-    let metadata = server.0.lock().unwrap().rollout["metadata"].clone();
-    Json(
-        json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {},
-        "items": [{"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}]}),
-    )
-    .into_response()
+async fn list(
+    State(server): State<Server>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: axum::http::HeaderMap,
+) -> Response {
+    let mut stored = server.0.lock().unwrap();
+    if query.get("watch").is_some_and(|watch| watch == "true") {
+        let (events, watch) = mpsc::unbounded();
+        stored.watches.push(events);
+        return stream(watch);
+    }
+    let accept = headers
+        .get("accept")
+        .map(|accept| accept.to_str().unwrap().to_owned())
+        .unwrap_or_default();
+    if accept.contains("PartialObjectMetadataList") {
+        let item = json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": stored.rollout["metadata"]});
+        return Json(json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": {}, "items": [item]}))
+            .into_response();
+    }
+    let version = json!({"resourceVersion": stored.rollout["metadata"]["resourceVersion"]});
+    Json(json!({"kind": "RolloutList", "apiVersion": "argoproj.io/v1alpha1", "metadata": version, "items": [stored.rollout]}))
+        .into_response()
+}
+
+/// Lists and watches of kinds of which there are none.
+async fn none(Query(query): Query<HashMap<String, String>>) -> Response {
+    if query.get("watch").is_some_and(|watch| watch == "true") {
+        return stream(futures::stream::pending());
+    }
+    Json(json!({"kind": "List", "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": []})).into_response()
+}
+
+fn stream(events: impl futures::Stream<Item = Value> + Send + 'static) -> Response {
+    let lines = events.map(|event| Ok::<_, std::convert::Infallible>(format!("{event}\n")));
+    axum::body::Body::from_stream(lines).into_response()
 }
 
 async fn write(State(server): State<Server>, Path(name): Path<String>, body: String) -> Response {
@@ -124,10 +162,15 @@ fn session(status: &Value, overtaken_by: Vec<Value>) -> (Session, Server, Text, 
         rollout,
         overtaken_by,
         writes: Vec::new(),
+        watches: Vec::new(),
     })));
     let base = "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts";
     let app = Router::new()
-        .route(base, get(names))
+        .route(base, get(list))
+        .route("/apis/apps/v1/namespaces/shop/replicasets", get(none))
+        .route("/api/v1/namespaces/shop/pods", get(none))
+        .route("/apis/argoproj.io/v1alpha1/namespaces/shop/analysisruns", get(none))
+        .route("/apis/argoproj.io/v1alpha1/namespaces/shop/experiments", get(none))
         .route(&format!("{base}/{{name}}"), get(read).patch(write))
         .route(&format!("{base}/{{name}}/status"), get(read).patch(write))
         .with_state(server.clone());
@@ -255,6 +298,76 @@ async fn status_ends_as_the_original_does() {
             error.map(|text| (1, text.to_owned()))
         );
     }
+}
+
+/// Changes the status and tells every open watch, once there is one.
+async fn announce(server: &Server, status: Value) {
+    while server.0.lock().unwrap().watches.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let mut stored = server.0.lock().unwrap();
+    stored.change(&json!({"status": status}));
+    let event = json!({"type": "MODIFIED", "object": stored.rollout});
+    stored
+        .watches
+        .iter()
+        .for_each(|watch| watch.unbounded_send(event.clone()).unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_follows_until_healthy_and_prints_each_change_once() {
+    let (mut session, server, out, _) = session(&json!({}), vec![]);
+    let changes = async {
+        announce(&server, json!({"phase": "Paused", "message": "CanaryPauseStep"})).await;
+        announce(&server, json!({"availableReplicas": 3})).await;
+        announce(&server, json!({"phase": "Healthy", "message": null})).await;
+    };
+    let (ended, ()) = futures::join!(session.status("web", true, None), changes);
+    ended.unwrap();
+    assert_eq!(said(&out), "Progressing\nPaused - CanaryPauseStep\nHealthy\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_that_is_not_healthy_in_time_is_an_error() {
+    let (mut session, _, out, _) = session(&json!({}), vec![]);
+    let error = session
+        .status("web", true, Some(Duration::from_secs(60)))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        (error.exit_code(), error.message.as_str()),
+        (1, "Rollout status watch exceeded timeout")
+    );
+    assert_eq!(said(&out), "Progressing\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tree_is_drawn_anew_for_a_change_and_not_for_an_age() {
+    let (mut session, server, out, _) = session(&json!({}), vec![]);
+    let change = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        announce(&server, json!({"phase": "Degraded", "message": "RolloutAborted: x"})).await;
+    };
+    let (ended, ()) = futures::join!(session.get("web", true, Some(Duration::from_secs(60))), change);
+    ended.unwrap();
+    let text = said(&out);
+    let pictures: Vec<&str> = text.split("Name: ").skip(1).collect();
+    assert_eq!(pictures.len(), 2, "{text}");
+    assert!(
+        pictures[0].contains("◌ Progressing") && pictures[1].contains("✖ Degraded"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_picture_without_watching_is_drawn_once() {
+    let (mut session, _, out, _) = session(&json!({}), vec![]);
+    session.get("web", false, None).await.unwrap();
+    assert!(
+        said(&out).starts_with("Name:            web\nNamespace:       shop\nStatus:          ◌ Progressing\n"),
+        "{}",
+        said(&out)
+    );
 }
 
 /// The binary itself: exit codes and streams, without a cluster.
