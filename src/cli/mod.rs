@@ -27,6 +27,7 @@ use self::error::{CliError, Kind};
 use self::list::Columns;
 use self::terminal::Terminal;
 use self::verbs::Session;
+use crate::controllers::{self, RunError, args::ControllerArgs};
 
 /// Steps, judges and rolls back the updates of workloads on Kubernetes.
 #[derive(Debug, Parser)]
@@ -76,6 +77,8 @@ pub struct GlobalArgs {
 enum Command {
     #[command(flatten)]
     Verb(Verb),
+    /// Run the controllers.
+    Controller(Box<ControllerArgs>),
     /// Print the CustomResourceDefinitions, or write them to a folder.
     Crds {
         /// Write one file for each kind into this folder instead.
@@ -259,6 +262,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
             let cluster = Cluster::connect(&global).await?;
             act(&mut Session::new(cluster, terminal), verb).await
         }
+        Command::Controller(args) => controllers::run(*args).await.map_err(|error| not_started(&error)),
         Command::Crds { output_dir: None } => terminal.text(&crate::api::crd::manifests()),
         Command::Crds {
             output_dir: Some(folder),
@@ -333,6 +337,16 @@ async fn act(session: &mut Session, verb: Verb) -> Result<(), CliError> {
         Verb::Set(Set::Image { rollout, images }) => session.set_image(&rollout, &images).await,
         Verb::Version { .. } => Ok(()),
     }
+}
+
+/// Why the controllers do not run, by what the person who starts them can do about it.
+fn not_started(error: &RunError) -> CliError {
+    let kind = match error {
+        RunError::LogFilter(_) | RunError::LeaseTimes { .. } => Kind::Usage,
+        RunError::Client(_) => Kind::Cluster,
+        RunError::Listen { .. } | RunError::Signals(_) => Kind::Request,
+    };
+    CliError::new(kind, error::chain(error))
 }
 
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
