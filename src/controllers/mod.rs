@@ -3,6 +3,7 @@
 //! Every replica watches and plans; only the leader applies. So a standby's stores are warm, and it takes over as soon
 //! as it holds the lease.
 
+pub mod analysis_run;
 pub mod args;
 pub mod drive;
 pub mod probes;
@@ -247,6 +248,9 @@ fn start_controllers(context: &Arc<Context>) -> JoinSet<()> {
     let mut controllers = JoinSet::new();
     if context.args.runs(ControllerName::Rollout) {
         controllers.spawn(rollout::run(Arc::clone(context)));
+    }
+    if context.args.runs(ControllerName::Analysis) {
+        controllers.spawn(analysis_run::run(Arc::clone(context)));
     }
     controllers
 }

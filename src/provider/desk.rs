@@ -138,11 +138,6 @@ impl Desk {
         self.lock().remove(uid);
     }
 
-    /// Drops everything about runs that `keep` does not know any more.
-    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
-        self.lock().retain(|uid, _| keep(uid));
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
