@@ -1,3 +1,4 @@
 //! Tests.
 
+mod charts;
 mod wire;
