@@ -1,4 +1,5 @@
 //! The one integration binary.
 
+mod e2e;
 mod tidy;
 mod wire;
