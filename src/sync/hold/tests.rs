@@ -54,8 +54,19 @@ const ROLLOUT: &str = "rollout ns/web";
 
 #[track_caller]
 fn check(what: &str, previous: Option<Hold>, comparison: Comparison, change: impl FnOnce(&mut Facts<'_>), expected: Option<&str>) {
+    check_after(what, previous, comparison, &operation("b", true), change, expected);
+}
+
+#[track_caller]
+fn check_after(
+    what: &str,
+    previous: Option<Hold>,
+    comparison: Comparison,
+    last: &OperationState,
+    change: impl FnOnce(&mut Facts<'_>),
+    expected: Option<&str>,
+) {
     let revisions = Revisions { single: "b".into(), several: vec![] };
-    let last = operation("b", true);
     let comparisons = [comparison];
     let mut facts = Facts {
         previous: previous.as_ref(),
@@ -64,7 +75,7 @@ fn check(what: &str, previous: Option<Hold>, comparison: Comparison, change: imp
         ancestry: Ancestry::Forward,
         comparisons: &comparisons,
         sync: comparisons[0].sync,
-        last: Some(&last),
+        last: Some(last),
         just_ended: false,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -81,16 +92,7 @@ fn an_abort_of_the_deployed_commit_holds_it() {
     check("merely degraded", None, rollout("Degraded", false, SyncCode::Synced), |_| {}, None);
     check("not this commit's template", None, rollout("Degraded", true, SyncCode::OutOfSync), |_| {}, None);
     let other = operation("a", true);
-    check(
-        "commit not tried yet",
-        None,
-        aborted(),
-        |facts| {
-            facts.last = Some(&other);
-            facts.sync = SyncCode::OutOfSync;
-        },
-        None,
-    );
+    check_after("commit not tried yet", None, aborted(), &other, |facts| facts.sync = SyncCode::OutOfSync, None);
 }
 
 #[test]
@@ -120,11 +122,11 @@ fn a_persons_rollback_holds_the_newest_commit() {
     let synced = || rollout("Healthy", false, SyncCode::OutOfSync);
     let back = operation("a", false);
     let ended = |facts: &mut Facts<'_>| facts.just_ended = true;
-    check("rollback", None, synced(), |facts| { ended(facts); facts.last = Some(&back); }, Some("b by user ann"));
-    check("long ago", None, synced(), |facts| facts.last = Some(&back), None);
+    check_after("rollback", None, synced(), &back, ended, Some("b by user ann"));
+    check_after("long ago", None, synced(), &back, |_| {}, None);
     check("automated", None, synced(), ended, None);
     let forward = operation("b", false);
-    check("synced again", Some(held("b", "user ann")), synced(), |facts| { ended(facts); facts.last = Some(&forward); }, None);
+    check_after("synced again", Some(held("b", "user ann")), synced(), &forward, ended, None);
 }
 
 #[test]
