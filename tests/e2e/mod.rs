@@ -9,3 +9,4 @@ mod rollout_canary;
 mod rollout_crash;
 mod rollout_manifests;
 mod rollout_repair;
+mod sync;
