@@ -45,7 +45,7 @@ use resource::{ResourceKey, instance_name};
 use revisions::Revisions;
 use serde_json::Value;
 use status::Finding;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use target::{Destination, TargetSet};
 use work::Batches;
 
@@ -719,24 +719,26 @@ impl<'a> Pass<'a> {
 }
 
 /// The comparisons of an operation: resources, and its hooks under their names in this operation.
-fn with_hooks(
-    compared: &Compared<'_>,
+fn with_hooks<'a>(
+    compared: &'a Compared<'_>,
     state: &OperationState,
     live: &LiveObjects,
     options: &AppOptions,
-) -> Vec<Comparison> {
+) -> Cow<'a, [Comparison]> {
+    if compared.targets.hooks.is_empty() {
+        return Cow::Borrowed(&compared.comparisons);
+    }
     let started = state.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0);
     let revision = state.sync_result.as_ref().map(Revisions::of_result).unwrap_or_default();
     let hooks = operation::hook_comparisons(&compared.targets.hooks, revision.first(), started, live, options);
     let own: Vec<&ResourceKey> = hooks.iter().map(|hook| &hook.key).collect();
-    let mut all: Vec<Comparison> = compared
+    let resources = compared
         .comparisons
         .iter()
-        .filter(|comparison| !own.contains(&&comparison.key))
-        .cloned()
-        .collect();
+        .filter(|comparison| !own.contains(&&comparison.key));
+    let mut all: Vec<Comparison> = resources.cloned().collect();
     all.extend(hooks);
-    all
+    Cow::Owned(all)
 }
 
 /// Whether an operation that deploys a commit as a whole has just succeeded.
