@@ -189,6 +189,9 @@ impl RepoError {
         if says(&["not our ref", "unadvertised object"]) {
             // The server hung up because it has no such object, not because it is out of order.
             Self::Clone { repository, reason }
+        } else if says(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
+            let reason = format!("{reason} (a redirect is not followed when a token is sent without being asked)");
+            Self::NotFound { repository, reason }
         } else if says(&["certificate", "ssl", "host key verification failed", "gnutls", "tls handshake"]) {
             Self::Untrusted { repository, reason }
         } else if says(&["error: 429", "too many requests"]) {
@@ -274,6 +277,7 @@ mod tests {
         check("remote: Repository not found.\nfatal: repository 'https://host/r/' not found", "not_found");
         check("fatal: '/x' does not appear to be a git repository", "not_found");
         check("fatal: remote error: upload-pack: not our ref 12ab\nfatal: the remote end hung up unexpectedly", "clone");
+        check("fatal: unable to access 'https://host/r/': The requested URL returned error: 301", "not_found");
         check("fatal: pack has bad object at offset 12", "clone");
     }
 
