@@ -144,7 +144,7 @@ async fn git_submodule_file_url() {
     );
     assert_eq!(
         outcome(&files, json!({"path": "app/s"})).await,
-        "app/s: app path is not a directory (`URL` at commit COMMIT)"
+        "app/s: app path does not exist (`URL` at commit COMMIT)"
     );
 }
 
