@@ -1,4 +1,6 @@
-//! Tests.
+//! The one integration binary.
 
 mod charts;
+mod e2e;
+mod tidy;
 mod wire;

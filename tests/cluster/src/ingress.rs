@@ -9,6 +9,7 @@
 //!
 //! # Delay
 //! What the API says at one moment is in effect one propagation delay later, never earlier: a real ingress controller polls, throttles and reloads.
+//! While nginx reloads, for a tenth of a second or two, its old workers answer beside the new ones, as the replicas of a real ingress do.
 //! Changes in quick succession become one reload, so that each is up to [`GATHER_MAX`] plus [`RELOAD_GAP`] later than that.
 
 use std::{

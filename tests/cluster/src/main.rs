@@ -4,7 +4,10 @@ use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use tidegate_cluster::{binaries, progress, reaper, supervisor};
+use tidegate_cluster::{
+    binaries::{self, Binaries},
+    progress, reaper, supervisor,
+};
 
 /// Runs a real Kubernetes cluster on loopback, for Tidegate's tests and demo
 #[derive(Debug, Parser)]
@@ -49,8 +52,23 @@ fn run(command: Command) -> Result<()> {
                 supervisor::up(options, |descriptor| print_line(&serde_json::to_string(descriptor)?)).await
             }
             Command::Build => {
-                let binaries = binaries::ensure().await?;
-                print_line(&binaries.kube_apiserver.with_file_name("").display().to_string())
+                let Binaries {
+                    etcd,
+                    kube_apiserver,
+                    kube_controller_manager,
+                    kube_scheduler,
+                    kubectl,
+                    kwok,
+                } = binaries::ensure().await?;
+                let paths = [
+                    etcd,
+                    kube_apiserver,
+                    kube_controller_manager,
+                    kube_scheduler,
+                    kubectl,
+                    kwok,
+                ];
+                print_line(&paths.map(|path| path.display().to_string()).join("\n"))
             }
             Command::Reap { .. } => Ok(()),
         }

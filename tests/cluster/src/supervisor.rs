@@ -13,15 +13,16 @@ use std::{
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
+use kube::Client;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::oneshot,
     time::Instant,
 };
-use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
 
 use crate::{
-    binaries,
+    binaries::{self, Binaries},
     control_plane::{self, ControlPlane},
     descriptor::{Descriptor, GitDescriptor},
     git::GitServer,
@@ -171,9 +172,8 @@ pub async fn up(options: UpOptions, ready: impl FnOnce(&Descriptor) -> Result<()
 /// The log goes to a file: standard error belongs to the person at the terminal, and may close.
 fn log_to(path: &Path) -> Result<()> {
     let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
-    let filter = tracing_subscriber::EnvFilter::builder()
-        .with_default_directive(LevelFilter::INFO.into())
-        .from_env_lossy();
+    // kube reports each failed look at a server that is still starting as an error.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_error| EnvFilter::new("info,kube_client=off"));
     let subscriber = tracing_subscriber::fmt()
         .with_ansi(false)
         .with_env_filter(filter)
@@ -228,16 +228,11 @@ struct Started {
 }
 
 impl Started {
-    async fn start(&mut self, options: &UpOptions, binaries: &binaries::Binaries, dir: &Path) -> Result<Descriptor> {
-        let with = |part| options.with.has(part);
-        let make = |name: &str| {
-            let folder = dir.join(name);
-            fs::create_dir(&folder)
-                .with_context(|| format!("cannot create {}", folder.display()))
-                .map(|()| folder)
-        };
+    /// Starts the control plane, then the parts that were asked for.
+    async fn start(&mut self, options: &UpOptions, binaries: &Binaries, dir: &Path) -> Result<Descriptor> {
         let mut slot = Slot::claim()?;
         let control_plane = ControlPlane::start(binaries, dir, &mut slot).await?;
+        tracing::info!("The control plane is ready.");
         let client = control_plane::client(control_plane.kubeconfig()).await?;
         let mut descriptor = Descriptor {
             dir: dir.to_owned(),
@@ -254,43 +249,26 @@ impl Started {
         self.slot = Some(slot);
         self.control_plane = Some(control_plane);
 
-        if with(Part::Workload) {
-            let pods = workload::Options {
+        if options.with.has(Part::Workload) {
+            let workload_options = workload::Options {
                 pod_range,
-                dir: make("workload")?,
+                dir: part_dir(dir, "workload")?,
             };
-            let workload = workload::start(client.clone(), pods)
+            let workload = workload::start(client.clone(), workload_options)
                 .await
                 .context("cannot start the workload")?;
+            // A pod that ends must serve until the ingress has heard of it, however late that is.
             workload.set_drain(workload::drain_for(options.propagation_delay));
             self.workload = Some(workload);
         }
-        if with(Part::Ingress) {
-            let options = ingress::Options {
-                dir: make("ingress")?,
-                propagation_delay: options.propagation_delay,
-                listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            };
-            let ingress = ingress::start(client, options)
-                .await
-                .context("cannot start the ingress")?;
-            descriptor.ingress = Some(format!("http://{}", ingress.http_address()));
-            note_pids(&mut descriptor.pids, "nginx", &ingress.pids());
-            self.ingress = Some(ingress);
+        if options.with.has(Part::Ingress) {
+            self.start_ingress(client, options, &mut descriptor).await?;
         }
-        if let (true, Some(workload)) = (with(Part::Prometheus), &self.workload) {
-            let options = prometheus::Options {
-                dir: make("prometheus")?,
-                targets_file: workload.targets_file().to_owned(),
-                scrape_interval: options.scrape_interval,
-            };
-            let prometheus = prometheus::start(options).await.context("cannot start Prometheus")?;
-            descriptor.prometheus = Some(prometheus.url());
-            note_pids(&mut descriptor.pids, "prometheus", &prometheus.pids());
-            self.prometheus = Some(prometheus);
+        if options.with.has(Part::Prometheus) {
+            self.start_prometheus(options, &mut descriptor).await?;
         }
-        if with(Part::Git) {
-            let git = GitServer::start(make("git")?)
+        if options.with.has(Part::Git) {
+            let git = GitServer::start(part_dir(dir, "git")?)
                 .await
                 .context("cannot start the Git server")?;
             descriptor.git = Some(GitDescriptor {
@@ -301,6 +279,42 @@ impl Started {
             self.git = Some(git);
         }
         Ok(descriptor)
+    }
+
+    async fn start_ingress(&mut self, client: Client, options: &UpOptions, descriptor: &mut Descriptor) -> Result<()> {
+        let ingress_options = ingress::Options {
+            dir: part_dir(&descriptor.dir, "ingress")?,
+            propagation_delay: options.propagation_delay,
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+        };
+        let ingress = ingress::start(client, ingress_options)
+            .await
+            .context("cannot start the ingress")?;
+        tracing::info!("The ingress is ready.");
+        descriptor.ingress = Some(format!("http://{}", ingress.http_address()));
+        note_pids(&mut descriptor.pids, "nginx", &ingress.pids());
+        self.ingress = Some(ingress);
+        Ok(())
+    }
+
+    async fn start_prometheus(&mut self, options: &UpOptions, descriptor: &mut Descriptor) -> Result<()> {
+        let workload = self
+            .workload
+            .as_ref()
+            .context("Prometheus needs the workload's targets")?;
+        let prometheus_options = prometheus::Options {
+            dir: part_dir(&descriptor.dir, "prometheus")?,
+            targets_file: workload.targets_file().to_owned(),
+            scrape_interval: options.scrape_interval,
+        };
+        let prometheus = prometheus::start(prometheus_options)
+            .await
+            .context("cannot start Prometheus")?;
+        tracing::info!("Prometheus is ready.");
+        descriptor.prometheus = Some(prometheus.url());
+        note_pids(&mut descriptor.pids, "prometheus", &prometheus.pids());
+        self.prometheus = Some(prometheus);
+        Ok(())
     }
 
     /// Waits until something ends that should not.
@@ -339,6 +353,13 @@ impl Started {
         // Last: the addresses and ports are free only now.
         drop(slot);
     }
+}
+
+/// Makes a part's own folder.
+fn part_dir(dir: &Path, name: &str) -> Result<PathBuf> {
+    let folder = dir.join(name);
+    fs::create_dir(&folder).with_context(|| format!("cannot create {}", folder.display()))?;
+    Ok(folder)
 }
 
 fn note_pids(pids: &mut BTreeMap<String, u32>, name: &str, of_part: &[u32]) {

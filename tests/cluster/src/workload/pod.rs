@@ -97,19 +97,7 @@ impl Actor {
 
     pub(super) async fn run(mut self) {
         if self.current_life() == Life::Live {
-            let pod = self.current_pod();
-            let preferred = pod
-                .status
-                .as_ref()
-                .and_then(|status| status.pod_ip.as_deref()?.parse().ok());
-            let Some(lease) = self.shared.addresses.lease(preferred) else {
-                tracing::error!(pod = pod.name_any(), "No pod IP is free, so the pod stays Pending.");
-                return;
-            };
-            match restart_policy(&pod) {
-                "Always" => self.serve(&pod, &lease).await,
-                policy => self.run_to_completion(&pod, &lease, policy).await,
-            }
+            self.live().await;
         }
         let _ = self
             .life
@@ -117,6 +105,20 @@ impl Actor {
             .await;
         if matches!(self.current_life(), Life::Terminating { .. }) {
             self.delete().await;
+        }
+    }
+
+    async fn live(&mut self) {
+        let pod = self.current_pod();
+        let status = pod.status.as_ref();
+        let preferred = status.and_then(|status| status.pod_ip.as_deref()?.parse().ok());
+        let Some(lease) = self.shared.addresses.lease(preferred) else {
+            tracing::error!(pod = pod.name_any(), "No pod IP is free, so the pod stays Pending.");
+            return;
+        };
+        match restart_policy(&pod) {
+            "Always" => self.serve(&pod, &lease).await,
+            policy => self.run_to_completion(&pod, &lease, policy).await,
         }
     }
 

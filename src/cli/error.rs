@@ -1,0 +1,89 @@
+//! What went wrong, for the person at the terminal. The kind decides the exit code (`docs/errors.md`).
+
+use std::fmt;
+
+/// Kinds of failures, by what the person can do about them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// The answer is no: the rollout is degraded, or not healthy in time.
+    Verdict,
+    /// The request cannot be carried out: no such object, wrong value, refused by the API server.
+    Request,
+    /// The command line is wrong.
+    Usage,
+    /// The cluster cannot be asked: no kubeconfig, no connection, no permission to log in.
+    Cluster,
+}
+
+/// An error with its kind and, separately, what to try.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct CliError {
+    /// Decides the exit code.
+    pub kind: Kind,
+    /// What failed, on what, why.
+    pub message: String,
+    /// What to try, one sentence each.
+    pub hints: Vec<String>,
+}
+
+impl CliError {
+    /// An error of a kind.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), hints: Vec::new() }
+    }
+
+    /// The same with one more hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// The exit code of the process.
+    pub fn exit_code(&self) -> u8 {
+        match self.kind {
+            Kind::Verdict | Kind::Request => 1,
+            Kind::Usage => 2,
+            Kind::Cluster => 3,
+        }
+    }
+
+    /// An answer of the API server, or the lack of one.
+    pub(crate) fn kube(error: &kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) if status.code == 401 => Self::new(Kind::Cluster, status.message.clone())
+                .hint("log in to the cluster again, or choose another context with `--context`"),
+            kube::Error::Api(status) => Self::new(Kind::Request, status.message.clone()),
+            other => Self::new(Kind::Cluster, format!("cannot reach the cluster: {}", chain(other)))
+                .hint("check `--context` and `--kubeconfig`"),
+        }
+    }
+
+    /// A result that cannot be written, for instance to a closed pipe.
+    pub(crate) fn output(error: &std::io::Error) -> Self {
+        Self::new(Kind::Request, format!("cannot write the output: {error}"))
+    }
+}
+
+/// The error and its causes, each once.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(next) = cause {
+        let part = next.to_string();
+        if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+        cause = next.source();
+    }
+    text
+}
+
+impl fmt::Display for CliError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error: {}", self.message)?;
+        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))
+    }
+}
+
+impl std::error::Error for CliError {}
