@@ -39,10 +39,10 @@ pub struct ControllerArgs {
     #[arg(long, default_value = "2s", value_parser = seconds)]
     pub leader_election_retry_period: u64,
     /// `trace`, `debug`, `info`, `warn` or `error`, or a filter such as `info,tidegate::k8s=debug`.
-    #[arg(long, visible_alias = "log-level", default_value = "info")]
+    #[arg(long, visible_alias = "log-level", env = "RUST_LOG", default_value = "info")]
     pub loglevel: String,
     /// How log lines look.
-    #[arg(long, visible_alias = "log-format", value_enum, default_value_t = LogFormat::Text)]
+    #[arg(long, visible_alias = "log-format", env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
     pub logformat: LogFormat,
     /// Port of `/metrics`; 0 turns it off.
     #[arg(

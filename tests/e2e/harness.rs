@@ -37,7 +37,10 @@ pub struct World {
 
 enum Controller {
     /// A task of the test: quick, and its stop is graceful.
-    Task { stop: oneshot::Sender<()>, task: JoinHandle<Result<(), controllers::RunError>> },
+    Task {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), controllers::RunError>>,
+    },
     /// A process of its own: it can be killed.
     Process(Child),
 }
@@ -61,15 +64,23 @@ impl World {
         let cluster = cluster().await?;
         let namespace = cluster.namespace(name).await?;
         let client = cluster.client().await?;
-        Ok(Self { cluster, client, namespace, controller: None })
+        Ok(Self {
+            cluster,
+            client,
+            namespace,
+            controller: None,
+        })
     }
 
     /// Starts a controller as a task of this test.
     pub async fn start_task(&mut self) -> Result<()> {
-        let arguments = Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
+        let arguments =
+            Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
         let (stop, stopped) = oneshot::channel();
         let client = self.cluster.client().await?;
-        let task = tokio::spawn(controllers::serve(client, arguments.controller, async move { drop(stopped.await) }));
+        let task = tokio::spawn(controllers::serve(client, arguments.controller, async move {
+            drop(stopped.await)
+        }));
         self.controller = Some(Controller::Task { stop, task });
         Ok(())
     }
@@ -93,15 +104,23 @@ impl World {
 
     fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
-        let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2 --loglevel warn";
-        format!("{flags} --namespace {namespace} --controllers rollout").split(' ').map(str::to_owned).collect()
+        let flags =
+            "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2 --loglevel warn";
+        format!("{flags} --namespace {namespace} --controllers rollout")
+            .split(' ')
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Ends the controller: a task gracefully, a process with SIGKILL.
     pub async fn stop(&mut self) -> Result<()> {
         match self.controller.take() {
             Some(Controller::Task { stop, task }) => {
-                ensure!(stop.send(()).is_ok(), "the controller ended by itself: {:?}", task.await);
+                ensure!(
+                    stop.send(()).is_ok(),
+                    "the controller ended by itself: {:?}",
+                    task.await
+                );
                 task.await??;
             }
             Some(Controller::Process(mut child)) => {
@@ -138,10 +157,17 @@ impl World {
     }
 
     /// Waits until the Rollout's status is as wanted and describes its newest generation.
-    pub async fn wait(&self, name: &str, what: &str, mut wanted: impl FnMut(&RolloutStatus) -> bool) -> Result<Rollout> {
+    pub async fn wait(
+        &self,
+        name: &str,
+        what: &str,
+        mut wanted: impl FnMut(&RolloutStatus) -> bool,
+    ) -> Result<Rollout> {
         eventually(PATIENCE, format!("rollout {name} {what}"), async || {
             let rollout = self.rollout(name).await.map_err(|error| error.to_string())?;
-            let Some(status) = &rollout.status else { return Err("it has no status".to_owned()) };
+            let Some(status) = &rollout.status else {
+                return Err("it has no status".to_owned());
+            };
             let observed = status.observed_generation == rollout.metadata.generation.unwrap_or_default().to_string();
             if observed && wanted(status) {
                 return Ok(rollout);
@@ -164,19 +190,27 @@ impl World {
     }
 
     pub async fn patch(&self, name: &str, patch: Value) -> Result<()> {
-        self.api::<Rollout>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await?;
+        self.api::<Rollout>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
         Ok(())
     }
 
     pub async fn patch_status(&self, name: &str, status: Value) -> Result<()> {
         let patch = Patch::Merge(json!({ "status": status }));
-        self.api::<Rollout>().patch_status(name, &PatchParams::default(), &patch).await?;
+        self.api::<Rollout>()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await?;
         Ok(())
     }
 
     pub async fn set_image(&self, name: &str, image: &str) -> Result<()> {
         let containers = json!([{"name": "web", "image": image}]);
-        self.patch(name, json!({"spec": {"template": {"spec": {"containers": containers}}}})).await
+        self.patch(
+            name,
+            json!({"spec": {"template": {"spec": {"containers": containers}}}}),
+        )
+        .await
     }
 
     /// Goes on after a pause, as `kubectl argo rollouts promote` does.
@@ -204,17 +238,28 @@ impl World {
     /// Available pods of the version with this image.
     pub async fn available(&self, image: &str) -> Result<i32> {
         let sets = self.replica_sets().await?;
-        Ok(sets.iter().filter(|set| image_of(set) == image).map(|set| set.status.available_replicas).sum())
+        Ok(sets
+            .iter()
+            .filter(|set| image_of(set) == image)
+            .map(|set| set.status.available_replicas)
+            .sum())
     }
 
     /// Weight the canary Ingress gives to the canary; 0 without one.
     pub async fn weight(&self, ingress: &str) -> Result<i32> {
-        let Some(ingress) = self.api::<Ingress>().get_opt(ingress).await? else { return Ok(0) };
+        let Some(ingress) = self.api::<Ingress>().get_opt(ingress).await? else {
+            return Ok(0);
+        };
         let annotations = ingress.metadata.annotations.unwrap_or_default();
-        if annotations.get("nginx.ingress.kubernetes.io/canary").is_none_or(|canary| canary != "true") {
+        if annotations
+            .get("nginx.ingress.kubernetes.io/canary")
+            .is_none_or(|canary| canary != "true")
+        {
             return Ok(0);
         }
-        let weight = annotations.get("nginx.ingress.kubernetes.io/canary-weight").context("the canary Ingress has no weight")?;
+        let weight = annotations
+            .get("nginx.ingress.kubernetes.io/canary-weight")
+            .context("the canary Ingress has no weight")?;
         Ok(weight.parse()?)
     }
 
@@ -249,7 +294,10 @@ impl World {
         let before = self.versions().await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         let after = self.versions().await?;
-        ensure!(before == after, "something is still written: {before:?}, then {after:?}");
+        ensure!(
+            before == after,
+            "something is still written: {before:?}, then {after:?}"
+        );
         Ok(())
     }
 
@@ -281,14 +329,21 @@ where
         .map(|item| {
             let meta = item.meta();
             let text = |field: &Option<String>| field.clone().unwrap_or_default();
-            (format!("{} {}", K::kind(&()), text(&meta.name)), text(&meta.resource_version))
+            (
+                format!("{} {}", K::kind(&()), text(&meta.name)),
+                text(&meta.resource_version),
+            )
         })
         .collect())
 }
 
 /// Image of a ReplicaSet's first container.
 pub fn image_of(set: &ReplicaSet) -> &str {
-    set.spec.template.pointer("/spec/containers/0/image").and_then(Value::as_str).unwrap_or_default()
+    set.spec
+        .template
+        .pointer("/spec/containers/0/image")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The shared cluster with our CustomResourceDefinitions.
@@ -297,8 +352,20 @@ pub async fn cluster() -> Result<&'static Cluster> {
     let cluster = shared().await?;
     INSTALLED
         .get_or_try_init(async || {
-            cluster.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", crds().to_str().context("a path")?]).await?;
-            let names: Vec<String> = crd::crds().into_iter().filter_map(|crd| crd.metadata.name).map(|name| format!("crd/{name}")).collect();
+            cluster
+                .kubectl(&[
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    "-f",
+                    crds().to_str().context("a path")?,
+                ])
+                .await?;
+            let names: Vec<String> = crd::crds()
+                .into_iter()
+                .filter_map(|crd| crd.metadata.name)
+                .map(|name| format!("crd/{name}"))
+                .collect();
             let mut wait = vec!["wait", "--for=condition=Established", "--timeout=60s"];
             wait.extend(names.iter().map(String::as_str));
             cluster.kubectl(&wait).await.map(drop)

@@ -16,7 +16,7 @@ use std::{future::Future, time::Duration};
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Field manager of status writes.
-pub const STATUS_MANAGER: &str = "tidegate";
+pub const STATUS_MANAGER: &str = "tidegate-status";
 
 /// What the API server made of a write.
 #[derive(Clone, Debug, Eq, PartialEq)]
