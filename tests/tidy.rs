@@ -83,7 +83,7 @@ const IMPURE: &[&str] = &[
 const IMPURE_STD: &[&str] = &["fs", "net", "process", "env", "thread"];
 
 /// Macros are only reachable through a `use`.
-const REEXPORTED: &[&str] = &["pub(crate) use wire;", "pub(crate) use resource;"];
+const REEXPORTED: &[&str] = &["pub(crate) use wire;", "pub(crate) use wire_required;", "pub(crate) use resource;"];
 
 struct Source {
     path: PathBuf,

@@ -347,7 +347,7 @@ pub fn image_of(set: &ReplicaSet) -> &str {
 }
 
 /// The shared cluster with our CustomResourceDefinitions.
-async fn cluster() -> Result<&'static Cluster> {
+pub async fn cluster() -> Result<&'static Cluster> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let cluster = shared().await?;
     INSTALLED
