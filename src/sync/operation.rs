@@ -360,6 +360,3 @@ fn runs_hooks(sync: &SyncOperation) -> bool {
 fn phase_of(result: &ResourceResult) -> Phase {
     Phase::parse(&result.sync_phase).unwrap_or(Phase::Sync)
 }
-
-#[cfg(test)]
-mod tests;

@@ -375,6 +375,3 @@ pub fn event(app: &Application, kind: EventKind, reason: &str, message: String) 
         message,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -118,7 +118,9 @@ impl Walk {
         for (key, found) in live.iter().filter(|(key, _)| !target.contains_key(*key)) {
             match scope {
                 Scope::Whole if !is_empty(found) => within(path, key, |path| self.unsure.push(path.clone())),
-                Scope::Granular(_) if ours(key) && key != LAST_APPLIED && !is_identity(path, key) => {
+                Scope::Granular(_)
+                    if ours(key) && key != LAST_APPLIED && !is_identity(path, key) && *found != Value::Object(Map::new()) =>
+                {
                     within(path, key, |path| self.different.push(path.clone()));
                 }
                 Scope::Whole | Scope::Granular(_) => {}
@@ -312,6 +314,15 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
+/// Nothing, or objects with nothing in them.
+fn is_empty_tree(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty_tree),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
+    }
+}
+
 fn same_scalar(target: &Value, live: &Value, path: &str) -> bool {
     match (target, live) {
         (a, b) if a == b => true,
@@ -342,7 +353,7 @@ fn amount(value: &Value) -> Option<String> {
 
 /// The paths at which two trees differ.
 pub(super) fn changed_paths(before: &Value, after: &Value, path: &mut String, paths: &mut Vec<String>) {
-    if before == after || paths.len() >= DIFFERENCES_MAX {
+    if before == after || paths.len() >= DIFFERENCES_MAX || (is_empty_tree(before) && is_empty_tree(after)) {
         return;
     }
     match (before, after) {

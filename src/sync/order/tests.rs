@@ -141,7 +141,7 @@ proptest! {
     /// The order does not depend on the order in which objects were rendered or read.
     #[test]
     fn the_order_is_stable(mut given in proptest::collection::vec(
-        ("(-)?(Namespace|Secret|Service|Deployment|Planet|CustomResourceDefinition)/[ab]/[a-d]@-?[0-2]"), 1..12), seed in any::<u64>())
+        "(-)?(Namespace|Secret|Service|Deployment|Planet|CustomResourceDefinition)/[ab]/[a-d]@-?[0-2]", 1..12), seed in any::<u64>())
     {
         given.sort();
         given.dedup_by_key(|text| text.split('@').next().unwrap().trim_start_matches('-').to_owned());
