@@ -19,7 +19,10 @@ impl Chance {
     }
 
     fn milliseconds(&mut self, below: u64) -> Duration {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         Duration::from_millis((self.0 >> 33) % below)
     }
 }
@@ -29,7 +32,13 @@ async fn killed_at_any_moment_it_ends_where_it_would_have_ended() -> Result<()> 
     let mut chance = Chance::new();
     let mut world = World::without_controller("crash").await?;
     world.start_process()?;
-    world.apply(&nginx_canary(2, "demo:v0", "[{setWeight: 30}, {pause: {duration: 1}}, {setWeight: 70}, {pause: {duration: 1}}]")).await?;
+    world
+        .apply(&nginx_canary(
+            2,
+            "demo:v0",
+            "[{setWeight: 30}, {pause: {duration: 1}}, {setWeight: 70}, {pause: {duration: 1}}]",
+        ))
+        .await?;
     world.healthy("web").await?;
     for update in 1..=4 {
         let image = format!("demo:v{update}");
@@ -41,19 +50,37 @@ async fn killed_at_any_moment_it_ends_where_it_would_have_ended() -> Result<()> 
         }
         let rollout = world.healthy("web").await?;
         let status = rollout.status.context("no status")?;
-        same(status.current_pod_hash == status.stable_rs, true, "the new version is stable")?;
+        same(
+            status.current_pod_hash == status.stable_rs,
+            true,
+            "the new version is stable",
+        )?;
         same(world.available(&image).await?, 2, "pods of the new version")?;
         same(world.weight(CANARY_INGRESS).await?, 0, "weight at the end")?;
         let sets = world.replica_sets().await?;
-        same(sets.iter().filter(|set| super::harness::image_of(set) == image).count(), 1, "ReplicaSets of the version")?;
+        same(
+            sets.iter().filter(|set| super::harness::image_of(set) == image).count(),
+            1,
+            "ReplicaSets of the version",
+        )?;
     }
     let sets = world.replica_sets().await?;
     let mut revisions: Vec<i64> = sets
         .iter()
-        .filter_map(|set| set.metadata.annotations.as_ref()?.get(tidegate::api::well_known::REVISION)?.parse().ok())
+        .filter_map(|set| {
+            set.metadata
+                .annotations
+                .as_ref()?
+                .get(tidegate::api::well_known::REVISION)?
+                .parse()
+                .ok()
+        })
         .collect();
     revisions.sort_unstable();
-    ensure!(revisions.last() == Some(&5), "five templates make five revisions, found {revisions:?}");
+    ensure!(
+        revisions.last() == Some(&5),
+        "five templates make five revisions, found {revisions:?}"
+    );
     world.at_rest().await?;
     world.end().await
 }
@@ -61,7 +88,9 @@ async fn killed_at_any_moment_it_ends_where_it_would_have_ended() -> Result<()> 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_in_a_hold_changes_nothing() -> Result<()> {
     let mut world = World::new("restart").await?;
-    world.apply(&nginx_canary(2, "demo:v1", "[{setWeight: 30}, {pause: {}}]")).await?;
+    world
+        .apply(&nginx_canary(2, "demo:v1", "[{setWeight: 30}, {pause: {}}]"))
+        .await?;
     world.healthy("web").await?;
     world.set_image("web", "demo:v2").await?;
     let before = world.paused_at("web", 1).await?;

@@ -63,7 +63,9 @@ async fn walk(manifest: &str) -> Result<()> {
     let first = world.healthy(name).await?;
     let mut changed = container;
     changed["image"] = json!("demo:v2");
-    world.patch(name, json!({"spec": {"template": {"spec": {"containers": [changed]}}}})).await?;
+    world
+        .patch(name, json!({"spec": {"template": {"spec": {"containers": [changed]}}}}))
+        .await?;
     match object["spec"]["strategy"]["canary"]["steps"].as_array() {
         Some(steps) => {
             for (index, _) in steps.iter().enumerate().filter(|(_, step)| !step["pause"].is_null()) {
@@ -72,12 +74,18 @@ async fn walk(manifest: &str) -> Result<()> {
             }
         }
         None => {
-            world.wait(name, "waits for promotion", |status| status.phase == "Paused").await?;
+            world
+                .wait(name, "waits for promotion", |status| status.phase == "Paused")
+                .await?;
             world.promote(name).await?;
         }
     }
     let last = world.healthy(name).await?;
     let (first, last) = (first.status.context("no status")?, last.status.context("no status")?);
-    same(last.stable_rs == last.current_pod_hash && last.stable_rs != first.stable_rs, true, "the new version is stable")?;
+    same(
+        last.stable_rs == last.current_pod_hash && last.stable_rs != first.stable_rs,
+        true,
+        "the new version is stable",
+    )?;
     world.end().await
 }

@@ -31,7 +31,11 @@ async fn ends_well(world: World) -> Result<()> {
 async fn a_deleted_canary_ingress_comes_back_with_its_weight() -> Result<()> {
     let world = held("ingress").await?;
     world.delete::<Ingress>(CANARY_INGRESS).await?;
-    world.until("the canary Ingress is back", async || Ok(world.weight(CANARY_INGRESS).await? == 40)).await?;
+    world
+        .until("the canary Ingress is back", async || {
+            Ok(world.weight(CANARY_INGRESS).await? == 40)
+        })
+        .await?;
     ends_well(world).await
 }
 
@@ -40,7 +44,10 @@ async fn deleted_replica_sets_come_back_with_their_pods() -> Result<()> {
     let world = held("sets").await?;
     for image in ["demo:v2", "demo:v1"] {
         let sets = world.replica_sets().await?;
-        let set = sets.iter().find(|set| super::harness::image_of(set) == image).context("no ReplicaSet")?;
+        let set = sets
+            .iter()
+            .find(|set| super::harness::image_of(set) == image)
+            .context("no ReplicaSet")?;
         let name = set.metadata.name.clone().context("no name")?;
         let uid = set.metadata.uid.clone();
         world.delete::<ReplicaSet>(&name).await?;
@@ -51,10 +58,11 @@ async fn deleted_replica_sets_come_back_with_their_pods() -> Result<()> {
             })
             .await?;
     }
-    world.until("both versions have their pods", async || {
-        Ok((world.available("demo:v1").await?, world.available("demo:v2").await?) == (2, 1))
-    })
-    .await?;
+    world
+        .until("both versions have their pods", async || {
+            Ok((world.available("demo:v1").await?, world.available("demo:v2").await?) == (2, 1))
+        })
+        .await?;
     world.end().await
 }
 
@@ -67,7 +75,11 @@ async fn an_edited_service_selector_is_put_right() -> Result<()> {
         for edit in [json!("somebody-elses"), json!(null)] {
             let patch = Patch::Merge(json!({"spec": {"selector": {well_known::POD_TEMPLATE_HASH: edit}}}));
             services.patch(service, &PatchParams::default(), &patch).await?;
-            world.until("the selector is right again", async || Ok(world.selected(service).await? == hash)).await?;
+            world
+                .until("the selector is right again", async || {
+                    Ok(world.selected(service).await? == hash)
+                })
+                .await?;
         }
     }
     ends_well(world).await
@@ -76,18 +88,30 @@ async fn an_edited_service_selector_is_put_right() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edited_weight_and_an_edited_size_are_put_right() -> Result<()> {
     let world = held("edits").await?;
-    let patch = Patch::Merge(json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "100"}}}));
-    world.api::<Ingress>().patch(CANARY_INGRESS, &PatchParams::default(), &patch).await?;
-    world.until("the weight is right again", async || Ok(world.weight(CANARY_INGRESS).await? == 40)).await?;
+    let patch =
+        Patch::Merge(json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "100"}}}));
+    world
+        .api::<Ingress>()
+        .patch(CANARY_INGRESS, &PatchParams::default(), &patch)
+        .await?;
+    world
+        .until("the weight is right again", async || {
+            Ok(world.weight(CANARY_INGRESS).await? == 40)
+        })
+        .await?;
     for set in world.replica_sets().await? {
         let name = set.metadata.name.clone().context("no name")?;
         let patch = Patch::Merge(json!({"spec": {"replicas": 0}}));
-        world.api::<ReplicaSet>().patch(&name, &PatchParams::default(), &patch).await?;
+        world
+            .api::<ReplicaSet>()
+            .patch(&name, &PatchParams::default(), &patch)
+            .await?;
     }
-    world.until("both versions have their pods", async || {
-        Ok((world.available("demo:v1").await?, world.available("demo:v2").await?) == (2, 1))
-    })
-    .await?;
+    world
+        .until("both versions have their pods", async || {
+            Ok((world.available("demo:v1").await?, world.available("demo:v2").await?) == (2, 1))
+        })
+        .await?;
     same(world.weight(CANARY_INGRESS).await?, 40, "weight")?;
     world.end().await
 }
