@@ -16,6 +16,7 @@ use std::{fmt::Debug, path::Path, process::Stdio, time::Duration};
 use tidegate::{
     api::{crd, replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known},
     controllers::{self, args::ControllerArgs},
+    telemetry::logging::LogFormat,
 };
 use tidegate_cluster::{Cluster, eventually, shared};
 use tokio::{
@@ -104,9 +105,10 @@ impl World {
 
     fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
-        let flags =
-            "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2 --loglevel warn";
-        format!("{flags} --namespace {namespace} --controllers rollout")
+        let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2";
+        // `TIDEGATE_E2E_LOG=debug` shows why a controller does what it does.
+        let level = std::env::var("TIDEGATE_E2E_LOG").unwrap_or_else(|_| "warn".to_owned());
+        format!("{flags} --namespace {namespace} --controllers rollout,analysis --loglevel {level}")
             .split(' ')
             .map(str::to_owned)
             .collect()
@@ -204,13 +206,16 @@ impl World {
         Ok(())
     }
 
+    /// Changes the image of the first container and nothing else.
     pub(super) async fn set_image(&self, name: &str, image: &str) -> Result<()> {
-        let containers = json!([{"name": "web", "image": image}]);
-        self.patch(
-            name,
-            json!({"spec": {"template": {"spec": {"containers": containers}}}}),
-        )
-        .await
+        let patch: json_patch::Patch = serde_json::from_value(json!([
+            {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image},
+        ]))?;
+        let patch = Patch::Json::<()>(patch);
+        self.api::<Rollout>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
     }
 
     /// Goes on after a pause, as `kubectl argo rollouts promote` does.
