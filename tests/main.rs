@@ -1,5 +1,7 @@
 //! The one integration binary.
 
+mod charts;
+mod cli;
 mod e2e;
 mod tidy;
 mod wire;

@@ -54,6 +54,7 @@ const SAME_LAYER: &[(&str, &str)] = &[
     ("repo", "http"),
     ("provider", "http"),
     ("live", "k8s"),
+    ("controllers", "server"),
 ];
 
 /// What L0 and L1 may not name.

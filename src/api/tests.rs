@@ -9,6 +9,7 @@ use super::{
     experiment::Experiment,
     rollout::Rollout,
 };
+use crate::lang::yaml;
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -400,7 +401,7 @@ fn manifests_survive() {
     for folder in fs::read_dir(root).unwrap() {
         for file in fs::read_dir(folder.unwrap().path()).unwrap() {
             let path = file.unwrap().path();
-            let object: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            let object: Value = yaml::to_json(&fs::read_to_string(&path).unwrap()).unwrap();
             let kind = object["kind"].as_str().unwrap();
             check_survives(kind, &object);
             assert_eq!(

@@ -114,7 +114,7 @@ impl State {
 }
 
 impl Repository {
-    pub(crate) fn new(url: RepoUrl, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(url: RepoUrl, shared: Arc<Shared>) -> Self {
         let clone = BareClone {
             git: shared.git.clone(),
             directory: shared.cache.clone_of(&url.identity()),

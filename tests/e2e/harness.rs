@@ -16,7 +16,7 @@ use std::{fmt::Debug, path::Path, process::Stdio, time::Duration};
 use tidegate::{
     api::{crd, replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known},
     controllers::{self, args::ControllerArgs},
-    telemetry::logging::LogFormat,
+    telemetry::logging::{self, LogFormat},
 };
 use tidegate_cluster::{Cluster, eventually, shared};
 use tokio::{
@@ -75,6 +75,7 @@ impl World {
 
     /// Starts a controller as a task of this test.
     pub(super) async fn start_task(&mut self) -> Result<()> {
+        logging::start(LogFormat::Text, &log_level())?;
         let arguments =
             Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
         let (stop, stopped) = oneshot::channel();
@@ -106,8 +107,7 @@ impl World {
     fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
         let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2";
-        // `TIDEGATE_E2E_LOG=debug` shows why a controller does what it does.
-        let level = std::env::var("TIDEGATE_E2E_LOG").unwrap_or_else(|_| "warn".to_owned());
+        let level = log_level();
         format!("{flags} --namespace {namespace} --controllers rollout,analysis --loglevel {level}")
             .split(' ')
             .map(str::to_owned)
@@ -383,6 +383,11 @@ async fn cluster() -> Result<&'static Cluster> {
         })
         .await?;
     Ok(cluster)
+}
+
+/// `TIDEGATE_E2E_LOG=tidegate=debug` shows why a controller does what it does.
+fn log_level() -> String {
+    std::env::var("TIDEGATE_E2E_LOG").unwrap_or_else(|_| "warn".to_owned())
 }
 
 fn crds() -> std::path::PathBuf {
