@@ -3,8 +3,14 @@
 use crate::{Options, controller::Controller, say};
 use anyhow::{Context, Result, bail};
 use kube::{Client, Config, config::KubeConfigOptions};
-use std::{path::{Path, PathBuf}, time::Duration};
-use tidegate_cluster::{Cluster, git::{GitServer, Repository, Webhook}};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tidegate_cluster::{
+    Cluster,
+    git::{GitServer, Repository, Webhook},
+};
 use tokio::process::Command;
 
 /// Secret between the Git server and the controller; made up anew would be better for anything but a demo.
@@ -30,7 +36,10 @@ impl Stage {
     pub(crate) async fn set_up(options: &Options) -> Result<Self> {
         say::act("Setting the stage");
         let webhook_port = free_port()?;
-        let hook = Webhook { url: format!("http://127.0.0.1:{webhook_port}/api/webhook"), secret: WEBHOOK_SECRET.to_owned() };
+        let hook = Webhook {
+            url: format!("http://127.0.0.1:{webhook_port}/api/webhook"),
+            secret: WEBHOOK_SECRET.to_owned(),
+        };
         let stage = match &options.context {
             None => Self::own(hook, webhook_port).await?,
             Some(context) => Self::given(context, options, hook, webhook_port).await?,
@@ -70,7 +79,10 @@ impl Stage {
             || PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".kube/config"),
             PathBuf::from,
         );
-        let selected = KubeConfigOptions { context: Some(context.to_owned()), ..KubeConfigOptions::default() };
+        let selected = KubeConfigOptions {
+            context: Some(context.to_owned()),
+            ..KubeConfigOptions::default()
+        };
         let file = kube::config::Kubeconfig::read_from(&kubeconfig).context("cannot read the kubeconfig")?;
         let client = Client::try_from(Config::from_custom_kubeconfig(file, &selected).await?)?;
         let git_dir = tempfile::tempdir()?;
@@ -103,7 +115,10 @@ impl Stage {
     /// Runs the plugin and returns what it prints.
     pub(crate) async fn plugin(&self, arguments: &[&str]) -> Result<String> {
         let mut command = Command::new(crate::controller::program()?);
-        command.args(arguments).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        command
+            .args(arguments)
+            .env("KUBECONFIG", &self.kubeconfig)
+            .env("NO_COLOR", "1");
         if let Some(context) = &self.context {
             command.args(["--context", context]);
         }
@@ -119,7 +134,9 @@ impl Stage {
     pub(crate) fn manifest(&self, path: &str) -> Result<String> {
         let file = folder().join(path);
         let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok(text.replace("REPOSITORY_URL", &self.repository_url).replace("PROMETHEUS_URL", &self.prometheus))
+        Ok(text
+            .replace("REPOSITORY_URL", &self.repository_url)
+            .replace("PROMETHEUS_URL", &self.prometheus))
     }
 }
 
@@ -147,7 +164,10 @@ async fn kubectl_apply(kubectl: &Path, kubeconfig: &Path, context: Option<&str>,
         command.args(["--context", context]);
     }
     command.args(["apply", "--server-side", "-f", "-"]);
-    command.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null()).stderr(std::process::Stdio::piped());
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped());
     let mut child = command.spawn().context("cannot start kubectl")?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(yaml.as_bytes()).await?;

@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 use tidegate_cluster::eventually;
-use tokio::{process::{Child, Command}, sync::Mutex};
+use tokio::{
+    process::{Child, Command},
+    sync::Mutex,
+};
 
 pub(crate) struct Controller {
     arguments: Vec<String>,
@@ -23,7 +26,10 @@ pub(crate) fn program() -> Result<PathBuf> {
         return Ok(given.into());
     }
     let here = std::env::current_exe()?;
-    let debug = here.parent().and_then(Path::parent).context("the demo is not in target/debug/examples")?;
+    let debug = here
+        .parent()
+        .and_then(Path::parent)
+        .context("the demo is not in target/debug/examples")?;
     let program = debug.join("tidegate");
     if !program.exists() {
         bail!("{} is missing: run `cargo build --bin tidegate`", program.display());
@@ -35,9 +41,21 @@ impl Controller {
     pub(crate) async fn start(kubeconfig: &Path, context: Option<&str>, webhook_port: u16) -> Result<Self> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let mut arguments: Vec<String> = [
-            "controller", "--namespace", "argocd", "--metricsPort", "0", "--bind-address", "127.0.0.1",
-            "--drain-seconds", "2", "--leader-election-lease-duration", "3s", "--leader-election-renew-deadline", "2s",
-            "--leader-election-retry-period", "500ms",
+            "controller",
+            "--namespace",
+            "argocd",
+            "--metricsPort",
+            "0",
+            "--bind-address",
+            "127.0.0.1",
+            "--drain-seconds",
+            "2",
+            "--leader-election-lease-duration",
+            "3s",
+            "--leader-election-renew-deadline",
+            "2s",
+            "--leader-election-retry-period",
+            "500ms",
         ]
         .map(str::to_owned)
         .to_vec();
@@ -56,10 +74,18 @@ impl Controller {
         };
         this.spawn().await?;
         let log = this.log.display();
-        eventually(Duration::from_secs(30), format!("the controller is ready (its log: {log})"), async || {
-            let answer = reqwest_get(&this.health).await;
-            if answer { Ok(()) } else { Err("/readyz does not answer 200") }
-        })
+        eventually(
+            Duration::from_secs(30),
+            format!("the controller is ready (its log: {log})"),
+            async || {
+                let answer = reqwest_get(&this.health).await;
+                if answer {
+                    Ok(())
+                } else {
+                    Err("/readyz does not answer 200")
+                }
+            },
+        )
         .await?;
         Ok(this)
     }

@@ -16,7 +16,11 @@ pub(crate) fn start(no_color: bool) {
 
 fn paint(code: &str, text: &str) -> String {
     let colour = START.get().is_some_and(|(_, colour)| *colour);
-    if colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if colour {
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 fn line(text: &str) {
@@ -59,7 +63,11 @@ pub(crate) fn share(weight: i64, measured: f64, requests: u64) {
         format!("{}{}", "█".repeat(filled), "░".repeat(20 - filled))
     };
     line(&format!("  weight   {} {weight:>3} %", bar(weight as f64)));
-    line(&format!("  measured {} {:>5.1} % of {requests} responses", bar(measured), measured));
+    line(&format!(
+        "  measured {} {:>5.1} % of {requests} responses",
+        bar(measured),
+        measured
+    ));
 }
 
 pub(crate) fn try_next(stage: &Stage) {
@@ -70,7 +78,10 @@ pub(crate) fn try_next(stage: &Stage) {
     note("  target/debug/tidegate set image shop shop=demo:v4-slow500 -n shop");
     note("  target/debug/tidegate promote shop -n shop --full");
     note(&format!("  curl -H 'Host: shop.example.com' {}/", stage.ingress));
-    note(&format!("  git clone {}   # edit shop/rollout.yaml, commit, push", stage.repository_url));
+    note(&format!(
+        "  git clone {}   # edit shop/rollout.yaml, commit, push",
+        stage.repository_url
+    ));
 }
 
 pub(crate) fn try_later() {

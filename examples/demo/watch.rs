@@ -4,9 +4,17 @@ use crate::say;
 use anyhow::{Result, bail};
 use futures::StreamExt;
 use k8s_openapi::api::{core::v1::Event, networking::v1::Ingress};
-use kube::{Api, Client, runtime::{WatchStreamExt, watcher}};
+use kube::{
+    Api, Client,
+    runtime::{WatchStreamExt, watcher},
+};
 use serde::de::DeserializeOwned;
-use std::{collections::BTreeMap, fmt::Debug, sync::Arc, time::{Duration, Instant}};
+use std::{
+    collections::BTreeMap,
+    fmt::Debug,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 use tidegate::api::{analysis::AnalysisRun, application::Application, rollout::Rollout};
 use tokio::sync::{Notify, RwLock};
 
@@ -35,7 +43,10 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn start(client: &Client) -> Self {
-        let watch = Self { seen: Arc::default(), changed: Arc::default() };
+        let watch = Self {
+            seen: Arc::default(),
+            changed: Arc::default(),
+        };
         watch.follow(Api::<Rollout>::all(client.clone()), |seen, rollout| {
             let image = image(&rollout);
             if seen.rollout.as_ref().map(self::image) != Some(image.clone()) {
@@ -53,34 +64,49 @@ impl Watch {
         });
         watch.follow(Api::<AnalysisRun>::all(client.clone()), |seen, run| {
             let name = run.metadata.name.clone().unwrap_or_default();
-            let failed = run.status.as_ref().is_some_and(|status| matches!(status.phase.as_str(), "Failed" | "Error"));
+            let failed = run
+                .status
+                .as_ref()
+                .is_some_and(|status| matches!(status.phase.as_str(), "Failed" | "Error"));
             if failed && !seen.failed_at.contains_key(&name) {
                 seen.failed_at.insert(name.clone(), Instant::now());
             }
             seen.runs.insert(name, run);
         });
         watch.follow(Api::<Ingress>::all(client.clone()), |seen, ingress| {
-            let weight = ingress.metadata.annotations.as_ref().and_then(|all| all.get(WEIGHT)?.parse().ok());
+            let weight = ingress
+                .metadata
+                .annotations
+                .as_ref()
+                .and_then(|all| all.get(WEIGHT)?.parse().ok());
             if let Some(weight) = weight.filter(|weight| seen.weights.last().is_none_or(|(_, last)| last != weight)) {
                 seen.weights.push((Instant::now(), weight));
             }
         });
         watch.follow(Api::<Event>::all(client.clone()), |_, event| {
             let kind = event.involved_object.kind.as_deref().unwrap_or_default();
-            if matches!(kind, "Rollout" | "AnalysisRun") || (kind == "Application" && event.type_.as_deref() == Some("Warning")) {
-                say::event(event.reason.as_deref().unwrap_or_default(), event.message.as_deref().unwrap_or_default());
+            if matches!(kind, "Rollout" | "AnalysisRun")
+                || (kind == "Application" && event.type_.as_deref() == Some("Warning"))
+            {
+                say::event(
+                    event.reason.as_deref().unwrap_or_default(),
+                    event.message.as_deref().unwrap_or_default(),
+                );
             }
         });
         watch
     }
 
-    fn follow<K>(&self, api: Api<K>, take: impl Fn(&mut Seen, K) + Send + 'static)
+    fn follow<K>(&self, api: Api<K>, take: impl Fn(&mut Seen, K) + Send + Sync + 'static)
     where
         K: kube::Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + 'static,
     {
         let this = self.clone();
         tokio::spawn(async move {
-            let mut stream = watcher(api, watcher::Config::default()).default_backoff().applied_objects().boxed();
+            let mut stream = watcher(api, watcher::Config::default())
+                .default_backoff()
+                .applied_objects()
+                .boxed();
             while let Some(object) = stream.next().await {
                 let Ok(object) = object else { continue };
                 take(&mut *this.seen.write().await, object);
@@ -95,7 +121,12 @@ impl Watch {
 
     /// Waits until `probe` finds something; an error names what was waited for and how the Rollout and applications
     /// stood.
-    pub(crate) async fn until<T>(&self, deadline: Duration, what: &str, mut probe: impl FnMut(&Seen) -> Option<T>) -> Result<T> {
+    pub(crate) async fn until<T>(
+        &self,
+        deadline: Duration,
+        what: &str,
+        mut probe: impl FnMut(&Seen) -> Option<T>,
+    ) -> Result<T> {
         let end = tokio::time::Instant::now() + deadline;
         loop {
             let changed = self.changed.notified();
@@ -128,14 +159,33 @@ pub(crate) fn summary(app: &Application) -> String {
         let held: String = hold.revision.chars().take(7).collect();
         format!(", holding back {held} by {}: {}", hold.by, hold.reason)
     });
-    format!("{}, {} at {commit}{}", status.sync.status, status.health.status, held.unwrap_or_default())
+    format!(
+        "{}, {} at {commit}{}",
+        status.sync.status,
+        status.health.status,
+        held.unwrap_or_default()
+    )
 }
 
 fn describe(seen: &Seen) -> String {
     let rollout = seen.rollout.as_ref().map(|rollout| {
         let status = rollout.status.clone().unwrap_or_default();
-        format!("{} is {} ({}), step {:?}", image(rollout), status.phase, status.message, status.current_step_index)
+        format!(
+            "{} is {} ({}), step {:?}",
+            image(rollout),
+            status.phase,
+            status.message,
+            status.current_step_index
+        )
     });
-    let apps: Vec<String> = seen.apps.iter().map(|(name, app)| format!("{name}: {}", summary(app))).collect();
-    format!("{}; {}", rollout.unwrap_or_else(|| "no rollout".to_owned()), apps.join("; "))
+    let apps: Vec<String> = seen
+        .apps
+        .iter()
+        .map(|(name, app)| format!("{name}: {}", summary(app)))
+        .collect();
+    format!(
+        "{}; {}",
+        rollout.unwrap_or_else(|| "no rollout".to_owned()),
+        apps.join("; ")
+    )
 }

@@ -1,9 +1,19 @@
 //! Judging a version by measurements: what to measure when, what a reading means, and when a run is over.
 //!
-//! Pure.
+//! Pure. `schedule::due` names the measurements to take, providers (`crate::provider`) take them, and `plan::record`
+//! folds the readings into the next status. The verdict never sees a provider, only numbers and errors.
 
+pub mod args;
+pub mod condition;
+pub mod facts;
 pub mod phase;
+pub mod plan;
+pub mod reading;
+pub mod retention;
+pub mod schedule;
 pub mod template;
+pub mod validate;
+pub mod verdict;
 
 use crate::api::analysis::AnalysisRun;
 use phase::Phase;

@@ -1,6 +1,7 @@
 //! From templates to the specification of a run: nested templates are flattened, arguments merged, and what is wrong is
 //! said in the original's words (reference, rollouts 1.6 and 1.8). Does not read objects: the caller gives all it knows.
 
+use super::{args, validate};
 use crate::api::{
     analysis::{
         AnalysisRunSpec, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate, DryRun,
@@ -80,7 +81,14 @@ pub fn run_spec<'a>(
         measurement_retention,
         ..AnalysisRunSpec::default()
     };
-    Ok(spec)
+    let known = args::Known::public(&spec.args).map_err(one)?;
+    let metrics = args::resolve_metrics(&spec.metrics, &known).map_err(one)?;
+    let problems = validate::problems(&metrics, &spec.dry_run, &spec.measurement_retention);
+    if problems.is_empty() { Ok(spec) } else { Err(problems) }
+}
+
+fn one(problem: args::ArgsError) -> Vec<String> {
+    vec![problem.to_string()]
 }
 
 /// Names of templates, of the namespace and of the cluster.

@@ -21,24 +21,35 @@ pub struct Cluster {
 impl Cluster {
     /// Connects as the flags, the kubeconfig or the pod's service account say.
     pub(crate) async fn connect(args: &GlobalArgs) -> Result<Self, CliError> {
-        let options = KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
+        let options = KubeConfigOptions {
+            context: args.context.clone(),
+            ..KubeConfigOptions::default()
+        };
         let config = match &args.kubeconfig {
             Some(path) => match Kubeconfig::read_from(path) {
                 Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
                 Err(error) => Err(error),
             }
             .map_err(|error| unreadable(&error)),
-            None if args.context.is_some() => Config::from_kubeconfig(&options).await.map_err(|error| unreadable(&error)),
+            None if args.context.is_some() => Config::from_kubeconfig(&options)
+                .await
+                .map_err(|error| unreadable(&error)),
             None => Config::infer().await.map_err(|error| unreadable(&error)),
         }?;
-        let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let namespace = args
+            .namespace
+            .clone()
+            .unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| CliError::kube(&error))?;
         Ok(Self { client, namespace })
     }
 
     /// A cluster from a client, for tests.
     pub fn from_client(client: Client, namespace: &str) -> Self {
-        Self { client, namespace: namespace.to_owned() }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+        }
     }
 
     pub(crate) fn rollouts(&self) -> Api<Rollout> {
@@ -56,15 +67,20 @@ impl Cluster {
 
     async fn not_found(&self, name: &str) -> CliError {
         let error = CliError::new(Kind::Request, format!("rollouts.argoproj.io \"{name}\" not found"));
-        let Ok(list) = self.rollouts().list_metadata(&ListParams::default().limit(NAMES_MAX)).await else {
+        let Ok(list) = self
+            .rollouts()
+            .list_metadata(&ListParams::default().limit(NAMES_MAX))
+            .await
+        else {
             return error;
         };
         let names: Vec<String> = list.items.into_iter().filter_map(|item| item.metadata.name).collect();
         match near::closest(name, &names) {
             Some(closest) => error.hint(format!("did you mean `{closest}`?")),
-            None if names.is_empty() => {
-                error.hint(format!("there are no rollouts in namespace `{}`; choose another with `-n`", self.namespace))
-            }
+            None if names.is_empty() => error.hint(format!(
+                "there are no rollouts in namespace `{}`; choose another with `-n`",
+                self.namespace
+            )),
             None => error,
         }
     }
@@ -118,7 +134,12 @@ impl Cluster {
             // A reader without the right to see these still gets the rest of the tree.
             analysis_runs: analysis_runs.map(|list| list.items).unwrap_or_default(),
             experiments: experiments
-                .map(|list| list.items.iter().filter_map(|item| serde_json::to_value(item).ok()).collect())
+                .map(|list| {
+                    list.items
+                        .iter()
+                        .filter_map(|item| serde_json::to_value(item).ok())
+                        .collect()
+                })
                 .unwrap_or_default(),
         })
     }
@@ -128,18 +149,32 @@ impl Cluster {
 const NAMES_MAX: u32 = 500;
 
 fn params() -> PatchParams {
-    PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() }
+    PatchParams {
+        field_manager: Some(MANAGER.to_owned()),
+        ..PatchParams::default()
+    }
 }
 
 fn unreadable(error: &dyn std::error::Error) -> CliError {
-    CliError::new(Kind::Cluster, format!("cannot use the kubeconfig: {}", super::error::chain(error)))
-        .hint("check `--kubeconfig`, `--context` and the variable KUBECONFIG")
+    CliError::new(
+        Kind::Cluster,
+        format!("cannot use the kubeconfig: {}", super::error::chain(error)),
+    )
+    .hint("check `--kubeconfig`, `--context` and the variable KUBECONFIG")
 }
 
 /// The label selector of the Rollout's pods; empty, for all, when it has none of labels only.
 pub(crate) fn pod_selector(rollout: &Rollout) -> String {
-    let labels = rollout.spec.selector.as_ref().and_then(|selector| selector.match_labels.clone()).unwrap_or_default();
-    let pairs: Vec<String> = labels.into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels = rollout
+        .spec
+        .selector
+        .as_ref()
+        .and_then(|selector| selector.match_labels.clone())
+        .unwrap_or_default();
+    let pairs: Vec<String> = labels
+        .into_iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
     pairs.join(",")
 }
 

@@ -13,6 +13,8 @@ pub enum Kind {
     Usage,
     /// The cluster cannot be asked: no kubeconfig, no connection, no permission to log in.
     Cluster,
+    /// Nobody reads the output any more (`| head`); nothing is printed about it.
+    Closed,
 }
 
 /// An error with its kind and, separately, what to try.
@@ -29,7 +31,11 @@ pub struct CliError {
 impl CliError {
     /// An error of a kind.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new() }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+        }
     }
 
     /// The same with one more hint.
@@ -45,6 +51,8 @@ impl CliError {
             Kind::Verdict | Kind::Request => 1,
             Kind::Usage => 2,
             Kind::Cluster => 3,
+            // As a shell reports a process that ends by SIGPIPE.
+            Kind::Closed => 141,
         }
     }
 
@@ -61,7 +69,12 @@ impl CliError {
 
     /// A result that cannot be written, for instance to a closed pipe.
     pub(crate) fn output(error: &std::io::Error) -> Self {
-        Self::new(Kind::Request, format!("cannot write the output: {error}"))
+        let kind = if error.kind() == std::io::ErrorKind::BrokenPipe {
+            Kind::Closed
+        } else {
+            Kind::Request
+        };
+        Self::new(kind, format!("cannot write the output: {error}"))
     }
 }
 

@@ -21,9 +21,10 @@ impl FromStr for Change {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text.split_once('=') {
-            Some((container, image)) if !container.is_empty() && !image.is_empty() => {
-                Ok(Self { container: container.to_owned(), image: image.to_owned() })
-            }
+            Some((container, image)) if !container.is_empty() && !image.is_empty() => Ok(Self {
+                container: container.to_owned(),
+                image: image.to_owned(),
+            }),
             _ => Err(format!("expected CONTAINER=IMAGE, found `{text}`")),
         }
     }
@@ -34,14 +35,21 @@ impl FromStr for Change {
 pub fn operations(rollout: &Rollout, changes: &[Change]) -> Result<Vec<Value>, CliError> {
     if let Some(workload) = &rollout.spec.workload_ref {
         let (kind, name) = (workload.kind.to_lowercase(), &workload.name);
-        return Err(CliError::new(Kind::Request, "the pod template of this rollout is that of its workloadRef")
-            .hint(format!("run `kubectl set image {kind}/{name} …`")));
+        return Err(CliError::new(
+            Kind::Request,
+            "the pod template of this rollout is that of its workloadRef",
+        )
+        .hint(format!("run `kubectl set image {kind}/{name} …`")));
     }
     let mut operations = Vec::new();
     for change in changes {
         let mut found = false;
         for list in ["containers", "initContainers", "ephemeralContainers"] {
-            let containers = rollout.spec.template.as_ref().and_then(|template| template.pointer(&format!("/spec/{list}")));
+            let containers = rollout
+                .spec
+                .template
+                .as_ref()
+                .and_then(|template| template.pointer(&format!("/spec/{list}")));
             for (index, container) in containers.and_then(Value::as_array).into_iter().flatten().enumerate() {
                 let name = container.get("name").and_then(Value::as_str).unwrap_or_default();
                 if change.container != "*" && change.container != name {
@@ -64,7 +72,11 @@ pub fn operations(rollout: &Rollout, changes: &[Change]) -> Result<Vec<Value>, C
 }
 
 fn unknown(rollout: &Rollout, container: &str) -> CliError {
-    let containers = rollout.spec.template.as_ref().and_then(|template| template.pointer("/spec/containers"));
+    let containers = rollout
+        .spec
+        .template
+        .as_ref()
+        .and_then(|template| template.pointer("/spec/containers"));
     let names: Vec<String> = containers
         .and_then(Value::as_array)
         .into_iter()
@@ -93,7 +105,8 @@ mod tests {
         let found = operations(&rollout(), &changes).map_err(|error| error.to_string());
         let found = found.as_ref().map(|operations| {
             let adds = operations.iter().filter(|operation| operation["op"] == "add");
-            adds.map(|add| (add["path"].as_str().unwrap(), add["value"].as_str().unwrap())).collect::<Vec<_>>()
+            adds.map(|add| (add["path"].as_str().unwrap(), add["value"].as_str().unwrap()))
+                .collect::<Vec<_>>()
         });
         assert_eq!(found.as_deref().map_err(|error| error.as_str()), expect);
     }
@@ -101,7 +114,10 @@ mod tests {
     #[test]
     fn images_are_set_where_the_container_is() {
         check(&["proxy=p:2"], Ok(&[("/spec/template/spec/containers/1/image", "p:2")]));
-        check(&["init=i:2"], Ok(&[("/spec/template/spec/initContainers/0/image", "i:2")]));
+        check(
+            &["init=i:2"],
+            Ok(&[("/spec/template/spec/initContainers/0/image", "i:2")]),
+        );
         check(&["web=w:1"], Ok(&[]));
         check(
             &["*=x:1"],
@@ -111,13 +127,19 @@ mod tests {
                 ("/spec/template/spec/initContainers/0/image", "x:1"),
             ]),
         );
-        check(&["wbe=w:2"], Err("Error: unable to find container named \"wbe\"\nhint: did you mean `web`?"));
+        check(
+            &["wbe=w:2"],
+            Err("Error: unable to find container named \"wbe\"\nhint: did you mean `web`?"),
+        );
         assert!("web".parse::<Change>().is_err() && "web=".parse::<Change>().is_err());
     }
 
     #[test]
     fn every_change_tests_the_name_first() {
         let operations = operations(&rollout(), &["web=w:2".parse().unwrap()]).unwrap();
-        assert_eq!(operations[0], json!({"op": "test", "path": "/spec/template/spec/containers/0/name", "value": "web"}));
+        assert_eq!(
+            operations[0],
+            json!({"op": "test", "path": "/spec/template/spec/containers/0/name", "value": "web"})
+        );
     }
 }

@@ -17,7 +17,10 @@ impl Phase {
     /// The phase as a client sees it: what the controller wrote, unless the controller has not yet seen what the user
     /// wrote.
     pub fn of(rollout: &Rollout) -> Self {
-        let progressing = |message: &str| Self { phase: "Progressing".to_owned(), message: message.to_owned() };
+        let progressing = |message: &str| Self {
+            phase: "Progressing".to_owned(),
+            message: message.to_owned(),
+        };
         let Some(status) = &rollout.status else {
             return progressing("waiting for rollout spec update to be observed");
         };
@@ -39,12 +42,19 @@ impl Phase {
         if status.phase.is_empty() {
             return progressing("");
         }
-        Self { phase: clean(&status.phase), message: clean(&status.message) }
+        Self {
+            phase: clean(&status.phase),
+            message: clean(&status.message),
+        }
     }
 
     /// `Paused - CanaryPauseStep`, or the phase alone.
     pub fn line(&self) -> String {
-        if self.message.is_empty() { self.phase.clone() } else { format!("{} - {}", self.phase, self.message) }
+        if self.message.is_empty() {
+            self.phase.clone()
+        } else {
+            format!("{} - {}", self.phase, self.message)
+        }
     }
 
     pub(crate) fn icon(&self) -> Icon {
@@ -81,23 +91,31 @@ pub fn step(rollout: &Rollout) -> Option<String> {
 
 /// The weight that the steps ask for now, in percent.
 pub fn set_weight(rollout: &Rollout) -> i32 {
-    let (Some(canary), Some(status)) = (&rollout.spec.strategy.canary, &rollout.status) else { return 0 };
+    let (Some(canary), Some(status)) = (&rollout.spec.strategy.canary, &rollout.status) else {
+        return 0;
+    };
     if status.abort {
         return 0;
     }
     let index = status.current_step_index.and_then(|index| usize::try_from(index).ok());
     match index {
         _ if is_promoted(status) => 100,
-        Some(index) if index < canary.steps.len() => {
-            canary.steps.iter().take(index + 1).rev().find_map(|step| step.set_weight).unwrap_or(0)
-        }
+        Some(index) if index < canary.steps.len() => canary
+            .steps
+            .iter()
+            .take(index + 1)
+            .rev()
+            .find_map(|step| step.set_weight)
+            .unwrap_or(0),
         _ => 100,
     }
 }
 
 /// The weight the canary has now: as written to the routers, else its share of the available pods.
 pub fn actual_weight(rollout: &Rollout, replica_sets: &[ReplicaSet]) -> i32 {
-    let (Some(canary), Some(status)) = (&rollout.spec.strategy.canary, &rollout.status) else { return 0 };
+    let (Some(canary), Some(status)) = (&rollout.spec.strategy.canary, &rollout.status) else {
+        return 0;
+    };
     if is_promoted(status) {
         return 100;
     }
@@ -110,7 +128,9 @@ pub fn actual_weight(rollout: &Rollout, replica_sets: &[ReplicaSet]) -> i32 {
         .filter(|set| set.pod_hash() == status.current_pod_hash)
         .map(|set| i64::from(set.status.available_replicas))
         .sum();
-    let share = (of_canary * 100).checked_div(i64::from(status.available_replicas)).unwrap_or(0);
+    let share = (of_canary * 100)
+        .checked_div(i64::from(status.available_replicas))
+        .unwrap_or(0);
     i32::try_from(share).unwrap_or(0)
 }
 

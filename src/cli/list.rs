@@ -33,8 +33,17 @@ pub fn render_change(rollout: &Rollout, now: Timestamp, shown: Columns) -> Strin
 }
 
 fn header(shown: Columns) -> Vec<String> {
-    let names =
-        ["NAME", "STRATEGY", "STATUS", "STEP", "SET-WEIGHT", "READY", "DESIRED", "UP-TO-DATE", "AVAILABLE"];
+    let names = [
+        "NAME",
+        "STRATEGY",
+        "STATUS",
+        "STEP",
+        "SET-WEIGHT",
+        "READY",
+        "DESIRED",
+        "UP-TO-DATE",
+        "AVAILABLE",
+    ];
     line("NAMESPACE", names.map(str::to_owned), "TIMESTAMP", shown)
 }
 
@@ -47,14 +56,23 @@ fn row(rollout: &Rollout, now: Timestamp, shown: Columns) -> Vec<String> {
         info::strategy(rollout).to_owned(),
         Phase::of(rollout).phase,
         info::step(rollout).unwrap_or_else(|| "-".to_owned()),
-        if canary { info::set_weight(rollout).to_string() } else { "-".to_owned() },
+        if canary {
+            info::set_weight(rollout).to_string()
+        } else {
+            "-".to_owned()
+        },
         format!("{}/{desired}", status.ready_replicas),
         desired.to_string(),
         status.updated_replicas.to_string(),
         status.available_replicas.to_string(),
     ];
     let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    line(&clean(rollout.metadata.namespace.as_deref().unwrap_or_default()), cells, &seconds.to_string(), shown)
+    line(
+        &clean(rollout.metadata.namespace.as_deref().unwrap_or_default()),
+        cells,
+        &seconds.to_string(),
+        shown,
+    )
 }
 
 fn line(namespace: &str, cells: [String; 9], timestamp: &str, shown: Columns) -> Vec<String> {
@@ -62,7 +80,12 @@ fn line(namespace: &str, cells: [String; 9], timestamp: &str, shown: Columns) ->
     if shown.namespace {
         out.push(format!("{namespace:<13}"));
     }
-    out.extend(cells.into_iter().zip(WIDTHS).map(|(cell, width)| format!("{cell:<width$}")));
+    out.extend(
+        cells
+            .into_iter()
+            .zip(WIDTHS)
+            .map(|(cell, width)| format!("{cell:<width$}")),
+    );
     if shown.timestamp {
         out.push(timestamp.to_owned());
     }
@@ -86,8 +109,10 @@ mod tests {
         let canary = json!({"canary": {"steps": [{"setWeight": 20}, {"pause": {}}]}});
         let paused = json!({"observedGeneration": "1", "phase": "Paused", "message": "CanaryPauseStep", "currentStepIndex": 1,
             "currentPodHash": "b", "stableRS": "a", "readyReplicas": 5, "updatedReplicas": 1, "availableReplicas": 5});
-        let rollouts =
-            [rollout("web", canary, paused), rollout("api", json!({"blueGreen": {"activeService": "a"}}), json!({}))];
+        let rollouts = [
+            rollout("web", canary, paused),
+            rollout("api", json!({"blueGreen": {"activeService": "a"}}), json!({})),
+        ];
         let now: Timestamp = "2026-01-01T00:00:00.5Z".parse().unwrap();
         assert_eq!(
             render(&rollouts, now, Columns::default()),
@@ -97,7 +122,10 @@ api         BlueGreen  Progressing   -     -           0/5    5        0        
 web         Canary     Paused        1/2   20          5/5    5        1           5        
 "
         );
-        let shown = Columns { namespace: true, timestamp: true };
+        let shown = Columns {
+            namespace: true,
+            timestamp: true,
+        };
         let line = render_change(&rollouts[0], now, shown);
         assert!(line.starts_with("shop           web         Canary"), "{line}");
         assert!(line.ends_with("  2026-01-01T00:00:00Z\n"), "{line}");

@@ -7,7 +7,10 @@ pub(crate) fn closest<'n>(wanted: &str, names: &'n [String]) -> Option<&'n str> 
         let contained = wanted.len() >= 3 && (name.contains(wanted) || wanted.contains(name.as_str()));
         (if contained { 1 } else { distance(wanted, name) }, name.as_str())
     });
-    scored.filter(|(distance, _)| *distance <= most).min().map(|(_, name)| name)
+    scored
+        .filter(|(distance, _)| *distance <= most)
+        .min()
+        .map(|(_, name)| name)
 }
 
 /// Edits between two texts: insertions, deletions, replacements.

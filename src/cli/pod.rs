@@ -10,9 +10,15 @@ pub(crate) fn status(pod: &Pod) -> (Icon, String) {
     let phase = status.and_then(|status| status.phase.as_deref()).unwrap_or("Unknown");
     let reason = status.and_then(|status| status.reason.as_deref());
     let word = if pod.metadata.deletion_timestamp.is_some() {
-        if reason == Some("NodeLost") { "Unknown".to_owned() } else { "Terminating".to_owned() }
+        if reason == Some("NodeLost") {
+            "Unknown".to_owned()
+        } else {
+            "Terminating".to_owned()
+        }
     } else {
-        initial(pod).or_else(|| main(pod)).unwrap_or_else(|| reason.unwrap_or(phase).to_owned())
+        initial(pod)
+            .or_else(|| main(pod))
+            .unwrap_or_else(|| reason.unwrap_or(phase).to_owned())
     };
     let word = clean(&word);
     (icon(&word), word)
@@ -20,7 +26,12 @@ pub(crate) fn status(pod: &Pod) -> (Icon, String) {
 
 /// `Init:…` while an initial container has not finished.
 fn initial(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.init_container_statuses.as_deref().unwrap_or_default();
+    let statuses = pod
+        .status
+        .as_ref()?
+        .init_container_statuses
+        .as_deref()
+        .unwrap_or_default();
     for (index, container) in statuses.iter().enumerate() {
         let state = container.state.clone().unwrap_or_default();
         if let Some(terminated) = state.terminated {
@@ -28,7 +39,10 @@ fn initial(pod: &Pod) -> Option<String> {
                 continue;
             }
             let reason = terminated.reason.filter(|reason| !reason.is_empty());
-            return Some(format!("Init:{}", reason.unwrap_or_else(|| format!("ExitCode:{}", terminated.exit_code))));
+            return Some(format!(
+                "Init:{}",
+                reason.unwrap_or_else(|| format!("ExitCode:{}", terminated.exit_code))
+            ));
         }
         if container.started == Some(true) && container.ready {
             // A sidecar.
@@ -42,7 +56,7 @@ fn initial(pod: &Pod) -> Option<String> {
     None
 }
 
-/// The last container with a reason decides, as in kubectl.
+/// The first container with a reason decides, as in kubectl.
 fn main(pod: &Pod) -> Option<String> {
     let statuses = containers(pod);
     let reason = |container: &ContainerStatus| {
@@ -57,11 +71,18 @@ fn main(pod: &Pod) -> Option<String> {
     let found = statuses.iter().find_map(reason)?;
     let running = statuses.iter().any(|container| container.ready);
     // A finished container beside a running one does not make the pod finished.
-    if found == "Completed" && running { Some("Running".to_owned()) } else { Some(found) }
+    if found == "Completed" && running {
+        Some("Running".to_owned())
+    } else {
+        Some(found)
+    }
 }
 
 fn containers(pod: &Pod) -> &[ContainerStatus] {
-    pod.status.as_ref().and_then(|status| status.container_statuses.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.container_statuses.as_deref())
+        .unwrap_or_default()
 }
 
 /// `ready:1/2,restarts:3`.
@@ -70,7 +91,11 @@ pub(crate) fn readiness(pod: &Pod) -> String {
     let total = pod.spec.as_ref().map_or(statuses.len(), |spec| spec.containers.len());
     let ready = statuses.iter().filter(|container| container.ready).count();
     let restarts: i32 = statuses.iter().map(|container| container.restart_count).sum();
-    if restarts > 0 { format!("ready:{ready}/{total},restarts:{restarts}") } else { format!("ready:{ready}/{total}") }
+    if restarts > 0 {
+        format!("ready:{ready}/{total},restarts:{restarts}")
+    } else {
+        format!("ready:{ready}/{total}")
+    }
 }
 
 fn icon(word: &str) -> Icon {

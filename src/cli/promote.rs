@@ -56,7 +56,10 @@ pub fn decide(rollout: &Rollout, full: bool, now: Timestamp) -> Promotion {
         return match (is_promoted(&status), status.promote_full) {
             (true, _) => Promotion::Nothing,
             (false, true) => Promotion::Underway,
-            (false, false) => Promotion::Write { spec: None, status: Some(json!({"status": {"promoteFull": true}})) },
+            (false, false) => Promotion::Write {
+                spec: None,
+                status: Some(json!({"status": {"promoteFull": true}})),
+            },
         };
     }
     let spec = rollout.spec.paused.then(|| json!({"spec": {"paused": false}}));
@@ -65,7 +68,11 @@ pub fn decide(rollout: &Rollout, full: bool, now: Timestamp) -> Promotion {
             return next_step(rollout, now);
         }
         None
-    } else if status.pause_conditions.iter().any(|pause| pause.reason.starts_with("Inconclusive")) {
+    } else if status
+        .pause_conditions
+        .iter()
+        .any(|pause| pause.reason.starts_with("Inconclusive"))
+    {
         // Resuming alone would run the analysis again; the person judged it instead.
         let mut patch = json!({"pauseConditions": null, "controllerPause": false});
         if let (Some(next), Some(fields)) = (index_after(rollout), patch.as_object_mut()) {
@@ -75,7 +82,10 @@ pub fn decide(rollout: &Rollout, full: bool, now: Timestamp) -> Promotion {
     } else {
         Some(json!({"status": {"pauseConditions": null}}))
     };
-    Promotion::Write { spec, status: status_patch }
+    Promotion::Write {
+        spec,
+        status: status_patch,
+    }
 }
 
 /// Skips the present step of a canary that is not paused.
@@ -107,7 +117,9 @@ fn is_unseen(rollout: &Rollout, now: Timestamp) -> bool {
     let fields = rollout.metadata.managed_fields.as_deref().unwrap_or_default();
     let (mut ours, mut others) = (None, None);
     for entry in fields {
-        let Some(status) = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:status")) else { continue };
+        let Some(status) = entry.fields_v1.as_ref().and_then(|fields| fields.0.get("f:status")) else {
+            continue;
+        };
         let written = entry.time.as_ref().map(|time| time.0);
         if entry.manager.as_deref() == Some(MANAGER) {
             if status.get("f:currentStepIndex").is_some() {

@@ -57,15 +57,29 @@ impl Style {
 
     /// The text in a colour (an SGR code), or bare.
     pub(crate) fn paint(self, text: &str, color: &str) -> String {
-        if self.color && !color.is_empty() { format!("\u{1b}[{color}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.color && !color.is_empty() {
+            format!("\u{1b}[{color}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// The parts of a tree: branch, last branch, line, and the space below a last branch.
     pub(crate) fn branches(self) -> Branches {
         if self.ascii {
-            Branches { branch: "|--", last: "`--", line: "|  ", space: "   " }
+            Branches {
+                branch: "|--",
+                last: "`--",
+                line: "|  ",
+                space: "   ",
+            }
         } else {
-            Branches { branch: "├──", last: "└──", line: "│  ", space: "   " }
+            Branches {
+                branch: "├──",
+                last: "└──",
+                line: "│  ",
+                space: "   ",
+            }
         }
     }
 }
@@ -133,7 +147,13 @@ pub(crate) fn width(text: &str) -> usize {
 pub(crate) fn columns(rows: &[Vec<String>]) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widths: Vec<usize> = (0..count)
-        .map(|column| rows.iter().filter_map(|row| row.get(column)).map(|cell| width(cell)).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| width(cell))
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut out = String::new();
     for row in rows {
@@ -158,7 +178,11 @@ pub(crate) fn human_duration(duration: jiff::SignedDuration) -> String {
     }
     let seconds = seconds.max(0);
     let two = |large: i64, large_unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{large}{large_unit}") } else { format!("{large}{large_unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{large}{large_unit}")
+        } else {
+            format!("{large}{large_unit}{small}{small_unit}")
+        }
     };
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     let days = hours / 24;
@@ -217,8 +241,14 @@ mod tests {
 
     #[test]
     fn colour_does_not_shift_columns() {
-        let style = Style { color: true, ascii: false };
-        let rows = vec![vec![style.icon(Icon::Ok), "a".to_owned()], vec!["long".to_owned(), "b".to_owned()]];
+        let style = Style {
+            color: true,
+            ascii: false,
+        };
+        let rows = vec![
+            vec![style.icon(Icon::Ok), "a".to_owned()],
+            vec!["long".to_owned(), "b".to_owned()],
+        ];
         assert_eq!(columns(&rows), "\u{1b}[32m✔\u{1b}[0m     a\nlong  b\n");
     }
 }

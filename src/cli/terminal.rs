@@ -23,14 +23,22 @@ impl Terminal {
         Self {
             out: Box::new(std::io::stdout()),
             notes: Box::new(std::io::stderr()),
-            style: Style { color: terminal && !dumb && !unwanted && !no_color, ascii },
+            style: Style {
+                color: terminal && !dumb && !unwanted && !no_color,
+                ascii,
+            },
             redraws: terminal && !dumb,
         }
     }
 
     /// A terminal without abilities that writes to `out` and, notes, to `notes`.
     pub fn plain(out: Box<dyn Write + Send>, notes: Box<dyn Write + Send>) -> Self {
-        Self { out, notes, style: Style::default(), redraws: false }
+        Self {
+            out,
+            notes,
+            style: Style::default(),
+            redraws: false,
+        }
     }
 
     /// Writes a line.

@@ -30,12 +30,24 @@ pub struct Family {
 
 /// The whole output of `get rollout`.
 pub fn render(family: &Family, now: Timestamp, style: Style) -> String {
-    let mut sets: Vec<ReplicaSet> =
-        family.replica_sets.iter().filter(|set| owned(&set.metadata, uid(&family.rollout.metadata))).cloned().collect();
+    let mut sets: Vec<ReplicaSet> = family
+        .replica_sets
+        .iter()
+        .filter(|set| owned(&set.metadata, uid(&family.rollout.metadata)))
+        .cloned()
+        .collect();
     sets.sort_by(|left, right| {
-        right.revision().cmp(&left.revision()).then_with(|| left.name().cmp(right.name()))
+        right
+            .revision()
+            .cmp(&left.revision())
+            .then_with(|| left.name().cmp(right.name()))
     });
-    let painter = Painter { family, sets: &sets, now, style };
+    let painter = Painter {
+        family,
+        sets: &sets,
+        now,
+        style,
+    };
     format!("{}\n{}", painter.header(), painter.table())
 }
 
@@ -61,7 +73,10 @@ impl Painter<'_> {
         let phase = Phase::of(rollout);
         let mut lines = vec![
             ("Name:", clean(rollout.metadata.name.as_deref().unwrap_or_default())),
-            ("Namespace:", clean(rollout.metadata.namespace.as_deref().unwrap_or_default())),
+            (
+                "Namespace:",
+                clean(rollout.metadata.namespace.as_deref().unwrap_or_default()),
+            ),
             ("Status:", format!("{} {}", self.style.icon(phase.icon()), phase.phase)),
         ];
         if !phase.message.is_empty() {
@@ -87,7 +102,10 @@ impl Painter<'_> {
         ] {
             lines.push((label, count.to_string()));
         }
-        lines.into_iter().map(|(label, value)| format!("{label:<17}{value}\n")).collect()
+        lines
+            .into_iter()
+            .map(|(label, value)| format!("{label:<17}{value}\n"))
+            .collect()
     }
 
     /// Images of ReplicaSets with pods, each with the roles it has.
@@ -106,8 +124,17 @@ impl Painter<'_> {
         }
         let text = |(image, mut roles): (String, Vec<&str>)| {
             let mut seen = Vec::new();
-            roles.retain(|role| !seen.contains(role) && { seen.push(*role); true });
-            if roles.is_empty() { image } else { format!("{image} ({})", roles.join(", ")) }
+            roles.retain(|role| {
+                !seen.contains(role) && {
+                    seen.push(*role);
+                    true
+                }
+            });
+            if roles.is_empty() {
+                image
+            } else {
+                format!("{image} ({})", roles.join(", "))
+            }
         };
         images.into_iter().map(text).collect()
     }
@@ -115,7 +142,9 @@ impl Painter<'_> {
     /// The roles of one of the Rollout's ReplicaSets: `stable`, `canary`, `active`, `preview`, `ping`, `pong`.
     fn roles(&self, set: &ReplicaSet) -> Vec<&'static str> {
         let rollout = &self.family.rollout;
-        let (hash, Some(status)) = (set.pod_hash(), &rollout.status) else { return Vec::new() };
+        let (hash, Some(status)) = (set.pod_hash(), &rollout.status) else {
+            return Vec::new();
+        };
         if hash.is_empty() {
             return Vec::new();
         }
@@ -147,7 +176,12 @@ impl Painter<'_> {
         let phase = Phase::of(rollout);
         let root = Branch {
             name: self.named(Icon::Rollout, &rollout.metadata),
-            cells: ["Rollout".to_owned(), self.status(phase.icon(), &phase.phase), self.age(&rollout.metadata), String::new()],
+            cells: [
+                "Rollout".to_owned(),
+                self.status(phase.icon(), &phase.phase),
+                self.age(&rollout.metadata),
+                String::new(),
+            ],
             below: self.revisions(),
         };
         let header = ["NAME", "KIND", "STATUS", "AGE", "INFO"].map(str::to_owned).to_vec();
@@ -161,9 +195,18 @@ impl Painter<'_> {
         let mut row = vec![format!("{first}{}", branch.name)];
         row.extend(branch.cells.iter().cloned());
         rows.push(row);
-        let Branches { branch: fork, last, line, space } = self.style.branches();
+        let Branches {
+            branch: fork,
+            last,
+            line,
+            space,
+        } = self.style.branches();
         for (index, below) in branch.below.iter().enumerate() {
-            let (mark, continued) = if index + 1 == branch.below.len() { (last, space) } else { (fork, line) };
+            let (mark, continued) = if index + 1 == branch.below.len() {
+                (last, space)
+            } else {
+                (fork, line)
+            };
             self.draw(below, &format!("{rest}{mark}"), &format!("{rest}{continued}"), rows);
         }
     }
@@ -178,8 +221,12 @@ impl Painter<'_> {
         for set in self.sets {
             put(set.revision(), self.replica_set(set, &self.roles(set)));
         }
-        let mut experiments: Vec<(ObjectMeta, &Value)> =
-            self.family.experiments.iter().map(|experiment| (metadata(experiment), experiment)).collect();
+        let mut experiments: Vec<(ObjectMeta, &Value)> = self
+            .family
+            .experiments
+            .iter()
+            .map(|experiment| (metadata(experiment), experiment))
+            .collect();
         experiments.retain(|(meta, _)| owned(meta, owner));
         experiments.sort_by(|(left, _), (right, _)| by_age(left, right));
         for (meta, experiment) in &experiments {
@@ -199,14 +246,22 @@ impl Painter<'_> {
     }
 
     fn runs_of(&self, owner: &str) -> Vec<&AnalysisRun> {
-        let mut runs: Vec<&AnalysisRun> =
-            self.family.analysis_runs.iter().filter(|run| owned(&run.metadata, owner)).collect();
+        let mut runs: Vec<&AnalysisRun> = self
+            .family
+            .analysis_runs
+            .iter()
+            .filter(|run| owned(&run.metadata, owner))
+            .collect();
         runs.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
         runs
     }
 
     fn replica_set(&self, set: &ReplicaSet, roles: &[&str]) -> Branch {
-        let failed = set.status.conditions.iter().any(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True");
+        let failed = set
+            .status
+            .conditions
+            .iter()
+            .any(|condition| condition.r#type == "ReplicaFailure" && condition.status == "True");
         let observed = set.metadata.generation.unwrap_or(0) <= set.status.observed_generation;
         let (icon, status) = if failed {
             (Icon::Bad, "ReplicaFailure")
@@ -217,18 +272,34 @@ impl Painter<'_> {
         } else {
             (Icon::Progressing, "Progressing")
         };
-        let mut info: Vec<String> = roles.iter().map(|role| self.style.paint(role, role_color(role))).collect();
+        let mut info: Vec<String> = roles
+            .iter()
+            .map(|role| self.style.paint(role, role_color(role)))
+            .collect();
         if let Some(deadline) = set.scale_down_deadline().filter(|_| set.replicas() > 0) {
             let left = deadline.duration_since(self.now);
             let passed = !left.is_positive();
-            info.push(if passed { "delay:passed".to_owned() } else { format!("delay:{}", human_duration(left)) });
+            info.push(if passed {
+                "delay:passed".to_owned()
+            } else {
+                format!("delay:{}", human_duration(left))
+            });
         }
-        let mut pods: Vec<&Pod> =
-            self.family.pods.iter().filter(|pod| owned(&pod.metadata, uid(&set.metadata))).collect();
+        let mut pods: Vec<&Pod> = self
+            .family
+            .pods
+            .iter()
+            .filter(|pod| owned(&pod.metadata, uid(&set.metadata)))
+            .collect();
         pods.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
         Branch {
             name: self.named(Icon::ReplicaSet, &set.metadata),
-            cells: ["ReplicaSet".to_owned(), self.status(icon, status), self.age(&set.metadata), info.join(",")],
+            cells: [
+                "ReplicaSet".to_owned(),
+                self.status(icon, status),
+                self.age(&set.metadata),
+                info.join(","),
+            ],
             below: pods.into_iter().map(|pod| self.pod(pod)).collect(),
         }
     }
@@ -237,28 +308,49 @@ impl Painter<'_> {
         let (icon, status) = pod::status(pod);
         Branch {
             name: self.named(Icon::Pod, &pod.metadata),
-            cells: ["Pod".to_owned(), self.status(icon, &status), self.age(&pod.metadata), pod::readiness(pod)],
+            cells: [
+                "Pod".to_owned(),
+                self.status(icon, &status),
+                self.age(&pod.metadata),
+                pod::readiness(pod),
+            ],
             below: Vec::new(),
         }
     }
 
     fn experiment(&self, meta: &ObjectMeta, experiment: &Value) -> Branch {
-        let phase = experiment.pointer("/status/phase").and_then(Value::as_str).unwrap_or("Pending");
-        let mut sets: Vec<&ReplicaSet> =
-            self.family.replica_sets.iter().filter(|set| owned(&set.metadata, uid(meta))).collect();
+        let phase = experiment
+            .pointer("/status/phase")
+            .and_then(Value::as_str)
+            .unwrap_or("Pending");
+        let mut sets: Vec<&ReplicaSet> = self
+            .family
+            .replica_sets
+            .iter()
+            .filter(|set| owned(&set.metadata, uid(meta)))
+            .collect();
         sets.sort_by(|left, right| left.name().cmp(right.name()));
         let mut below: Vec<Branch> = sets.into_iter().map(|set| self.replica_set(set, &[])).collect();
         below.extend(self.runs_of(uid(meta)).into_iter().map(|run| self.analysis_run(run)));
         Branch {
             name: self.named(Icon::Experiment, meta),
-            cells: ["Experiment".to_owned(), self.status(analysis_icon(phase), phase), self.age(meta), String::new()],
+            cells: [
+                "Experiment".to_owned(),
+                self.status(analysis_icon(phase), phase),
+                self.age(meta),
+                String::new(),
+            ],
             below,
         }
     }
 
     fn analysis_run(&self, run: &AnalysisRun) -> Branch {
         let status = run.status.clone().unwrap_or_default();
-        let phase = if status.phase.is_empty() { "Pending" } else { status.phase.as_str() };
+        let phase = if status.phase.is_empty() {
+            "Pending"
+        } else {
+            status.phase.as_str()
+        };
         let results = || status.metric_results.iter().filter(|result| !result.dry_run);
         let total = |count: fn(&crate::api::analysis::MetricResult) -> i32| results().map(count).sum::<i32>();
         let counts = [
@@ -275,7 +367,10 @@ impl Painter<'_> {
         let measurements = status.metric_results.iter().flat_map(|result| &result.measurements);
         let jobs = measurements.filter_map(|measurement| {
             let name = clean(measurement.metadata.get("job-name")?);
-            let age = measurement.started_at.as_ref().map(|time| human_duration(self.now.duration_since(time.0)));
+            let age = measurement
+                .started_at
+                .as_ref()
+                .map(|time| human_duration(self.now.duration_since(time.0)));
             let status = self.status(analysis_icon(&measurement.phase), &measurement.phase);
             Some(Branch {
                 name: format!("{} {name}", self.style.icon(Icon::Job)),
@@ -296,7 +391,11 @@ impl Painter<'_> {
     }
 
     fn named(&self, icon: Icon, meta: &ObjectMeta) -> String {
-        format!("{} {}", self.style.icon(icon), clean(meta.name.as_deref().unwrap_or_default()))
+        format!(
+            "{} {}",
+            self.style.icon(icon),
+            clean(meta.name.as_deref().unwrap_or_default())
+        )
     }
 
     fn status(&self, icon: Icon, word: &str) -> String {
@@ -305,7 +404,9 @@ impl Painter<'_> {
 
     fn age(&self, meta: &ObjectMeta) -> String {
         let created = meta.creation_timestamp.as_ref();
-        created.map(|created| human_duration(self.now.duration_since(created.0))).unwrap_or_default()
+        created
+            .map(|created| human_duration(self.now.duration_since(created.0)))
+            .unwrap_or_default()
     }
 }
 
@@ -329,7 +430,11 @@ fn analysis_icon(phase: &str) -> Icon {
 }
 
 fn metadata(object: &Value) -> ObjectMeta {
-    object.get("metadata").cloned().and_then(|metadata| serde_json::from_value(metadata).ok()).unwrap_or_default()
+    object
+        .get("metadata")
+        .cloned()
+        .and_then(|metadata| serde_json::from_value(metadata).ok())
+        .unwrap_or_default()
 }
 
 fn uid(meta: &ObjectMeta) -> &str {
@@ -343,13 +448,18 @@ fn owned(meta: &ObjectMeta, owner: &str) -> bool {
 
 fn revision(meta: &ObjectMeta) -> i64 {
     let annotations = meta.annotations.as_ref();
-    annotations.and_then(|all| all.get(well_known::REVISION)).and_then(|text| text.parse().ok()).unwrap_or(0)
+    annotations
+        .and_then(|all| all.get(well_known::REVISION))
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0)
 }
 
 /// Oldest first, then by name.
 fn by_age(left: &ObjectMeta, right: &ObjectMeta) -> std::cmp::Ordering {
     let created = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
-    created(left).cmp(&created(right)).then_with(|| left.name.cmp(&right.name))
+    created(left)
+        .cmp(&created(right))
+        .then_with(|| left.name.cmp(&right.name))
 }
 
 #[cfg(test)]

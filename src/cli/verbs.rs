@@ -15,7 +15,7 @@ use super::promote::{Place, Promotion, decide};
 use super::terminal::Terminal;
 use super::{image, tree, watch};
 use crate::api::rollout::Rollout;
-use crate::clock::{Clock as _, SharedClock, SystemClock};
+use crate::clock::{SharedClock, SystemClock};
 
 /// Attempts at a write that others keep overtaking.
 const ATTEMPTS_MAX: usize = 5;
@@ -32,7 +32,11 @@ pub struct Session {
 
 impl Session {
     pub(crate) fn new(cluster: Cluster, terminal: Terminal) -> Self {
-        Self { cluster, terminal, clock: Arc::new(SystemClock) }
+        Self {
+            cluster,
+            terminal,
+            clock: Arc::new(SystemClock),
+        }
     }
 
     /// `get rollout`.
@@ -47,14 +51,23 @@ impl Session {
 
     /// `list rollouts`.
     pub async fn list(&mut self, name: Option<&str>, follow: bool, shown: Columns) -> Result<(), CliError> {
-        let api: Api<Rollout> =
-            if shown.namespace { Api::all(self.cluster.client.clone()) } else { self.cluster.rollouts() };
+        let api: Api<Rollout> = if shown.namespace {
+            Api::all(self.cluster.client.clone())
+        } else {
+            self.cluster.rollouts()
+        };
         let only = name.map(|name| format!("metadata.name={name}"));
         if follow {
-            let config = watcher::Config { field_selector: only, ..watcher::Config::default() };
+            let config = watcher::Config {
+                field_selector: only,
+                ..watcher::Config::default()
+            };
             return watch::list(api, config, &mut self.terminal, &self.clock, shown).await;
         }
-        let params = ListParams { field_selector: only, ..ListParams::default() };
+        let params = ListParams {
+            field_selector: only,
+            ..ListParams::default()
+        };
         let rollouts = api.list(&params).await.map_err(|error| CliError::kube(&error))?.items;
         if rollouts.is_empty() {
             self.terminal.note("No resources found.");
@@ -89,11 +102,16 @@ impl Session {
         let place = Place::of(&rollout);
         for _ in 0..ATTEMPTS_MAX {
             let overtaken = Place::of(&rollout) != place;
-            let decision = if overtaken { Promotion::Underway } else { decide(&rollout, full, self.clock.now()) };
+            let decision = if overtaken {
+                Promotion::Underway
+            } else {
+                decide(&rollout, full, self.clock.now())
+            };
             let (spec, status) = match decision {
                 Promotion::Write { spec, status } => (spec, status),
                 Promotion::Underway => {
-                    self.terminal.note("a promotion from this step is under way already, nothing was changed");
+                    self.terminal
+                        .note("a promotion from this step is under way already, nothing was changed");
                     return self.promoted(name, full);
                 }
                 Promotion::Nothing => {
@@ -109,8 +127,11 @@ impl Session {
                 Err(error) => return Err(self.cluster.write_error(name, error).await),
             }
         }
-        Err(CliError::new(Kind::Request, format!("rollout `{name}` changed during each of {ATTEMPTS_MAX} attempts"))
-            .hint("try again"))
+        Err(CliError::new(
+            Kind::Request,
+            format!("rollout `{name}` changed during each of {ATTEMPTS_MAX} attempts"),
+        )
+        .hint("try again"))
     }
 
     async fn write_promotion(
@@ -126,28 +147,39 @@ impl Session {
             if let Some(fields) = patch.as_object_mut() {
                 fields.insert("metadata".to_owned(), json!({"resourceVersion": version}));
             }
-            version = self.cluster.patch(name, &patch, of_status).await?.metadata.resource_version;
+            version = self
+                .cluster
+                .patch(name, &patch, of_status)
+                .await?
+                .metadata
+                .resource_version;
         }
         Ok(())
     }
 
     fn promoted(&mut self, name: &str, full: bool) -> Result<(), CliError> {
-        self.terminal.line(&format!("rollout '{name}' {}", if full { "fully promoted" } else { "promoted" }))
+        self.terminal.line(&format!(
+            "rollout '{name}' {}",
+            if full { "fully promoted" } else { "promoted" }
+        ))
     }
 
     /// `abort`.
     pub async fn abort(&mut self, name: &str) -> Result<(), CliError> {
-        self.simple(name, &json!({"status": {"abort": true}}), true, "aborted").await
+        self.simple(name, &json!({"status": {"abort": true}}), true, "aborted")
+            .await
     }
 
     /// `retry rollout`.
     pub async fn retry(&mut self, name: &str) -> Result<(), CliError> {
-        self.simple(name, &json!({"status": {"abort": false}}), true, "retried").await
+        self.simple(name, &json!({"status": {"abort": false}}), true, "retried")
+            .await
     }
 
     /// `pause`.
     pub async fn pause(&mut self, name: &str) -> Result<(), CliError> {
-        self.simple(name, &json!({"spec": {"paused": true}}), false, "paused").await
+        self.simple(name, &json!({"spec": {"paused": true}}), false, "paused")
+            .await
     }
 
     /// A patch that may be repeated, and is right on whatever version it meets.
@@ -169,12 +201,16 @@ impl Session {
             match self.cluster.json_patch(name, Value::Array(operations)).await {
                 Ok(_) => return self.terminal.line(&format!("rollout \"{name}\" image updated")),
                 // The containers changed under us (their names are tested), or the object did.
-                Err(kube::Error::Api(status)) if status.code == 409 || status.code == 422 && is_test(&status.message) => {}
+                Err(kube::Error::Api(status))
+                    if status.code == 409 || status.code == 422 && is_test(&status.message) => {}
                 Err(error) => return Err(self.cluster.write_error(name, error).await),
             }
         }
-        Err(CliError::new(Kind::Request, format!("rollout `{name}` changed during each of {ATTEMPTS_MAX} attempts"))
-            .hint("try again"))
+        Err(CliError::new(
+            Kind::Request,
+            format!("rollout `{name}` changed during each of {ATTEMPTS_MAX} attempts"),
+        )
+        .hint("try again"))
     }
 }
 

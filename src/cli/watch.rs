@@ -43,7 +43,7 @@ pub(crate) async fn tree(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut shown = String::new();
-    let mut missing = false;
+    let mut seen = false;
     loop {
         tokio::select! {
             _ = tick.tick() => {}
@@ -57,12 +57,15 @@ pub(crate) async fn tree(
             () = until(deadline) => return Ok(()),
         }
         let Some(family) = stores.family() else {
-            if missing {
-                return Err(CliError::new(Kind::Request, format!("rollouts.argoproj.io \"{name}\" not found")));
+            if seen {
+                return Err(CliError::new(
+                    Kind::Request,
+                    format!("rollouts.argoproj.io \"{name}\" not found"),
+                ));
             }
             continue;
         };
-        missing = true;
+        seen = true;
         // Where nothing can be drawn over, a new age alone is no reason to write again.
         let key = tree::render(&family, Timestamp::MIN, Style::default());
         if terminal.redraws || key != shown {
@@ -104,20 +107,47 @@ impl Stores {
             let writer = reflector::store::Writer::new(resource);
             (writer.as_reader(), writer)
         };
-        let of_experiments =
-            watcher(api, watcher::Config::default()).default_backoff().reflect(writer).map(|_| ()).boxed();
+        let of_experiments = watcher(api, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .map(|_| ())
+            .boxed();
         let changes = stream::select_all([of_rollout, of_sets, of_pods, of_runs, of_experiments]).boxed();
-        (Self { rollout, replica_sets, pods, analysis_runs, experiments }, changes)
+        (
+            Self {
+                rollout,
+                replica_sets,
+                pods,
+                analysis_runs,
+                experiments,
+            },
+            changes,
+        )
     }
 
     fn family(&self) -> Option<Family> {
         let rollout = self.rollout.state().first()?.as_ref().clone();
         Some(Family {
             rollout,
-            replica_sets: self.replica_sets.state().iter().map(|set| set.as_ref().clone()).collect(),
+            replica_sets: self
+                .replica_sets
+                .state()
+                .iter()
+                .map(|set| set.as_ref().clone())
+                .collect(),
             pods: self.pods.state().iter().map(|pod| pod.as_ref().clone()).collect(),
-            analysis_runs: self.analysis_runs.state().iter().map(|run| run.as_ref().clone()).collect(),
-            experiments: self.experiments.state().iter().filter_map(|item| serde_json::to_value(&**item).ok()).collect(),
+            analysis_runs: self
+                .analysis_runs
+                .state()
+                .iter()
+                .map(|run| run.as_ref().clone())
+                .collect(),
+            experiments: self
+                .experiments
+                .state()
+                .iter()
+                .filter_map(|item| serde_json::to_value(&**item).ok())
+                .collect(),
         })
     }
 }
@@ -128,7 +158,14 @@ where
     K: kube::Resource<DynamicType = ()> + Clone + std::fmt::Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
 {
     let (reader, writer) = reflector::store();
-    (reader, watcher(api, config).default_backoff().reflect(writer).map(|_| ()).boxed())
+    (
+        reader,
+        watcher(api, config)
+            .default_backoff()
+            .reflect(writer)
+            .map(|_| ())
+            .boxed(),
+    )
 }
 
 /// `status -w`: a line for each new phase or message, until Healthy or Degraded or the time is over.
@@ -143,7 +180,10 @@ pub(crate) async fn status(
     let mut phase = Phase::of(&rollout);
     terminal.line(&phase.line())?;
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let mut changes = watcher(cluster.rollouts(), config).default_backoff().applied_objects().boxed();
+    let mut changes = watcher(cluster.rollouts(), config)
+        .default_backoff()
+        .applied_objects()
+        .boxed();
     while !matches!(phase.phase.as_str(), "Healthy" | "Degraded") {
         tokio::select! {
             change = changes.next() => match change {

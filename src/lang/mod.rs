@@ -4,6 +4,7 @@
 pub mod duration;
 pub mod expr;
 pub mod glob;
+pub mod jsonpath;
 pub mod quantity;
 pub mod template;
 pub mod yaml;

@@ -196,7 +196,8 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
             manager: ROLLOUT_MANAGER,
             precondition: Some(Precondition {
                 uid: rollout.metadata.uid.clone(),
-                resource_version: None,
+                // The status that follows is bound to the same version (guarantee C3).
+                resource_version: rollout.metadata.resource_version.clone(),
             }),
         });
     }

@@ -1,1 +1,4 @@
-//! To come.
+//! Logs and metrics.
+
+pub mod logging;
+pub mod metrics;

@@ -148,3 +148,6 @@ async fn until_listening(running: &mut Running, address: SocketAddr) -> Result<(
     let in_time = tokio::time::timeout(START_MAX, listening).await;
     in_time.with_context(|| format!("nginx did not listen on {address} within {START_MAX:?}"))?
 }
+
+#[cfg(test)]
+mod tests;

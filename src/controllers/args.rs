@@ -1,0 +1,272 @@
+//! Command-line arguments of the controller: those of the original that mean something here, and our own.
+
+use crate::{k8s::stores::Scope, rollout::snapshot::Settings, telemetry::logging::LogFormat};
+use clap::Args;
+use std::{net::SocketAddr, path::PathBuf};
+
+/// Arguments of `tidegate controller`.
+#[derive(Args, Clone, Debug)]
+pub struct ControllerArgs {
+    /// Kubeconfig to use instead of the pod's service account.
+    #[arg(long)]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context in the kubeconfig.
+    #[arg(long)]
+    pub context: Option<String>,
+    /// Watch one namespace only.
+    #[arg(long, num_args = 0..=1, default_value_t = false, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub namespaced: bool,
+    /// Namespace to watch with --namespaced; also the namespace of the Lease.
+    #[arg(long, short = 'n', env = "POD_NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Manage only objects with this label `argo-rollouts.argoproj.io/controller-instance-id`; without it, only objects
+    /// that lack the label.
+    #[arg(long, default_value = "")]
+    pub instance_id: String,
+    /// Take part in a leader election; without it, this replica must be the only one.
+    #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub leader_elect: bool,
+    /// Namespace of the Lease; absent: the controller's own.
+    #[arg(long)]
+    pub leader_election_namespace: Option<String>,
+    /// Seconds that others wait after our last renewal of the Lease.
+    #[arg(long, default_value = "15s", value_parser = seconds)]
+    pub leader_election_lease_duration: u64,
+    /// Seconds we go on without renewing the Lease; shorter than the lease duration.
+    #[arg(long, default_value = "10s", value_parser = seconds)]
+    pub leader_election_renew_deadline: u64,
+    /// Seconds between attempts to take or renew the Lease.
+    #[arg(long, default_value = "2s", value_parser = seconds)]
+    pub leader_election_retry_period: u64,
+    /// `trace`, `debug`, `info`, `warn` or `error`, or a filter such as `info,tidegate::k8s=debug`.
+    #[arg(long, visible_alias = "log-level", env = "RUST_LOG", default_value = "info")]
+    pub loglevel: String,
+    /// How log lines look.
+    #[arg(long, visible_alias = "log-format", env = "TIDEGATE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub logformat: LogFormat,
+    /// Port of `/metrics`; 0 turns it off.
+    #[arg(
+        long = "metricsPort",
+        visible_alias = "metrics-port",
+        visible_alias = "metricsport",
+        default_value_t = 8090
+    )]
+    pub metrics_port: u16,
+    /// Port of `/healthz` and `/readyz`; 0 turns it off.
+    #[arg(
+        long = "healthzPort",
+        visible_alias = "healthz-port",
+        visible_alias = "healthzport",
+        default_value_t = 8080
+    )]
+    pub healthz_port: u16,
+    /// Address that metrics and health are served on.
+    #[arg(long, default_value = "0.0.0.0")]
+    pub bind_address: std::net::IpAddr,
+    /// Seconds after which every object is looked at again even when nothing changed.
+    #[arg(long, default_value_t = 900)]
+    pub rollout_resync: u64,
+    /// Rollouts worked on at once.
+    #[arg(long, default_value_t = 10)]
+    pub rollout_threads: usize,
+    /// AnalysisRuns worked on at once.
+    #[arg(long, default_value_t = 30)]
+    pub analysis_threads: usize,
+    /// Seconds after which a data plane that cannot be asked is taken to follow a written weight or selector.
+    #[arg(long, default_value_t = Settings::default().drain_seconds)]
+    pub drain_seconds: u32,
+    /// Address that takes push webhooks of Git servers; absent: none.
+    #[arg(long)]
+    pub webhook_addr: Option<SocketAddr>,
+    /// Seconds between looks at a Git repository.
+    #[arg(long, default_value_t = 120)]
+    pub repo_poll_seconds: u64,
+    /// Namespaces whose Applications are managed besides the controller's own; comma-separated, `*` for all.
+    #[arg(long, value_delimiter = ',')]
+    pub sync_namespaces: Vec<String>,
+    /// Only this part of the controllers; absent: all of them.
+    #[arg(long, value_delimiter = ',')]
+    pub controllers: Vec<ControllerName>,
+    /// Flags of the original that mean nothing here; accepted with a warning.
+    #[command(flatten)]
+    pub ignored: IgnoredArgs,
+}
+
+/// A controller that can be run by itself.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
+pub enum ControllerName {
+    /// Rollouts.
+    Rollout,
+    /// AnalysisRuns.
+    Analysis,
+    /// Applications.
+    Application,
+}
+
+/// Flags of the original controller that mean nothing here.
+#[derive(Args, Clone, Debug, Default)]
+pub struct IgnoredArgs {
+    #[arg(long, hide = true)]
+    qps: Option<String>,
+    #[arg(long, hide = true)]
+    burst: Option<String>,
+    #[arg(long, hide = true)]
+    kloglevel: Option<String>,
+    #[arg(long, hide = true)]
+    experiment_threads: Option<String>,
+    #[arg(long, hide = true)]
+    service_threads: Option<String>,
+    #[arg(long, hide = true)]
+    ingress_threads: Option<String>,
+    #[arg(long, hide = true)]
+    ephemeral_metadata_threads: Option<String>,
+    #[arg(long, hide = true)]
+    ephemeral_metadata_update_pod_retries: Option<String>,
+    #[arg(long, hide = true)]
+    alb_ingress_classes: Vec<String>,
+    #[arg(long, hide = true)]
+    nginx_ingress_classes: Vec<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    aws_verify_target_group: Option<String>,
+    #[arg(long, hide = true)]
+    istio_api_version: Option<String>,
+    #[arg(long, hide = true)]
+    ambassador_api_version: Option<String>,
+    #[arg(long, hide = true)]
+    traefik_api_group: Option<String>,
+    #[arg(long, hide = true)]
+    traefik_api_version: Option<String>,
+    #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
+    self_service_notification_enabled: Option<String>,
+    #[arg(long, hide = true)]
+    enable_pprof_address: Option<String>,
+}
+
+impl IgnoredArgs {
+    /// The flags that were given.
+    pub fn given(&self) -> Vec<&'static str> {
+        let Self {
+            qps,
+            burst,
+            kloglevel,
+            experiment_threads,
+            service_threads,
+            ingress_threads,
+            ephemeral_metadata_threads,
+            ephemeral_metadata_update_pod_retries,
+            alb_ingress_classes,
+            nginx_ingress_classes,
+            aws_verify_target_group,
+            istio_api_version,
+            ambassador_api_version,
+            traefik_api_group,
+            traefik_api_version,
+            self_service_notification_enabled,
+            enable_pprof_address,
+        } = self;
+        [
+            ("--qps", qps.is_some()),
+            ("--burst", burst.is_some()),
+            ("--kloglevel", kloglevel.is_some()),
+            ("--experiment-threads", experiment_threads.is_some()),
+            ("--service-threads", service_threads.is_some()),
+            ("--ingress-threads", ingress_threads.is_some()),
+            ("--ephemeral-metadata-threads", ephemeral_metadata_threads.is_some()),
+            (
+                "--ephemeral-metadata-update-pod-retries",
+                ephemeral_metadata_update_pod_retries.is_some(),
+            ),
+            ("--alb-ingress-classes", !alb_ingress_classes.is_empty()),
+            ("--nginx-ingress-classes", !nginx_ingress_classes.is_empty()),
+            ("--aws-verify-target-group", aws_verify_target_group.is_some()),
+            ("--istio-api-version", istio_api_version.is_some()),
+            ("--ambassador-api-version", ambassador_api_version.is_some()),
+            ("--traefik-api-group", traefik_api_group.is_some()),
+            ("--traefik-api-version", traefik_api_version.is_some()),
+            (
+                "--self-service-notification-enabled",
+                self_service_notification_enabled.is_some(),
+            ),
+            ("--enable-pprof-address", enable_pprof_address.is_some()),
+        ]
+        .into_iter()
+        .filter(|(_, given)| *given)
+        .map(|(flag, _)| flag)
+        .collect()
+    }
+}
+
+impl ControllerArgs {
+    /// The namespaces to watch; `own` is the controller's namespace.
+    pub fn scope(&self, own: &str) -> Scope {
+        match self.namespaced {
+            true => Scope::Namespace(own.to_owned()),
+            false => Scope::Cluster,
+        }
+    }
+
+    /// What decisions depend on.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            drain_seconds: self.drain_seconds,
+            instance_id: self.instance_id.clone(),
+        }
+    }
+
+    /// Whether this controller is to be run.
+    pub fn runs(&self, name: ControllerName) -> bool {
+        self.controllers.is_empty() || self.controllers.contains(&name)
+    }
+}
+
+/// Whole seconds, as a number or as Go writes durations (`15s`, `1m`).
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.strip_suffix('s') {
+        Some(number) => (number, 1),
+        None => text.strip_suffix('m').map_or((text, 1), |number| (number, 60)),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| format!("expected seconds such as `15s`, found `{text}`"))?;
+    Ok(number * unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: ControllerArgs,
+    }
+
+    fn parse(words: &[&str]) -> ControllerArgs {
+        Command::try_parse_from(std::iter::once(&"controller").chain(words))
+            .unwrap()
+            .args
+    }
+
+    #[test]
+    fn the_originals_flags_are_understood() {
+        let args = parse(&[
+            "--namespaced",
+            "--metricsPort",
+            "9000",
+            "--loglevel=debug",
+            "--leader-elect=false",
+        ]);
+        assert!(args.namespaced && !args.leader_elect);
+        assert_eq!((args.metrics_port, args.loglevel.as_str()), (9000, "debug"));
+        assert_eq!(args.leader_election_lease_duration, 15);
+        assert_eq!(args.scope("shop"), Scope::Namespace("shop".to_owned()));
+    }
+
+    #[test]
+    fn flags_without_a_meaning_here_are_accepted_and_named() {
+        let args = parse(&["--qps", "40", "--burst=80", "--service-threads", "10"]);
+        assert_eq!(args.ignored.given(), ["--qps", "--burst", "--service-threads"]);
+        assert!(parse(&[]).ignored.given().is_empty());
+    }
+}

@@ -1,0 +1,121 @@
+//! The Rollout controller: observe, plan, apply.
+
+use crate::{
+    controllers::{
+        Context,
+        drive::{Controller, Next, drive},
+        queue::WorkQueue,
+        retry::ReconcileError,
+    },
+    k8s::{
+        apply::{ApplyError, WriteError},
+        error::Class,
+        lease::Fence,
+        ledger::Subject,
+        observe::{Observation, Observed, observe},
+        store::ObjectKey,
+    },
+    plan::{EventKind, EventRecord, ObjectRef, Plan},
+    rollout,
+    telemetry::metrics::ControllerKind,
+};
+use std::{sync::Arc, time::Duration};
+
+/// Time until the next look when the stores do not show our own writes yet; the watch event usually comes sooner.
+const STALE_DELAY: Duration = Duration::from_millis(100);
+
+/// Runs until the process is to stop.
+pub async fn run(context: Arc<Context>) {
+    let queue = Arc::new(WorkQueue::default());
+    let woken = Arc::clone(&queue);
+    // Clients promote and abort by patching status, so every new version of a Rollout counts, not every generation.
+    context.stores.wake_rollouts(move |key| woken.add(key));
+    tokio::select! {
+        () = context.stores.ready() => {}
+        () = context.stopping() => return,
+    }
+    let controller = Controller {
+        kind: ControllerKind::Rollout,
+        workers: context.args.rollout_threads,
+        resync: Duration::from_secs(context.args.rollout_resync.max(1)),
+    };
+    let everything = || context.stores.rollouts.keys();
+    let shared = Arc::clone(&context);
+    drive(&context, controller, queue, everything, move |key| {
+        reconcile(Arc::clone(&shared), key)
+    })
+    .await;
+}
+
+async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, ReconcileError> {
+    let now = context.clock.now();
+    let observed = match observe(&context.stores, &context.ledger, &context.settings, &key, now) {
+        Observation::Complete(observed) => observed,
+        Observation::Stale { behind } => {
+            tracing::debug!(rollout = %key, %behind, "The watch does not show our own write yet.");
+            return Ok(Next::In(STALE_DELAY));
+        }
+        Observation::Foreign => return Ok(Next::AwaitChange),
+        Observation::Gone => return Ok(Next::Forget),
+    };
+    let plan = rollout::plan(&observed.snapshot());
+    log_reasons(&key, &plan);
+    if plan.writes_nothing() {
+        return Ok(plan.requeue.into());
+    }
+    let Some(fence) = context.leadership.fence() else {
+        tracing::debug!(rollout = %key, "Another replica leads and writes.");
+        return Ok(Next::AwaitChange);
+    };
+    let subject = Subject::new("Rollout", key);
+    match context.apply(&fence, &subject, &plan).await {
+        Ok(_) => Ok(plan.requeue.into()),
+        Err(error) => {
+            if matches!(error.class(), Class::Denied | Class::NotFound | Class::Permanent) {
+                tell_the_user(&context, &fence, &subject, &observed, &error).await;
+            }
+            Err(error.into())
+        }
+    }
+}
+
+fn log_reasons(key: &ObjectKey, plan: &Plan) {
+    for reason in &plan.reasons {
+        tracing::debug!(rollout = %key, reason = reason.code, "{}.", reason.message);
+    }
+}
+
+/// Makes a refusal visible: as a condition when it was the new ReplicaSet that was refused, as an event in any case.
+async fn tell_the_user(context: &Context, fence: &Fence, subject: &Subject, observed: &Observed, error: &ApplyError) {
+    if let WriteError::Refused { target, source } = &error.source
+        && target.kind == "ReplicaSet"
+        && error.applied.writes.is_empty()
+    {
+        let told = rollout::plan_after_refusal(&observed.snapshot(), &source.to_string());
+        if !told.writes_nothing()
+            && let Err(error) = context.apply(fence, subject, &told).await
+        {
+            tracing::debug!(rollout = %subject.key, %error, "The refusal could not be written into the status.");
+        }
+    }
+    context.record(&[reconciliation_error(observed, error)]).await;
+}
+
+fn reconciliation_error(observed: &Observed, error: &dyn std::error::Error) -> EventRecord {
+    let metadata = &observed.rollout().metadata;
+    EventRecord {
+        about: ObjectRef {
+            api_version: crate::api::API_VERSION.to_owned(),
+            kind: "Rollout".to_owned(),
+            namespace: metadata.namespace.clone(),
+            name: metadata.name.clone().unwrap_or_default(),
+        },
+        uid: metadata.uid.clone(),
+        kind: EventKind::Warning,
+        reason: "ReconciliationError".to_owned(),
+        message: format!("Reconciliation failed with error: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,141 @@
+use super::*;
+use crate::{
+    controllers::drive::tests::context,
+    k8s::{
+        lease::Leadership,
+        store::tests::eventually,
+        testing::{FakeApi, Recorded},
+    },
+};
+use serde_json::{Value, json};
+
+fn web(image: &str) -> Value {
+    json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"namespace": "shop", "name": "web", "generation": 1},
+    "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "strategy": {"canary": {}},
+        "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image, "unknownField": 1}]}}}})
+}
+
+fn rollout(api: &FakeApi) -> Value {
+    api.get("argoproj.io/v1alpha1", "rollouts", "shop", "web").unwrap()
+}
+
+/// Plays the ReplicaSet controller and its pods: every pod asked for is ready at once.
+fn play_pods(api: &FakeApi) {
+    for mut replica_set in api.all("replicasets") {
+        let replicas = replica_set["spec"]["replicas"].clone();
+        let generation = replica_set["metadata"]["generation"].clone();
+        replica_set["status"] = json!({"replicas": replicas, "readyReplicas": replicas, "availableReplicas": replicas,
+            "observedGeneration": generation});
+        replica_set["apiVersion"] = json!("apps/v1");
+        replica_set["kind"] = json!("ReplicaSet");
+        api.put(replica_set);
+    }
+}
+
+/// Starts the stores and the controller.
+fn start(context: &Arc<Context>) -> tokio::task::JoinSet<()> {
+    let mut tasks = tokio::task::JoinSet::new();
+    context.stores.start(&context.client, &context.scope, &mut tasks);
+    tasks.spawn(run(Arc::clone(context)));
+    tasks
+}
+
+async fn becomes_healthy(api: &FakeApi) {
+    eventually(|| {
+        play_pods(api);
+        rollout(api)["status"]["phase"] == "Healthy"
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rollout_becomes_healthy_and_then_nothing_more_is_written() {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    let replica_set = &api.all("replicasets")[0];
+    assert_eq!(replica_set["spec"]["replicas"], 2);
+    assert_eq!(replica_set["spec"]["template"]["spec"]["containers"][0]["unknownField"], 1);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    api.take_writes();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    let writes = api.take_writes();
+    assert!(writes.is_empty(), "zero writes at rest, found {writes:#?}");
+    let page = context.metrics.render().unwrap();
+    assert!(page.contains(r#"rollout_info_replicas_available{namespace="shop",name="web"} 2"#), "{page}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_replica_set_comes_back() {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    let name = api.all("replicasets")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    api.delete("apps/v1", "replicasets", "shop", &name);
+    eventually(|| !api.all("replicasets").is_empty()).await;
+    becomes_healthy(&api).await;
+    assert_eq!(api.all("replicasets")[0]["metadata"]["name"], name.as_str(), "names are deterministic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_watches_and_does_not_write() {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (held, leadership) = crate::k8s::lease::tests::never_elected();
+    let (context, _stop) = context(&api, leadership);
+    let _tasks = start(&context);
+    context.stores.ready().await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(api.take_writes().is_empty());
+    assert_eq!(context.stores.rollouts.len(), 1);
+    drop(held);
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_watch_is_behind_our_own_writes_nothing_is_decided_anew() {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    api.let_watches_flow(false);
+    api.take_writes();
+    api.put({
+        let mut changed = rollout(&api);
+        changed["spec"]["template"]["spec"]["containers"][0]["image"] = json!("demo:v2");
+        changed["metadata"]["generation"] = json!(2);
+        changed
+    });
+    api.let_watches_flow(true);
+    eventually(|| api.all("replicasets").len() == 2).await;
+    becomes_healthy(&api).await;
+    let created: Vec<Recorded> = api.take_writes().into_iter().filter(|write| write.path.ends_with("/replicasets")).collect();
+    assert_eq!(created.len(), 1, "one ReplicaSet for one template, and no attempt at a second: {created:#?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_replica_set_is_told_in_status_and_as_an_event_and_heals_with_the_input() {
+    let api = FakeApi::new();
+    api.inject(|request| {
+        let image = &request.body["spec"]["template"]["spec"]["containers"][0]["image"];
+        (request.path.ends_with("/replicasets") && image == "bad image").then_some((422, "Invalid"))
+    });
+    api.put(web("bad image"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    eventually(|| rollout(&api)["status"]["phase"] == "Degraded").await;
+    let status = rollout(&api)["status"].clone();
+    let conditions = status["conditions"].as_array().unwrap();
+    let progressing = conditions.iter().find(|condition| condition["type"] == "Progressing").unwrap();
+    assert_eq!(progressing["reason"], "ReplicaSetCreateError", "{status:#}");
+    eventually(|| api.all("events").iter().any(|event| event["reason"] == "ReconciliationError")).await;
+    let mut mended = rollout(&api);
+    mended["spec"]["template"]["spec"]["containers"][0]["image"] = json!("demo:v1");
+    mended["metadata"]["generation"] = json!(2);
+    api.put(mended);
+    becomes_healthy(&api).await;
+}

@@ -1,0 +1,60 @@
+//! Clients of the cluster's API server: in-cluster, or by kubeconfig and context.
+
+use kube::{
+    Client, Config,
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use std::{path::Path, time::Duration};
+
+/// Sent with every request, so that audit logs name us.
+pub const USER_AGENT: &str = concat!("tidegate/", env!("CARGO_PKG_VERSION"));
+
+/// A connection that is not established by then will not be.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Which cluster to talk to, as given on the command line.
+#[derive(Clone, Debug, Default)]
+pub struct ClientOptions<'a> {
+    /// Path of a kubeconfig; absent: `$KUBECONFIG`, `~/.kube/config`, or the pod's service account.
+    pub kubeconfig: Option<&'a Path>,
+    /// Context in it; absent: the current one.
+    pub context: Option<&'a str>,
+}
+
+/// A client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The kubeconfig is missing, broken or lacks the context.
+    #[error("failed to read the kubeconfig: {0}")]
+    Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// Neither a kubeconfig nor a service account was found.
+    #[error("found neither a kubeconfig nor a service account: {0}")]
+    NotConfigured(#[from] kube::config::InferConfigError),
+    /// The configuration was read, but no client can be made from it.
+    #[error("failed to make a client: {0}")]
+    Unusable(#[source] Box<kube::Error>),
+}
+
+/// Makes a client. The server is not asked yet.
+pub async fn connect(options: &ClientOptions<'_>) -> Result<Client, ClientError> {
+    let by_context = KubeConfigOptions {
+        context: options.context.map(str::to_owned),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = match (options.kubeconfig, options.context) {
+        (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &by_context).await?,
+        (None, Some(_)) => Config::from_kubeconfig(&by_context).await?,
+        (None, None) => Config::infer().await?,
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    if let Ok(agent) = USER_AGENT.parse() {
+        config
+            .headers
+            .push(("user-agent".parse().map_err(unusable_header)?, agent));
+    }
+    Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+fn unusable_header<E: std::error::Error + Send + Sync + 'static>(error: E) -> ClientError {
+    ClientError::Unusable(Box::new(kube::Error::Service(Box::new(error))))
+}

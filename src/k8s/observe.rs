@@ -1,0 +1,198 @@
+//! Puts together what one decision about a Rollout is based on, from the stores alone.
+
+use crate::{
+    api::{
+        analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        replica_set::ReplicaSet,
+        rollout::Rollout,
+        well_known,
+    },
+    k8s::{
+        ledger::{Freshness, Ledger, Subject},
+        references::References,
+        store::{ObjectKey, Term},
+        stores::{Stores, selects},
+    },
+    plan::ObjectRef,
+    rollout::snapshot::{Settings, Snapshot},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use std::{collections::BTreeMap, sync::Arc};
+
+/// What was found about a Rollout.
+#[derive(Debug)]
+pub enum Observation {
+    /// Everything a decision needs.
+    Complete(Box<Observed>),
+    /// The stores do not show our own last writes yet; look again shortly.
+    Stale {
+        /// The first object they are behind for.
+        behind: ObjectRef,
+    },
+    /// The Rollout belongs to a controller with another instance id.
+    Foreign,
+    /// The Rollout is not there, or is going: its children are the garbage collector's.
+    Gone,
+}
+
+/// Shared ownership of the objects of one snapshot.
+#[derive(Debug)]
+pub struct Observed {
+    rollout: Arc<Rollout>,
+    replica_sets: Vec<Arc<ReplicaSet>>,
+    services: Vec<Arc<Service>>,
+    ingresses: Vec<Arc<Ingress>>,
+    analysis_runs: Vec<Arc<AnalysisRun>>,
+    analysis_templates: Vec<Arc<AnalysisTemplate>>,
+    cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
+    settings: Arc<Settings>,
+    now: Timestamp,
+}
+
+impl Observed {
+    /// The snapshot to plan on.
+    pub fn snapshot(&self) -> Snapshot<'_> {
+        Snapshot {
+            rollout: &self.rollout,
+            replica_sets: borrowed(&self.replica_sets),
+            services: borrowed(&self.services),
+            ingresses: borrowed(&self.ingresses),
+            analysis_runs: borrowed(&self.analysis_runs),
+            analysis_templates: borrowed(&self.analysis_templates),
+            cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
+            settings: &self.settings,
+            now: self.now,
+        }
+    }
+
+    /// The Rollout.
+    pub fn rollout(&self) -> &Rollout {
+        &self.rollout
+    }
+}
+
+fn borrowed<K>(objects: &[Arc<K>]) -> Vec<&K> {
+    objects.iter().map(AsRef::as_ref).collect()
+}
+
+/// Looks at one Rollout and everything it depends on.
+pub fn observe(
+    stores: &Stores,
+    ledger: &Ledger,
+    settings: &Arc<Settings>,
+    key: &ObjectKey,
+    now: Timestamp,
+) -> Observation {
+    let subject = Subject::new("Rollout", key.clone());
+    let Some(rollout) = stores
+        .rollouts
+        .get(key)
+        .filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
+    else {
+        ledger.forget(&subject);
+        return Observation::Gone;
+    };
+    if instance_id(&rollout) != settings.instance_id {
+        return Observation::Foreign;
+    }
+    if let Freshness::Behind(behind) = ledger.look(&subject, stores) {
+        return Observation::Stale { behind };
+    }
+    let references = References::of_rollout(&rollout);
+    let (analysis_templates, cluster_analysis_templates) = templates(stores, &key.namespace, &references);
+    Observation::Complete(Box::new(Observed {
+        replica_sets: replica_sets(stores, &rollout, &key.namespace),
+        services: services(stores, key, &references),
+        ingresses: ingresses(stores, &rollout, &key.namespace, &references),
+        analysis_runs: stores.analysis_runs.find(&owned_by(&rollout)),
+        analysis_templates,
+        cluster_analysis_templates,
+        settings: Arc::clone(settings),
+        now,
+        rollout,
+    }))
+}
+
+fn instance_id(rollout: &Rollout) -> &str {
+    let labels = rollout.metadata.labels.as_ref();
+    labels
+        .and_then(|labels| labels.get(well_known::INSTANCE_ID))
+        .map(String::as_str)
+        .unwrap_or_default()
+}
+
+fn owned_by(rollout: &Rollout) -> Term {
+    Term::Owner(rollout.metadata.uid.clone().unwrap_or_default())
+}
+
+fn replica_sets(stores: &Stores, rollout: &Rollout, namespace: &str) -> Vec<Arc<ReplicaSet>> {
+    let mut found = stores.replica_sets.find(&owned_by(rollout));
+    let orphans = stores.replica_sets.find(&Term::Orphan(namespace.to_owned()));
+    found.extend(
+        orphans
+            .into_iter()
+            .filter(|orphan| selects(rollout.spec.selector.as_ref(), orphan.as_ref())),
+    );
+    found
+}
+
+fn services(stores: &Stores, rollout: &ObjectKey, references: &References) -> Vec<Arc<Service>> {
+    let named = references.services.iter().filter_map(|name| {
+        stores
+            .services
+            .get(&ObjectKey::new(rollout.namespace.as_str(), name.as_str()))
+    });
+    unique(named.chain(stores.services.find(&Term::ManagedBy(rollout.clone()))))
+}
+
+fn ingresses(stores: &Stores, rollout: &Rollout, namespace: &str, references: &References) -> Vec<Arc<Ingress>> {
+    let named = references
+        .ingresses
+        .iter()
+        .filter_map(|name| stores.ingresses.get(&ObjectKey::new(namespace, name.as_str())));
+    unique(named.chain(stores.ingresses.find(&owned_by(rollout))))
+}
+
+fn unique<K: kube::Resource>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>> {
+    let by_key: BTreeMap<ObjectKey, Arc<K>> = objects.map(|object| (ObjectKey::of(object.as_ref()), object)).collect();
+    by_key.into_values().collect()
+}
+
+type Templates = (Vec<Arc<AnalysisTemplate>>, Vec<Arc<ClusterAnalysisTemplate>>);
+
+/// The templates referred to, directly or through other templates. Each is visited once, so cycles end.
+fn templates(stores: &Stores, namespace: &str, references: &References) -> Templates {
+    let mut found = BTreeMap::new();
+    let mut found_cluster = BTreeMap::new();
+    let mut open: Vec<(bool, String)> = names(references);
+    while let Some((cluster_scope, name)) = open.pop() {
+        if cluster_scope && !found_cluster.contains_key(&name) {
+            let Some(template) = stores
+                .cluster_analysis_templates
+                .get(&ObjectKey::new("", name.as_str()))
+            else {
+                continue;
+            };
+            open.extend(names(&References::of_template(&template.spec)));
+            found_cluster.insert(name, template);
+        } else if !cluster_scope && !found.contains_key(&name) {
+            let Some(template) = stores.analysis_templates.get(&ObjectKey::new(namespace, name.as_str())) else {
+                continue;
+            };
+            open.extend(names(&References::of_template(&template.spec)));
+            found.insert(name, template);
+        }
+    }
+    (found.into_values().collect(), found_cluster.into_values().collect())
+}
+
+fn names(references: &References) -> Vec<(bool, String)> {
+    let namespaced = references.templates.iter().map(|name| (false, name.clone()));
+    namespaced
+        .chain(references.cluster_templates.iter().map(|name| (true, name.clone())))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

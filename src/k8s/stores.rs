@@ -1,0 +1,305 @@
+//! One store for each kind that Rollout decisions look at, and whom a change concerns.
+
+use crate::{
+    api::{
+        analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        replica_set::ReplicaSet,
+        rollout::Rollout,
+        well_known,
+    },
+    k8s::{
+        ledger::Written,
+        references::References,
+        store::{Change, ObjectKey, Store, Stored, Term, controller_of, ownership_term, prune_metadata},
+    },
+    plan::ObjectRef,
+};
+use k8s_openapi::{
+    api::{core::v1::Service, networking::v1::Ingress},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
+};
+use kube::{
+    Api, Client, Resource,
+    core::{NamespaceResourceScope, Selector, SelectorExt},
+};
+use std::collections::BTreeSet;
+use tokio::task::JoinSet;
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Scope {
+    /// All of them.
+    Cluster,
+    /// This one.
+    Namespace(String),
+}
+
+impl Scope {
+    /// An API of a namespaced kind over this scope.
+    pub fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Self::Cluster => Api::all(client.clone()),
+            Self::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+/// The stores. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Stores {
+    /// Rollouts.
+    pub rollouts: Store<Rollout>,
+    /// ReplicaSets; those of other controllers without their templates.
+    pub replica_sets: Store<ReplicaSet>,
+    /// Services.
+    pub services: Store<Service>,
+    /// Ingresses.
+    pub ingresses: Store<Ingress>,
+    /// AnalysisRuns.
+    pub analysis_runs: Store<AnalysisRun>,
+    /// `AnalysisTemplate`s.
+    pub analysis_templates: Store<AnalysisTemplate>,
+    /// `ClusterAnalysisTemplate`s.
+    pub cluster_analysis_templates: Store<ClusterAnalysisTemplate>,
+}
+
+impl Stores {
+    /// Starts watching, in `tasks`.
+    pub fn start(&self, client: &Client, scope: &Scope, tasks: &mut JoinSet<()>) {
+        let Self {
+            rollouts,
+            replica_sets,
+            services,
+            ingresses,
+            analysis_runs,
+            analysis_templates,
+            cluster_analysis_templates,
+        } = self.clone();
+        tasks.spawn(rollouts.watch(scope.api(client), false));
+        tasks.spawn(replica_sets.watch(scope.api(client), false));
+        tasks.spawn(services.watch(scope.api(client), false));
+        tasks.spawn(ingresses.watch(scope.api(client), false));
+        tasks.spawn(analysis_runs.watch(scope.api(client), false));
+        tasks.spawn(analysis_templates.watch(scope.api(client), false));
+        // With rights in one namespace only, cluster templates cannot be read; Rollouts naming them get a condition.
+        let optional = matches!(scope, Scope::Namespace(_));
+        tasks.spawn(cluster_analysis_templates.watch(Api::all(client.clone()), optional));
+    }
+
+    /// Kinds whose first list has not arrived.
+    pub fn unready(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("Rollout", self.rollouts.is_ready()),
+            ("ReplicaSet", self.replica_sets.is_ready()),
+            ("Service", self.services.is_ready()),
+            ("Ingress", self.ingresses.is_ready()),
+            ("AnalysisRun", self.analysis_runs.is_ready()),
+            ("AnalysisTemplate", self.analysis_templates.is_ready()),
+            ("ClusterAnalysisTemplate", self.cluster_analysis_templates.is_ready()),
+        ];
+        kinds
+            .into_iter()
+            .filter(|(_, ready)| !ready)
+            .map(|(kind, _)| kind)
+            .collect()
+    }
+
+    /// Waits until the first list of every kind has arrived.
+    pub async fn ready(&self) {
+        self.rollouts.ready().await;
+        self.replica_sets.ready().await;
+        self.services.ready().await;
+        self.ingresses.ready().await;
+        self.analysis_runs.ready().await;
+        self.analysis_templates.ready().await;
+        self.cluster_analysis_templates.ready().await;
+    }
+
+    /// Calls `wake` with the name of every Rollout that a change concerns, from now on.
+    pub fn wake_rollouts(&self, wake: impl Fn(ObjectKey) + Clone + Send + Sync + 'static) {
+        on_change(&self.rollouts, &wake, |change| vec![change.key.clone()]);
+        let stores = self.clone();
+        on_change(&self.replica_sets, &wake, move |change| {
+            stores.rollouts_of_replica_set(change)
+        });
+        let stores = self.clone();
+        on_change(&self.services, &wake, move |change| {
+            let mut rollouts = stores.rollouts.find_keys(&Term::Service(change.key.clone()));
+            rollouts.extend(change.sides().filter_map(|service| managed_by(service.as_ref())));
+            rollouts
+        });
+        let stores = self.clone();
+        on_change(&self.ingresses, &wake, move |change| {
+            let mut rollouts = stores.rollouts.find_keys(&Term::Ingress(change.key.clone()));
+            rollouts.extend(change.sides().filter_map(|ingress| owning_rollout(ingress.as_ref())));
+            rollouts
+        });
+        on_change(&self.analysis_runs, &wake, |change| {
+            change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
+        });
+        let stores = self.clone();
+        on_change(&self.analysis_templates, &wake, move |change| {
+            stores.rollouts_of(Term::Template(change.key.clone()))
+        });
+        let stores = self.clone();
+        on_change(&self.cluster_analysis_templates, &wake, move |change| {
+            stores.rollouts_of(Term::ClusterTemplate(change.key.name.clone()))
+        });
+    }
+
+    /// Whether the stores reflect one of our own writes. Kinds that are not watched always do.
+    pub fn have_seen(&self, target: &ObjectRef, written: &Written) -> bool {
+        fn seen<K: Stored>(store: &Store<K>, key: &ObjectKey, written: &Written) -> bool {
+            match written {
+                Written::Version(version) => store.has_seen(key, version),
+                Written::Deleted { uid } => store.has_seen_deletion(key, uid.as_deref()),
+            }
+        }
+        let key = ObjectKey::new(target.namespace.clone().unwrap_or_default(), target.name.as_str());
+        match target.kind.as_str() {
+            "Rollout" => seen(&self.rollouts, &key, written),
+            "ReplicaSet" => seen(&self.replica_sets, &key, written),
+            "Service" if target.api_version == "v1" => seen(&self.services, &key, written),
+            "Ingress" if target.api_version.starts_with("networking.k8s.io/") => seen(&self.ingresses, &key, written),
+            "AnalysisRun" => seen(&self.analysis_runs, &key, written),
+            _ => true,
+        }
+    }
+
+    /// The Rollout that controls the ReplicaSet, or, of an orphan, those that may adopt it.
+    fn rollouts_of_replica_set(&self, change: &Change<ReplicaSet>) -> Vec<ObjectKey> {
+        let mut concerned = Vec::new();
+        for replica_set in change.sides() {
+            if controller_of(replica_set.as_ref()).is_some() {
+                concerned.extend(owning_rollout(replica_set.as_ref()));
+                continue;
+            }
+            let neighbours = self.rollouts.find(&Term::Namespace(change.key.namespace.clone()));
+            let adopters = neighbours
+                .iter()
+                .filter(|rollout| selects(rollout.spec.selector.as_ref(), replica_set.as_ref()));
+            concerned.extend(adopters.map(|rollout| ObjectKey::of(rollout.as_ref())));
+        }
+        concerned
+    }
+
+    /// Rollouts that name this template, or a template that leads to it.
+    fn rollouts_of(&self, template: Term) -> Vec<ObjectKey> {
+        let mut rollouts = Vec::new();
+        let mut visited = BTreeSet::new();
+        let mut open = vec![template];
+        while let Some(term) = open.pop() {
+            rollouts.extend(self.rollouts.find_keys(&term));
+            open.extend(self.analysis_templates.find_keys(&term).into_iter().map(Term::Template));
+            open.extend(
+                self.cluster_analysis_templates
+                    .find_keys(&term)
+                    .into_iter()
+                    .map(|key| Term::ClusterTemplate(key.name)),
+            );
+            visited.insert(term);
+            open.retain(|term| !visited.contains(term));
+        }
+        rollouts
+    }
+}
+
+fn on_change<K: Stored>(
+    store: &Store<K>,
+    wake: &(impl Fn(ObjectKey) + Clone + Send + Sync + 'static),
+    concerned: impl Fn(&Change<K>) -> Vec<ObjectKey> + Send + Sync + 'static,
+) {
+    let wake = wake.clone();
+    store.listen(move |change| concerned(change).into_iter().for_each(&wake));
+}
+
+/// The Rollout that controls an object.
+fn owning_rollout<K: Resource>(object: &K) -> Option<ObjectKey> {
+    let owner = controller_of(object).filter(|owner| owner.kind == "Rollout")?;
+    Some(ObjectKey::new(
+        object.meta().namespace.clone().unwrap_or_default(),
+        owner.name.as_str(),
+    ))
+}
+
+/// The Rollout an object says it is managed by.
+fn managed_by<K: Resource>(object: &K) -> Option<ObjectKey> {
+    let name = object
+        .meta()
+        .annotations
+        .as_ref()?
+        .get(well_known::MANAGED_BY_ROLLOUT)?;
+    Some(ObjectKey::new(
+        object.meta().namespace.clone().unwrap_or_default(),
+        name.as_str(),
+    ))
+}
+
+/// Whether a selector matches an object's labels; an absent, empty or broken one matches nothing.
+pub fn selects<K: Resource>(selector: Option<&LabelSelector>, object: &K) -> bool {
+    let Some(selector) = selector.cloned().and_then(|selector| Selector::try_from(selector).ok()) else {
+        return false;
+    };
+    let none = std::collections::BTreeMap::new();
+    !selector.selects_all() && selector.matches(object.meta().labels.as_ref().unwrap_or(&none))
+}
+
+impl Stored for Rollout {
+    fn terms(&self) -> Vec<Term> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let mut terms = References::of_rollout(self).terms(namespace);
+        terms.push(Term::Namespace(namespace.to_owned()));
+        terms
+    }
+}
+
+impl Stored for ReplicaSet {
+    fn prune(&mut self) {
+        prune_metadata(self);
+        // In a cluster most ReplicaSets belong to Deployments; their templates would be most of our memory.
+        if controller_of(self).is_some_and(|owner| !matches!(owner.kind.as_str(), "Rollout" | "Experiment")) {
+            self.spec.template = serde_json::Value::Null;
+            self.metadata.annotations = None;
+        }
+    }
+
+    fn terms(&self) -> Vec<Term> {
+        vec![ownership_term(self)]
+    }
+}
+
+impl Stored for Service {
+    fn terms(&self) -> Vec<Term> {
+        managed_by(self).map(Term::ManagedBy).into_iter().collect()
+    }
+}
+
+impl Stored for Ingress {
+    fn terms(&self) -> Vec<Term> {
+        vec![ownership_term(self)]
+    }
+}
+
+impl Stored for AnalysisRun {
+    fn terms(&self) -> Vec<Term> {
+        vec![ownership_term(self)]
+    }
+}
+
+impl Stored for AnalysisTemplate {
+    fn terms(&self) -> Vec<Term> {
+        References::of_template(&self.spec).terms(self.metadata.namespace.as_deref().unwrap_or_default())
+    }
+}
+
+impl Stored for ClusterAnalysisTemplate {
+    fn terms(&self) -> Vec<Term> {
+        References::of_template(&self.spec).terms("")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,436 @@
+//! One namespace of the shared cluster with a controller of its own, and the verbs a person would use.
+
+use anyhow::{Context, Result, bail, ensure};
+use clap::Parser;
+use k8s_openapi::api::{
+    core::v1::{Event, Service},
+    networking::v1::Ingress,
+};
+use kube::{
+    Api, Client, Resource,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::{fmt::Debug, path::Path, process::Stdio, time::Duration};
+use tidegate::{
+    api::{crd, replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known},
+    controllers::{self, args::ControllerArgs},
+};
+use tidegate_cluster::{Cluster, eventually, shared};
+use tokio::{
+    process::{Child, Command},
+    sync::{OnceCell, oneshot},
+    task::JoinHandle,
+};
+
+/// Longer than anything here takes on a busy machine with two cores; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// One test's world.
+pub struct World {
+    pub cluster: &'static Cluster,
+    pub client: Client,
+    pub namespace: String,
+    controller: Option<Controller>,
+}
+
+enum Controller {
+    /// A task of the test: quick, and its stop is graceful.
+    Task {
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<Result<(), controllers::RunError>>,
+    },
+    /// A process of its own: it can be killed.
+    Process(Child),
+}
+
+#[derive(Parser)]
+struct Arguments {
+    #[command(flatten)]
+    controller: ControllerArgs,
+}
+
+impl World {
+    /// A namespace and a controller in this process.
+    pub async fn new(name: &str) -> Result<Self> {
+        let mut world = Self::without_controller(name).await?;
+        world.start_task().await?;
+        Ok(world)
+    }
+
+    /// A namespace.
+    pub async fn without_controller(name: &str) -> Result<Self> {
+        let cluster = cluster().await?;
+        let namespace = cluster.namespace(name).await?;
+        let client = cluster.client().await?;
+        Ok(Self {
+            cluster,
+            client,
+            namespace,
+            controller: None,
+        })
+    }
+
+    /// Starts a controller as a task of this test.
+    pub async fn start_task(&mut self) -> Result<()> {
+        let arguments =
+            Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
+        let (stop, stopped) = oneshot::channel();
+        let client = self.cluster.client().await?;
+        let task = tokio::spawn(controllers::serve(client, arguments.controller, async move {
+            drop(stopped.await)
+        }));
+        self.controller = Some(Controller::Task { stop, task });
+        Ok(())
+    }
+
+    /// Starts a controller as a process.
+    pub fn start_process(&mut self) -> Result<()> {
+        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .arg("controller")
+            .args(self.controller_flags())
+            .env_clear()
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .env("RUST_BACKTRACE", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("cannot start the controller")?;
+        self.controller = Some(Controller::Process(child));
+        Ok(())
+    }
+
+    fn controller_flags(&self) -> Vec<String> {
+        let namespace = &self.namespace;
+        let flags =
+            "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2 --loglevel warn";
+        format!("{flags} --namespace {namespace} --controllers rollout")
+            .split(' ')
+            .map(str::to_owned)
+            .collect()
+    }
+
+    /// Ends the controller: a task gracefully, a process with SIGKILL.
+    pub async fn stop(&mut self) -> Result<()> {
+        match self.controller.take() {
+            Some(Controller::Task { stop, task }) => {
+                ensure!(
+                    stop.send(()).is_ok(),
+                    "the controller ended by itself: {:?}",
+                    task.await
+                );
+                task.await??;
+            }
+            Some(Controller::Process(mut child)) => {
+                ensure!(child.try_wait()?.is_none(), "the controller ended by itself");
+                child.kill().await?;
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the test: the controller stops in order and the namespace goes away, so that its pods leave the nodes.
+    pub async fn end(mut self) -> Result<()> {
+        self.stop().await?;
+        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
+        namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
+        Ok(())
+    }
+
+    /// An API of this namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    pub async fn apply(&self, yaml: &str) -> Result<()> {
+        self.cluster.apply_yaml(&self.namespace, yaml).await.map(drop)
+    }
+
+    pub async fn rollout(&self, name: &str) -> Result<Rollout> {
+        Ok(self.api::<Rollout>().get(name).await?)
+    }
+
+    /// Waits until the Rollout's status is as wanted and describes its newest generation.
+    pub async fn wait(
+        &self,
+        name: &str,
+        what: &str,
+        mut wanted: impl FnMut(&RolloutStatus) -> bool,
+    ) -> Result<Rollout> {
+        eventually(PATIENCE, format!("rollout {name} {what}"), async || {
+            let rollout = self.rollout(name).await.map_err(|error| error.to_string())?;
+            let Some(status) = &rollout.status else {
+                return Err("it has no status".to_owned());
+            };
+            let observed = status.observed_generation == rollout.metadata.generation.unwrap_or_default().to_string();
+            if observed && wanted(status) {
+                return Ok(rollout);
+            }
+            Err(serde_json::to_string(status).unwrap_or_default())
+        })
+        .await
+    }
+
+    pub async fn healthy(&self, name: &str) -> Result<Rollout> {
+        self.wait(name, "is Healthy", |status| status.phase == "Healthy").await
+    }
+
+    /// Waits until the Rollout pauses at the step with this index.
+    pub async fn paused_at(&self, name: &str, step: i32) -> Result<Rollout> {
+        let at_step = |status: &RolloutStatus| {
+            status.phase == "Paused" && status.current_step_index == Some(step) && !status.pause_conditions.is_empty()
+        };
+        self.wait(name, &format!("pauses at step {step}"), at_step).await
+    }
+
+    pub async fn patch(&self, name: &str, patch: Value) -> Result<()> {
+        self.api::<Rollout>()
+            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await?;
+        Ok(())
+    }
+
+    pub async fn patch_status(&self, name: &str, status: Value) -> Result<()> {
+        let patch = Patch::Merge(json!({ "status": status }));
+        self.api::<Rollout>()
+            .patch_status(name, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
+    }
+
+    pub async fn set_image(&self, name: &str, image: &str) -> Result<()> {
+        let containers = json!([{"name": "web", "image": image}]);
+        self.patch(
+            name,
+            json!({"spec": {"template": {"spec": {"containers": containers}}}}),
+        )
+        .await
+    }
+
+    /// Goes on after a pause, as `kubectl argo rollouts promote` does.
+    pub async fn promote(&self, name: &str) -> Result<()> {
+        self.patch_status(name, json!({"pauseConditions": null})).await
+    }
+
+    pub async fn promote_full(&self, name: &str) -> Result<()> {
+        self.patch_status(name, json!({"promoteFull": true})).await
+    }
+
+    pub async fn abort(&self, name: &str) -> Result<()> {
+        self.patch_status(name, json!({"abort": true})).await
+    }
+
+    pub async fn retry(&self, name: &str) -> Result<()> {
+        self.patch_status(name, json!({"abort": false})).await
+    }
+
+    /// ReplicaSets of a Rollout.
+    pub async fn replica_sets(&self) -> Result<Vec<ReplicaSet>> {
+        Ok(self.api::<ReplicaSet>().list(&ListParams::default()).await?.items)
+    }
+
+    /// Available pods of the version with this image.
+    pub async fn available(&self, image: &str) -> Result<i32> {
+        let sets = self.replica_sets().await?;
+        Ok(sets
+            .iter()
+            .filter(|set| image_of(set) == image)
+            .map(|set| set.status.available_replicas)
+            .sum())
+    }
+
+    /// Weight the canary Ingress gives to the canary; 0 without one.
+    pub async fn weight(&self, ingress: &str) -> Result<i32> {
+        let Some(ingress) = self.api::<Ingress>().get_opt(ingress).await? else {
+            return Ok(0);
+        };
+        let annotations = ingress.metadata.annotations.unwrap_or_default();
+        if annotations
+            .get("nginx.ingress.kubernetes.io/canary")
+            .is_none_or(|canary| canary != "true")
+        {
+            return Ok(0);
+        }
+        let weight = annotations
+            .get("nginx.ingress.kubernetes.io/canary-weight")
+            .context("the canary Ingress has no weight")?;
+        Ok(weight.parse()?)
+    }
+
+    /// Hash a Service selects.
+    pub async fn selected(&self, service: &str) -> Result<String> {
+        let service = self.api::<Service>().get(service).await?;
+        let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
+        Ok(selector.get(well_known::POD_TEMPLATE_HASH).cloned().unwrap_or_default())
+    }
+
+    /// Reasons of a Rollout's events, oldest first.
+    pub async fn event_reasons(&self, name: &str) -> Result<Vec<String>> {
+        let about = ListParams::default().fields(&format!("involvedObject.kind=Rollout,involvedObject.name={name}"));
+        let mut events = self.api::<Event>().list(&about).await?.items;
+        // The name ends in a number made from the time, which is finer than the timestamps.
+        events.sort_by_key(|event| event.metadata.name.clone());
+        Ok(events.into_iter().filter_map(|event| event.reason).collect())
+    }
+
+    /// Waits until `probe` answers true.
+    pub async fn until(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+        eventually(PATIENCE, what, async || match probe().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("not so".to_owned()),
+            Err(error) => Err(format!("{error:#}")),
+        })
+        .await
+    }
+
+    /// Checks that nothing is written any more: no version of any object of ours changes.
+    pub async fn at_rest(&self) -> Result<()> {
+        let before = self.versions().await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let after = self.versions().await?;
+        ensure!(
+            before == after,
+            "something is still written: {before:?}, then {after:?}"
+        );
+        Ok(())
+    }
+
+    async fn versions(&self) -> Result<Vec<(String, String)>> {
+        let mut versions = versions_of(&self.api::<Rollout>()).await?;
+        versions.extend(versions_of(&self.api::<ReplicaSet>()).await?);
+        versions.extend(versions_of(&self.api::<Service>()).await?);
+        versions.extend(versions_of(&self.api::<Ingress>()).await?);
+        Ok(versions)
+    }
+
+    /// Deletes an object.
+    pub async fn delete<K>(&self, name: &str) -> Result<()>
+    where
+        K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
+    {
+        self.api::<K>().delete(name, &DeleteParams::background()).await?;
+        Ok(())
+    }
+}
+
+async fn versions_of<K>(api: &Api<K>) -> Result<Vec<(String, String)>>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let items = api.list(&ListParams::default()).await?.items;
+    Ok(items
+        .into_iter()
+        .map(|item| {
+            let meta = item.meta();
+            let text = |field: &Option<String>| field.clone().unwrap_or_default();
+            (
+                format!("{} {}", K::kind(&()), text(&meta.name)),
+                text(&meta.resource_version),
+            )
+        })
+        .collect())
+}
+
+/// Image of a ReplicaSet's first container.
+pub fn image_of(set: &ReplicaSet) -> &str {
+    set.spec
+        .template
+        .pointer("/spec/containers/0/image")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The shared cluster with our CustomResourceDefinitions.
+async fn cluster() -> Result<&'static Cluster> {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    let cluster = shared().await?;
+    INSTALLED
+        .get_or_try_init(async || {
+            cluster
+                .kubectl(&[
+                    "apply",
+                    "--server-side",
+                    "--force-conflicts",
+                    "-f",
+                    crds().to_str().context("a path")?,
+                ])
+                .await?;
+            let names: Vec<String> = crd::crds()
+                .into_iter()
+                .filter_map(|crd| crd.metadata.name)
+                .map(|name| format!("crd/{name}"))
+                .collect();
+            let mut wait = vec!["wait", "--for=condition=Established", "--timeout=60s"];
+            wait.extend(names.iter().map(String::as_str));
+            cluster.kubectl(&wait).await.map(drop)
+        })
+        .await?;
+    Ok(cluster)
+}
+
+fn crds() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crds")
+}
+
+/// A Rollout `web` of `replicas` pods with these steps, in front of it two Services and an Ingress for nginx.
+pub fn nginx_canary(replicas: u32, image: &str, steps: &str) -> String {
+    format!(
+        r"
+apiVersion: v1
+kind: Service
+metadata: {{name: web-stable}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web-canary}}
+spec: {{selector: {{app: web}}, ports: [{{port: 80, targetPort: 8080}}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web}}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: web.example
+    http:
+      paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web-stable, port: {{number: 80}}}}}}}}]
+---
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {{name: web}}
+spec:
+  replicas: {replicas}
+  revisionHistoryLimit: 3
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec: {{containers: [{{name: web, image: '{image}', ports: [{{containerPort: 8080}}]}}]}}
+  strategy:
+    canary:
+      canaryService: web-canary
+      stableService: web-stable
+      abortScaleDownDelaySeconds: 2
+      scaleDownDelaySeconds: 2
+      trafficRouting: {{nginx: {{stableIngress: web}}}}
+      steps: {steps}
+"
+    )
+}
+
+/// Name of the canary Ingress of `nginx_canary`.
+pub const CANARY_INGRESS: &str = "web-web-canary";
+
+/// Fails with what was found, for a comparison inside an async block.
+pub fn same<T: Debug + PartialEq>(found: T, wanted: T, what: &str) -> Result<()> {
+    if found == wanted {
+        return Ok(());
+    }
+    bail!("{what}: found {found:?}, expected {wanted:?}")
+}

@@ -1,0 +1,8 @@
+//! The controller on a real cluster, each test in its own namespace.
+
+mod harness;
+mod rollout_bad_input;
+mod rollout_canary;
+mod rollout_crash;
+mod rollout_manifests;
+mod rollout_repair;
