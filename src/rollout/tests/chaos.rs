@@ -123,7 +123,9 @@ impl Chaos {
             whole = whole && plan.status == StatusChange::Unchanged;
         }
         let _ = write!(line, "{} → {}", if whole { "" } else { " [status lost]" }, verbs::summary(&self.world));
-        self.story.push(line);
+        if !plan.writes_nothing() {
+            self.story.push(line);
+        }
         self.oracle.after(&self.world, &before, &plan, fresh && whole)?;
         Ok(plan)
     }

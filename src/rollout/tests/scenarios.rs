@@ -283,7 +283,7 @@ fn a_failing_background_analysis_aborts_at_any_step() {
         world.status()["message"]
             .as_str()
             .unwrap()
-            .contains("Background analysis phase error: m")
+            .contains("Background analysis phase error/failed: m")
     );
 }
 

@@ -156,12 +156,12 @@ impl Oracle {
         }
         let services: &[&str] = if self.family == Family::BlueGreen { &["web-stable"] } else { &["web-stable", "web-canary"] };
         for service in services {
-            if after == 0 {
+            let serves = *service == "web-stable" || self.weights_in_force(world).iter().any(|weight| *weight > 0);
+            if after == 0 && serves {
                 ensure(selected(view, service) != set.hash, || {
                     format!("T3: {} goes to zero while {service} selects it", set.name)
                 })?;
             }
-            let serves = *service == "web-stable" || self.weights_in_force(world).iter().any(|weight| *weight > 0);
             let lately = serves && self.lately_selected(world, service, &set.hash);
             ensure(after > 0 || !lately, || format!("T3: {} goes to zero right after {service} left it", set.name))?;
         }
