@@ -92,7 +92,10 @@ pub(crate) fn collided(view: &View<'_>) -> Plan {
     let mut status = status::of(view, &decision, &[], &mut Vec::new());
     status.collision_count = Some(view.status.collision_count.unwrap_or(0).saturating_add(1));
     let mut plan = Plan::default();
-    plan.because("NameCollision", format!("ReplicaSet \"{}\" belongs to somebody else", new_name(view)));
+    plan.because(
+        "NameCollision",
+        format!("ReplicaSet \"{}\" belongs to somebody else", new_name(view)),
+    );
     plan.wake(view.now());
     finish(view, plan, &status)
 }

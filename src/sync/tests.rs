@@ -34,7 +34,14 @@ fn kinds() -> Kinds {
         ("argoproj.io", "Rollout", true),
     ] {
         let version = if group == "argoproj.io" { "v1alpha1" } else { "v1" };
-        kinds.insert(group, kind, KindFacts { is_namespaced, versions: vec![version.into()] });
+        kinds.insert(
+            group,
+            kind,
+            KindFacts {
+                is_namespaced,
+                versions: vec![version.into()],
+            },
+        );
     }
     kinds
 }
@@ -59,7 +66,10 @@ fn deployment(name: &str, image: &str) -> Value {
 
 fn commit(revision: &str, objects: Vec<Value>) -> Desired {
     Desired {
-        revisions: Revisions { single: revision.into(), several: vec![] },
+        revisions: Revisions {
+            single: revision.into(),
+            several: vec![],
+        },
         parts: vec![Arc::new(objects)],
         source_types: vec!["Directory".into()],
         notes: vec![],
@@ -96,10 +106,17 @@ impl World {
     fn settle(&mut self) -> Requeue {
         for _ in 0..50 {
             let decision = self.look();
-            if self.app.status.as_ref().is_none_or(|before| status::differs(before, &decision.status)) || decision.takes_operation {
+            if self
+                .app
+                .status
+                .as_ref()
+                .is_none_or(|before| status::differs(before, &decision.status))
+                || decision.takes_operation
+            {
                 self.writes += 1;
                 self.app.status = Some(decision.status);
-                self.events.extend(decision.events.iter().map(|event| event.message.clone()));
+                self.events
+                    .extend(decision.events.iter().map(|event| event.message.clone()));
             }
             if decision.takes_operation {
                 self.app.operation = None;
@@ -109,7 +126,10 @@ impl World {
             }
             let reports = self.perform(decision.work);
             let status = self.app.status.as_mut().unwrap();
-            status.operation_state = status.operation_state.as_ref().map(|state| operation::record(state, &reports));
+            status.operation_state = status
+                .operation_state
+                .as_ref()
+                .map(|state| operation::record(state, &reports));
         }
         panic!("it never rests: {:?}", self.done);
     }
@@ -182,12 +202,17 @@ impl World {
         self.version += 1;
         let key = ResourceKey::of(&object);
         let before = self.live.get(&key).cloned();
-        let generation = before.as_ref().and_then(|before| resource::number(before, "/metadata/generation")).unwrap_or(0) + 1;
+        let generation = before
+            .as_ref()
+            .and_then(|before| resource::number(before, "/metadata/generation"))
+            .unwrap_or(0)
+            + 1;
         object["metadata"]["generation"] = json!(generation);
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
         object["metadata"]["uid"] = json!(format!("uid-{}", key.name));
         object["metadata"]["creationTimestamp"] = json!(self.now.to_string());
-        object["metadata"]["managedFields"] = json!([{"manager": "argocd-controller", "operation": "Apply", "fieldsV1": fields(&object)}]);
+        object["metadata"]["managedFields"] =
+            json!([{"manager": "argocd-controller", "operation": "Apply", "fieldsV1": fields(&object)}]);
         if let Some(status) = before.as_ref().and_then(|before| before.get("status")) {
             object["status"] = status.clone();
         }
@@ -195,7 +220,12 @@ impl World {
     }
 
     fn edit(&mut self, name: &str, change: impl FnOnce(&mut Value)) {
-        let key = self.live.keys().find(|key| key.name == name).unwrap_or_else(|| panic!("no {name}")).clone();
+        let key = self
+            .live
+            .keys()
+            .find(|key| key.name == name)
+            .unwrap_or_else(|| panic!("no {name}"))
+            .clone();
         let mut object = self.live[&key].as_ref().clone();
         change(&mut object);
         self.live.insert(key, Arc::new(object));
@@ -208,7 +238,8 @@ impl World {
     fn healthy(&mut self, name: &str) {
         self.edit(name, |object| {
             let generation = object["metadata"]["generation"].clone();
-            object["status"] = json!({"observedGeneration": generation, "updatedReplicas": 1, "replicas": 1, "availableReplicas": 1});
+            object["status"] =
+                json!({"observedGeneration": generation, "updatedReplicas": 1, "replicas": 1, "availableReplicas": 1});
         });
     }
 
@@ -252,7 +283,11 @@ impl World {
     }
 
     fn conditions(&self) -> Vec<String> {
-        self.state().conditions.iter().map(|condition| format!("{}: {}", condition.r#type, condition.message)).collect()
+        self.state()
+            .conditions
+            .iter()
+            .map(|condition| format!("{}: {}", condition.r#type, condition.message))
+            .collect()
     }
 }
 
@@ -260,7 +295,19 @@ fn fields(object: &Value) -> Value {
     match object {
         Value::Object(map) => map
             .iter()
-            .filter(|(key, _)| !matches!(key.as_str(), "generation" | "resourceVersion" | "uid" | "creationTimestamp" | "apiVersion" | "kind" | "name" | "namespace"))
+            .filter(|(key, _)| {
+                !matches!(
+                    key.as_str(),
+                    "generation"
+                        | "resourceVersion"
+                        | "uid"
+                        | "creationTimestamp"
+                        | "apiVersion"
+                        | "kind"
+                        | "name"
+                        | "namespace"
+                )
+            })
             .map(|(key, value)| (format!("f:{key}"), fields(value)))
             .collect::<serde_json::Map<_, _>>()
             .into(),
@@ -303,7 +350,11 @@ fn drift_is_healed_and_undone_work_is_left_out() {
 
 #[test]
 fn a_new_commit_is_applied_and_prunes_backwards() {
-    let mut world = World::automated(vec![in_wave(config("a", "1"), "0"), in_wave(config("b", "1"), "1"), config("c", "1")]);
+    let mut world = World::automated(vec![
+        in_wave(config("a", "1"), "0"),
+        in_wave(config("b", "1"), "1"),
+        config("c", "1"),
+    ]);
     world.settle();
     world.did("+a +c | +b");
     world.desired = Ok(commit("c2", vec![config("c", "2")]));
@@ -320,7 +371,12 @@ fn waves_wait_for_health_at_the_new_generation() {
     let mut world = World::automated(objects("v1"));
     world.settle();
     world.did("+first");
-    world.check("OutOfSync", "Progressing", "Running", "waiting for healthy state of apps/Deployment/first");
+    world.check(
+        "OutOfSync",
+        "Progressing",
+        "Running",
+        "waiting for healthy state of apps/Deployment/first",
+    );
     world.healthy("first");
     world.settle();
     world.did("+second");
@@ -329,7 +385,12 @@ fn waves_wait_for_health_at_the_new_generation() {
     world.desired = Ok(commit("c2", objects("v2")));
     world.settle();
     world.did("+first");
-    world.check("OutOfSync", "Progressing", "Running", "waiting for healthy state of apps/Deployment/first");
+    world.check(
+        "OutOfSync",
+        "Progressing",
+        "Running",
+        "waiting for healthy state of apps/Deployment/first",
+    );
     world.healthy("first");
     world.settle();
     world.did("+second");
@@ -339,32 +400,63 @@ fn waves_wait_for_health_at_the_new_generation() {
 fn a_degraded_wave_fails_the_operation_and_is_retried() {
     let mut world = World::automated(vec![in_wave(deployment("first", "v1"), "-1"), config("second", "1")]);
     world.settle();
-    world.status("first", json!({"observedGeneration": 1, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}));
+    world.status(
+        "first",
+        json!({"observedGeneration": 1, "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]}),
+    );
     let requeue = world.settle();
     let message = "one or more synchronization tasks completed unsuccessfully, reason: Deployment \"first\" exceeded its progress deadline";
-    world.check("OutOfSync", "Degraded", "Running", &format!("{message}. Retrying attempt #1 at 1:46PM."));
-    assert_eq!(requeue, Requeue::At(world.now.saturating_add(SignedDuration::from_secs(5)).unwrap()));
+    world.check(
+        "OutOfSync",
+        "Degraded",
+        "Running",
+        &format!("{message}. Retrying attempt #1 at 1:46PM."),
+    );
+    assert_eq!(
+        requeue,
+        Requeue::At(world.now.saturating_add(SignedDuration::from_secs(5)).unwrap())
+    );
     world.did("+first");
 }
 
 #[test]
 fn refused_objects_fail_the_operation_and_retries_end() {
     let mut world = World::automated(vec![config("a", "1")]);
-    world.app.spec.sync_policy.as_mut().unwrap().retry =
-        Some(crate::api::application::RetryStrategy { limit: 2, ..Default::default() });
+    world.app.spec.sync_policy.as_mut().unwrap().retry = Some(crate::api::application::RetryStrategy {
+        limit: 2,
+        ..Default::default()
+    });
     world.refused = vec![("a", "admission webhook says no")];
     let message = "one or more objects failed to apply, reason: admission webhook says no";
     world.settle();
-    world.check("OutOfSync", "Missing", "Running", &format!("{message}. Retrying attempt #1 at 1:46PM."));
-    assert_eq!(world.operation().sync_result.as_ref().unwrap().resources[0].status, "SyncFailed");
+    world.check(
+        "OutOfSync",
+        "Missing",
+        "Running",
+        &format!("{message}. Retrying attempt #1 at 1:46PM."),
+    );
+    assert_eq!(
+        world.operation().sync_result.as_ref().unwrap().resources[0].status,
+        "SyncFailed"
+    );
     world.later(5);
     world.settle();
     assert_eq!(world.operation().retry_count, 2);
     world.later(10);
     world.settle();
-    world.check("OutOfSync", "Missing", "Failed", &format!("{message} (retried 2 times)."));
+    world.check(
+        "OutOfSync",
+        "Missing",
+        "Failed",
+        &format!("{message} (retried 2 times)."),
+    );
     world.settle();
-    assert_eq!(world.conditions(), [format!("SyncError: Failed last sync attempt to c1: {message} (retried 2 times).")]);
+    assert_eq!(
+        world.conditions(),
+        [format!(
+            "SyncError: Failed last sync attempt to c1: {message} (retried 2 times)."
+        )]
+    );
     // What was wrong in the cluster is mended: it heals by itself, without a new commit.
     world.refused.clear();
     world.later(300);
@@ -382,7 +474,14 @@ fn a_new_commit_pre_empts_a_failing_retry() {
     world.desired = Ok(commit("c2", vec![config("b", "1")]));
     world.pinned = Some(Ok(commit("c1", vec![config("a", "1")])));
     world.settle();
-    assert!(world.operation().message.starts_with("superseded by commit c2: one or more objects failed"), "{}", world.operation().message);
+    assert!(
+        world
+            .operation()
+            .message
+            .starts_with("superseded by commit c2: one or more objects failed"),
+        "{}",
+        world.operation().message
+    );
     world.pinned = None;
     world.settle();
     world.did("| +b");
@@ -398,25 +497,43 @@ fn an_older_commit_is_not_synced_by_itself() {
     world.did("+a");
     world.settle();
     world.did("");
-    assert!(world.conditions()[0].contains("older than the commit deployed last"), "{:?}", world.conditions());
+    assert!(
+        world.conditions()[0].contains("older than the commit deployed last"),
+        "{:?}",
+        world.conditions()
+    );
 }
 
 #[test]
 fn a_requested_sync_takes_the_options_of_the_application_and_names_them() {
-    let mut world = World::new(json!({"syncOptions": ["CreateNamespace=true"], "managedNamespaceMetadata": {"labels": {"team": "x"}}}), vec![config("a", "1")]);
+    let mut world = World::new(
+        json!({"syncOptions": ["CreateNamespace=true"], "managedNamespaceMetadata": {"labels": {"team": "x"}}}),
+        vec![config("a", "1")],
+    );
     world.settle();
     world.check("OutOfSync", "Missing", "", "");
     world.ask(json!({"sync": {}, "initiatedBy": {"username": "ann"}}));
     world.settle();
     world.did("+ns | +a");
     world.check("Synced", "Healthy", "Succeeded", DONE);
-    assert_eq!(world.operation().operation.sync.as_ref().unwrap().sync_options, ["CreateNamespace=true"]);
+    assert_eq!(
+        world.operation().operation.sync.as_ref().unwrap().sync_options,
+        ["CreateNamespace=true"]
+    );
     assert!(world.app.operation.is_none());
-    assert!(world.events.contains(&"ann initiated sync to 'c1'".to_owned()), "{:?}", world.events);
+    assert!(
+        world.events.contains(&"ann initiated sync to 'c1'".to_owned()),
+        "{:?}",
+        world.events
+    );
     let namespace = world.live.iter().find(|(key, _)| key.kind == "Namespace").unwrap().1;
     assert_eq!(namespace.pointer("/metadata/labels/team"), Some(&json!("x")));
     assert_eq!(resource::annotation(namespace, "argocd.argoproj.io/tracking-id"), None);
-    assert_eq!(world.state().resources.len(), 1, "the namespace is not one of the application's objects");
+    assert_eq!(
+        world.state().resources.len(),
+        1,
+        "the namespace is not one of the application's objects"
+    );
 }
 
 #[test]
@@ -432,7 +549,10 @@ fn a_requested_sync_without_prune_leaves_extras() {
     world.check("OutOfSync", "Healthy", "Succeeded", DONE);
     let result = &world.operation().sync_result.as_ref().unwrap().resources;
     let skipped = result.iter().find(|entry| entry.name == "b").unwrap();
-    assert_eq!((skipped.status.as_str(), skipped.message.as_str()), ("PruneSkipped", "ignored (requires pruning)"));
+    assert_eq!(
+        (skipped.status.as_str(), skipped.message.as_str()),
+        ("PruneSkipped", "ignored (requires pruning)")
+    );
     world.ask(json!({"sync": {"prune": true}}));
     world.settle();
     world.did("-b +a");
@@ -447,17 +567,31 @@ fn an_empty_source_prunes_nothing() {
     world.desired = Ok(commit("c2", vec![]));
     world.settle();
     world.did("");
-    assert!(world.conditions()[0].contains("auto-sync will wipe out all resources"), "{:?}", world.conditions());
+    assert!(
+        world.conditions()[0].contains("auto-sync will wipe out all resources"),
+        "{:?}",
+        world.conditions()
+    );
     world.ask(json!({"sync": {"prune": true}}));
     world.settle();
     world.did("|");
     assert_eq!(world.operation().phase, "Succeeded");
-    assert_eq!(world.operation().sync_result.as_ref().unwrap().resources[0].status, "PruneSkipped");
+    assert_eq!(
+        world.operation().sync_result.as_ref().unwrap().resources[0].status,
+        "PruneSkipped"
+    );
 }
 
 #[test]
 fn a_selective_sync_touches_only_what_it_names() {
-    let mut world = World::new(json!({}), vec![config("a", "1"), config("b", "1"), annotated(config("hook", "1"), "hook", "PreSync")]);
+    let mut world = World::new(
+        json!({}),
+        vec![
+            config("a", "1"),
+            config("b", "1"),
+            annotated(config("hook", "1"), "hook", "PreSync"),
+        ],
+    );
     world.ask(json!({"sync": {"resources": [{"kind": "ConfigMap", "name": "b"}]}}));
     world.settle();
     world.did("+b");
@@ -480,12 +614,25 @@ fn job(name: &str, phase: &str) -> Value {
 
 #[test]
 fn hooks_run_in_their_phases_and_are_waited_for() {
-    let objects = vec![job("before", "PreSync"), config("a", "1"), job("after", "PostSync"), job("sorry", "SyncFail")];
+    let objects = vec![
+        job("before", "PreSync"),
+        config("a", "1"),
+        job("after", "PostSync"),
+        job("sorry", "SyncFail"),
+    ];
     let mut world = World::automated(objects);
     world.settle();
     world.did("+before");
-    world.check("OutOfSync", "Missing", "Running", "waiting for completion of hook batch/Job/before");
-    world.status("before", json!({"conditions": [{"type": "Complete", "status": "True"}]}));
+    world.check(
+        "OutOfSync",
+        "Missing",
+        "Running",
+        "waiting for completion of hook batch/Job/before",
+    );
+    world.status(
+        "before",
+        json!({"conditions": [{"type": "Complete", "status": "True"}]}),
+    );
     world.settle();
     world.did("+a | +after");
     world.status("after", json!({"conditions": [{"type": "Complete", "status": "True"}]}));
@@ -501,15 +648,26 @@ fn hooks_run_in_their_phases_and_are_waited_for() {
 
 #[test]
 fn a_failed_hook_fails_the_operation_and_runs_the_apology() {
-    let mut world = World::new(json!({}), vec![job("before", "PreSync"), config("a", "1"), job("sorry", "SyncFail")]);
+    let mut world = World::new(
+        json!({}),
+        vec![job("before", "PreSync"), config("a", "1"), job("sorry", "SyncFail")],
+    );
     world.ask(json!({"sync": {}}));
     world.settle();
-    world.status("before", json!({"conditions": [{"type": "Failed", "status": "True", "message": "boom"}]}));
+    world.status(
+        "before",
+        json!({"conditions": [{"type": "Failed", "status": "True", "message": "boom"}]}),
+    );
     world.settle();
     world.did("+before | +sorry");
     world.status("sorry", json!({"conditions": [{"type": "Complete", "status": "True"}]}));
     world.settle();
-    world.check("OutOfSync", "Missing", "Failed", "one or more synchronization tasks completed unsuccessfully, reason: boom");
+    world.check(
+        "OutOfSync",
+        "Missing",
+        "Failed",
+        "one or more synchronization tasks completed unsuccessfully, reason: boom",
+    );
 }
 
 #[test]
@@ -530,10 +688,21 @@ fn a_crash_after_creating_a_hook_does_not_run_it_twice() {
 fn terminating_ends_running_hooks() {
     let mut world = World::automated(vec![job("before", "PreSync"), config("a", "1")]);
     world.settle();
-    world.app.status.as_mut().unwrap().operation_state.as_mut().unwrap().phase = "Terminating".into();
+    world
+        .app
+        .status
+        .as_mut()
+        .unwrap()
+        .operation_state
+        .as_mut()
+        .unwrap()
+        .phase = "Terminating".into();
     world.settle();
     world.did("+before | -before");
-    assert_eq!((world.operation().phase.as_str(), world.operation().message.as_str()), ("Failed", "Operation terminated"));
+    assert_eq!(
+        (world.operation().phase.as_str(), world.operation().message.as_str()),
+        ("Failed", "Operation terminated")
+    );
 }
 
 #[test]
@@ -543,11 +712,19 @@ fn an_unreachable_source_keeps_the_last_status_for_a_while() {
     world.healthy("web");
     world.settle();
     world.check("Synced", "Healthy", "Succeeded", DONE);
-    world.desired = Err(Failure { message: "failed to reach `https://git/r`: refused".into(), is_transient: true });
+    world.desired = Err(Failure {
+        message: "failed to reach `https://git/r`: refused".into(),
+        is_transient: true,
+    });
     world.settle();
     world.check("Synced", "Healthy", "Succeeded", DONE);
-    assert_eq!(world.conditions(), ["ComparisonError: failed to reach `https://git/r`: refused"]);
-    world.edit("web", |object| object["status"] = json!({"observedGeneration": 1, "updatedReplicas": 0}));
+    assert_eq!(
+        world.conditions(),
+        ["ComparisonError: failed to reach `https://git/r`: refused"]
+    );
+    world.edit("web", |object| {
+        object["status"] = json!({"observedGeneration": 1, "updatedReplicas": 0})
+    });
     world.settle();
     world.check("Synced", "Progressing", "Succeeded", DONE);
     world.later(SOURCE_ERROR_GRACE.as_secs());
@@ -566,7 +743,10 @@ fn a_source_that_cannot_be_read_prunes_and_applies_nothing() {
     let mut world = World::automated(vec![config("a", "1")]);
     world.settle();
     world.did("+a");
-    world.desired = Err(Failure { message: "apps/x.yaml:3: bad".into(), is_transient: false });
+    world.desired = Err(Failure {
+        message: "apps/x.yaml:3: bad".into(),
+        is_transient: false,
+    });
     world.settle();
     world.did("");
     assert_eq!(world.state().sync.status, "Unknown");
@@ -581,9 +761,14 @@ fn invalid_specifications_name_what_is_wrong_and_heal() {
     world.did("");
     assert_eq!(
         world.conditions(),
-        ["InvalidSpecError: spec.destination.server: \"https://elsewhere\" is not supported yet, only \"https://kubernetes.default.svc\""]
+        [
+            "InvalidSpecError: spec.destination.server: \"https://elsewhere\" is not supported yet, only \"https://kubernetes.default.svc\""
+        ]
     );
-    assert_eq!((world.state().sync.status.as_str(), world.state().health.status.as_str()), ("Unknown", "Unknown"));
+    assert_eq!(
+        (world.state().sync.status.as_str(), world.state().health.status.as_str()),
+        ("Unknown", "Unknown")
+    );
     world.app.spec.destination.server = "https://kubernetes.default.svc".into();
     world.settle();
     world.check("Synced", "Healthy", "Succeeded", DONE);
@@ -609,7 +794,11 @@ fn an_aborted_rollout_holds_its_commit_until_a_newer_one() {
     };
     let phase = |world: &mut World, phase: &str, aborted: bool| {
         world.edit("web", |object| {
-            let conditions = if aborted { json!([{"type": "Progressing", "reason": "RolloutAborted", "message": "metric failed"}]) } else { json!([]) };
+            let conditions = if aborted {
+                json!([{"type": "Progressing", "reason": "RolloutAborted", "message": "metric failed"}])
+            } else {
+                json!([])
+            };
             let generation = object["metadata"]["generation"].to_string();
             object["status"] = json!({"observedGeneration": generation, "phase": phase, "conditions": conditions});
         });
@@ -624,11 +813,19 @@ fn an_aborted_rollout_holds_its_commit_until_a_newer_one() {
     world.settle();
     world.check("Synced", "Degraded", "Succeeded", DONE);
     let hold = world.state().hold.clone().unwrap();
-    assert_eq!((hold.revision.as_str(), hold.by.as_str(), hold.reason.as_str()), ("c2", "rollout ns/web", "metric failed"));
-    assert_eq!(world.conditions(), [format!("SyncHoldWarning: {}", hold::message(&hold))]);
+    assert_eq!(
+        (hold.revision.as_str(), hold.by.as_str(), hold.reason.as_str()),
+        ("c2", "rollout ns/web", "metric failed")
+    );
+    assert_eq!(
+        world.conditions(),
+        [format!("SyncHoldWarning: {}", hold::message(&hold))]
+    );
     world.did("+web | +web");
     // A person undoes the rollout; self-healing must not bring the bad version back.
-    world.edit("web", |object| object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1"));
+    world.edit("web", |object| {
+        object["spec"]["template"]["spec"]["containers"][0]["image"] = json!("v1")
+    });
     phase(&mut world, "Healthy", false);
     world.later(3600);
     world.settle();
@@ -640,8 +837,18 @@ fn an_aborted_rollout_holds_its_commit_until_a_newer_one() {
     world.settle();
     phase(&mut world, "Healthy", false);
     world.settle();
-    assert_eq!((world.state().hold.as_ref(), world.state().sync.status.as_str()), (None, "Synced"));
-    assert!(world.events.iter().any(|event| event == "Automation no longer holds back commit c2"), "{:?}", world.events);
+    assert_eq!(
+        (world.state().hold.as_ref(), world.state().sync.status.as_str()),
+        (None, "Synced")
+    );
+    assert!(
+        world
+            .events
+            .iter()
+            .any(|event| event == "Automation no longer holds back commit c2"),
+        "{:?}",
+        world.events
+    );
 }
 
 #[test]
@@ -662,7 +869,10 @@ fn a_rollback_by_a_person_holds_the_newest_commit() {
 
 #[test]
 fn unknown_options_are_reported_and_change_nothing() {
-    let mut world = World::new(json!({"automated": {}, "syncOptions": ["CreateNamspace=true"]}), vec![annotated(config("a", "1"), "sync-options", "Prun=false")]);
+    let mut world = World::new(
+        json!({"automated": {}, "syncOptions": ["CreateNamspace=true"]}),
+        vec![annotated(config("a", "1"), "sync-options", "Prun=false")],
+    );
     world.settle();
     world.did("+a");
     assert_eq!(

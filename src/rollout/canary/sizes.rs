@@ -83,11 +83,10 @@ impl<'a> Canary<'a> {
         if self.routed {
             return ready;
         }
-        let stable_there =
-            self.view.revisions.stable.is_none_or(|set| {
-                // An update may be the cure of stable pods that fail: they need not be available.
-                set.replicas() == stable && set.status.replicas == stable
-            });
+        let stable_there = self.view.revisions.stable.is_none_or(|set| {
+            // An update may be the cure of stable pods that fail: they need not be available.
+            set.replicas() == stable && set.status.replicas == stable
+        });
         ready && stable_there && self.view.revisions.older.iter().all(|set| set.replicas() == 0)
     }
 
@@ -225,7 +224,12 @@ impl<'a> Canary<'a> {
         } else {
             canary
         };
-        let leaving: Vec<(Sizing<'a>, i32)> = view.revisions.older.iter().map(|set| self.leave(set, decision)).collect();
+        let leaving: Vec<(Sizing<'a>, i32)> = view
+            .revisions
+            .older
+            .iter()
+            .map(|set| self.leave(set, decision))
+            .collect();
         let older: Vec<Pods> = (leaving.iter())
             .map(|(sizing, least)| pods(Some(sizing.set), *least))
             .collect();
@@ -250,7 +254,14 @@ impl<'a> Canary<'a> {
     fn leave(&self, set: &'a ReplicaSet, decision: &mut Decision<'a>) -> (Sizing<'a>, i32) {
         if self.strategy.stable_service.is_empty() {
             let replicas = set.replicas();
-            return (Sizing { set, replicas, deadline: Deadline::Keep }, 0);
+            return (
+                Sizing {
+                    set,
+                    replicas,
+                    deadline: Deadline::Keep,
+                },
+                0,
+            );
         }
         let selected = self.view.selected_hash(&self.strategy.stable_service) == Some(set.pod_hash());
         let (sizing, until) = retire(self.view, set, 0, selected);

@@ -104,7 +104,12 @@ impl Chaos {
         let mut whole = true;
         for action in plan.stages.iter().flat_map(|stage| &stage.0) {
             if left == 0 || self.world.refuses(action) {
-                let _ = write!(line, " [{} at {}]", if left == 0 { "killed" } else { "conflict" }, action.target());
+                let _ = write!(
+                    line,
+                    " [{} at {}]",
+                    if left == 0 { "killed" } else { "conflict" },
+                    action.target()
+                );
                 whole = false;
                 break;
             }
@@ -122,7 +127,12 @@ impl Chaos {
         } else {
             whole = whole && plan.status == StatusChange::Unchanged;
         }
-        let _ = write!(line, "{} → {}", if whole { "" } else { " [status lost]" }, verbs::summary(&self.world));
+        let _ = write!(
+            line,
+            "{} → {}",
+            if whole { "" } else { " [status lost]" },
+            verbs::summary(&self.world)
+        );
         if !plan.writes_nothing() {
             self.story.push(line);
         }
@@ -135,7 +145,11 @@ impl Chaos {
         let StatusChange::Merge { patch, .. } = &plan.status else {
             return true;
         };
-        let own = plan.stages.iter().flat_map(|stage| &stage.0).any(|action| action.target().kind == "Rollout");
+        let own = plan
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.0)
+            .any(|action| action.target().kind == "Rollout");
         let version = |objects: &Objects| facts::rollout(objects)["metadata"]["resourceVersion"].clone();
         let newest = self.past.last().map(version);
         if version(view) != version(&self.world.objects) && !(own && newest == Some(version(view))) {
@@ -167,7 +181,10 @@ impl Chaos {
     /// No more faults: pods come up, analyses succeed, missing objects are back. Ends when nothing is left to do.
     fn calm(&mut self) -> Result<(), String> {
         for object in [service("web-canary"), service("web-stable"), ingress()] {
-            let key = (object["kind"].as_str().unwrap().to_owned(), object["metadata"]["name"].as_str().unwrap().to_owned());
+            let key = (
+                object["kind"].as_str().unwrap().to_owned(),
+                object["metadata"]["name"].as_str().unwrap().to_owned(),
+            );
             if !self.world.objects.contains_key(&key) {
                 self.world.put(object);
             }

@@ -19,7 +19,10 @@ async fn status(secret: Option<&str>, requires: bool, event: Option<&str>, signa
         request = request.header("X-Hub-Signature-256", signature);
     }
     let request = request.body(Body::from(body.to_owned())).unwrap();
-    let response = routes(WebhookState::new(sources, held, requires)).oneshot(request).await.unwrap();
+    let response = routes(WebhookState::new(sources, held, requires))
+        .oneshot(request)
+        .await
+        .unwrap();
     response.status().as_u16()
 }
 
@@ -28,8 +31,24 @@ async fn events_are_answered_as_documented() {
     let signed = format!("sha256={}", sign(PUSH.as_bytes(), "s").trim_start_matches("sha256="));
     let large = "x".repeat(WEBHOOK_BODY_BYTES_MAX + 1);
     for (what, secret, requires, event, signature, body, expected) in [
-        ("signed push", Some("s"), true, Some("push"), Some(signed.as_str()), PUSH, 200),
-        ("wrong signature", Some("other"), false, Some("push"), Some(signed.as_str()), PUSH, 401),
+        (
+            "signed push",
+            Some("s"),
+            true,
+            Some("push"),
+            Some(signed.as_str()),
+            PUSH,
+            200,
+        ),
+        (
+            "wrong signature",
+            Some("other"),
+            false,
+            Some("push"),
+            Some(signed.as_str()),
+            PUSH,
+            401,
+        ),
         ("missing signature", Some("s"), false, Some("push"), None, PUSH, 401),
         ("no secret set", None, false, Some("push"), None, PUSH, 200),
         ("no secret set, but required", None, true, Some("push"), None, PUSH, 401),
@@ -38,7 +57,11 @@ async fn events_are_answered_as_documented() {
         ("malformed", None, false, Some("push"), None, "{", 400),
         ("too large", None, false, Some("push"), None, large.as_str(), 413),
     ] {
-        assert_eq!(status(secret, requires, event, signature, body).await, expected, "{what}");
+        assert_eq!(
+            status(secret, requires, event, signature, body).await,
+            expected,
+            "{what}"
+        );
     }
 }
 
@@ -47,7 +70,14 @@ async fn a_full_queue_says_so() {
     let directory = tempfile::tempdir().unwrap();
     let sources = Sources::new(SourcesOptions::new(directory.path())).unwrap();
     let state = WebhookState::new(sources, WebhookSecret::default(), false);
-    let _all = state.events.clone().try_acquire_many_owned(u32::try_from(EVENTS_MAX).unwrap()).unwrap();
-    let request = HttpRequest::post("/api/webhook").header("X-GitHub-Event", "push").body(Body::from(PUSH)).unwrap();
+    let _all = state
+        .events
+        .clone()
+        .try_acquire_many_owned(u32::try_from(EVENTS_MAX).unwrap())
+        .unwrap();
+    let request = HttpRequest::post("/api/webhook")
+        .header("X-GitHub-Event", "push")
+        .body(Body::from(PUSH))
+        .unwrap();
     assert_eq!(routes(state).oneshot(request).await.unwrap().status().as_u16(), 503);
 }

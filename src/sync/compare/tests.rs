@@ -4,7 +4,14 @@ use serde_json::json;
 
 fn kinds() -> Kinds {
     let mut kinds = Kinds::default();
-    kinds.insert("", "ConfigMap", KindFacts { is_namespaced: true, versions: vec!["v1".into()] });
+    kinds.insert(
+        "",
+        "ConfigMap",
+        KindFacts {
+            is_namespaced: true,
+            versions: vec!["v1".into()],
+        },
+    );
     kinds
 }
 
@@ -14,7 +21,8 @@ fn config(name: &str, value: &str) -> Value {
 
 fn live(name: &str, value: &str, owner: &str) -> (ResourceKey, Arc<Value>) {
     let mut object = config(name, value);
-    object["metadata"]["annotations"] = json!({"argocd.argoproj.io/tracking-id": format!("{owner}:/ConfigMap:ns/{name}")});
+    object["metadata"]["annotations"] =
+        json!({"argocd.argoproj.io/tracking-id": format!("{owner}:/ConfigMap:ns/{name}")});
     object["metadata"]["managedFields"] = json!([{"manager": "argocd-controller", "operation": "Apply",
         "fieldsV1": {"f:data": {"f:a": {}}, "f:metadata": {"f:annotations": {"f:argocd.argoproj.io/tracking-id": {}}}}}]);
     (ResourceKey::of(&object), Arc::new(object))
@@ -29,14 +37,26 @@ struct Case {
 
 impl Case {
     fn new(targets: Vec<Value>, live: Vec<(ResourceKey, Arc<Value>)>) -> Self {
-        Self { targets, live: live.into_iter().collect(), dry_runs: DryRuns::new(), was_applied: false }
+        Self {
+            targets,
+            live: live.into_iter().collect(),
+            dry_runs: DryRuns::new(),
+            was_applied: false,
+        }
     }
 
     /// `name status[ flags]` for each object.
     #[track_caller]
     fn check(&self, expected: &[&str]) -> Vec<Comparison> {
         let kinds = kinds();
-        let targets = target::targets(&self.targets, Destination { instance: "app", namespace: "ns", kinds: &kinds });
+        let targets = target::targets(
+            &self.targets,
+            Destination {
+                instance: "app",
+                namespace: "ns",
+                kinds: &kinds,
+            },
+        );
         let found = compare(Sides {
             targets: &targets,
             live: &self.live,
@@ -72,8 +92,11 @@ impl Case {
 
 #[test]
 fn synced_different_and_missing() {
-    Case::new(vec![config("a", "1"), config("b", "1"), config("c", "1")], vec![live("a", "1", "app"), live("b", "2", "app")])
-        .check(&["a Synced", "b OutOfSync", "c OutOfSync missing"]);
+    Case::new(
+        vec![config("a", "1"), config("b", "1"), config("c", "1")],
+        vec![live("a", "1", "app"), live("b", "2", "app")],
+    )
+    .check(&["a Synced", "b OutOfSync", "c OutOfSync missing"]);
 }
 
 #[test]
@@ -103,7 +126,8 @@ fn a_difference_in_what_was_applied_is_confirmed_by_the_server() {
     let key = found[0].key.clone();
     case.dry_runs.insert(key.clone(), Ok(Arc::clone(&case.live[&key])));
     case.check(&["a Synced"]);
-    case.dry_runs.insert(key.clone(), Ok(Arc::new(found[0].prepared.clone().unwrap().body)));
+    case.dry_runs
+        .insert(key.clone(), Ok(Arc::new(found[0].prepared.clone().unwrap().body)));
     case.check(&["a OutOfSync"]);
     case.dry_runs.insert(key, Err("refused".into()));
     case.check(&["a OutOfSync"]);
@@ -112,5 +136,8 @@ fn a_difference_in_what_was_applied_is_confirmed_by_the_server() {
 #[test]
 fn an_object_claimed_twice_is_reported() {
     let found = Case::new(vec![config("a", "1")], vec![live("a", "1", "other")]).check(&["a OutOfSync"]);
-    assert_eq!(shared(&found, "app"), ["ConfigMap/a is part of applications app and other"]);
+    assert_eq!(
+        shared(&found, "app"),
+        ["ConfigMap/a is part of applications app and other"]
+    );
 }

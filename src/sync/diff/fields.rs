@@ -119,7 +119,10 @@ impl Walk {
             match scope {
                 Scope::Whole if !is_empty(found) => within(path, key, |path| self.unsure.push(path.clone())),
                 Scope::Granular(_)
-                    if ours(key) && key != LAST_APPLIED && !is_identity(path, key) && *found != Value::Object(Map::new()) =>
+                    if ours(key)
+                        && key != LAST_APPLIED
+                        && !is_identity(path, key)
+                        && *found != Value::Object(Map::new()) =>
                 {
                     within(path, key, |path| self.different.push(path.clone()));
                 }

@@ -37,7 +37,10 @@ fn rollout(phase: &str, aborted: bool, sync: SyncCode) -> Comparison {
 fn operation(revision: &str, automated: bool) -> OperationState {
     let mut state = OperationState {
         phase: OperationPhase::Succeeded.name().into(),
-        sync_result: Some(SyncOperationResult { revision: revision.into(), ..Default::default() }),
+        sync_result: Some(SyncOperationResult {
+            revision: revision.into(),
+            ..Default::default()
+        }),
         ..Default::default()
     };
     state.operation.sync = Some(Default::default());
@@ -47,13 +50,24 @@ fn operation(revision: &str, automated: bool) -> OperationState {
 }
 
 fn held(revision: &str, by: &str) -> Hold {
-    Hold { revision: revision.into(), reason: "r".into(), by: by.into(), since: None }
+    Hold {
+        revision: revision.into(),
+        reason: "r".into(),
+        by: by.into(),
+        since: None,
+    }
 }
 
 const ROLLOUT: &str = "rollout ns/web";
 
 #[track_caller]
-fn check(what: &str, previous: Option<Hold>, comparison: Comparison, change: impl FnOnce(&mut Facts<'_>), expected: Option<&str>) {
+fn check(
+    what: &str,
+    previous: Option<Hold>,
+    comparison: Comparison,
+    change: impl FnOnce(&mut Facts<'_>),
+    expected: Option<&str>,
+) {
     check_after(what, previous, comparison, &operation("b", true), change, expected);
 }
 
@@ -66,7 +80,10 @@ fn check_after(
     change: impl FnOnce(&mut Facts<'_>),
     expected: Option<&str>,
 ) {
-    let revisions = Revisions { single: "b".into(), several: vec![] };
+    let revisions = Revisions {
+        single: "b".into(),
+        several: vec![],
+    };
     let comparisons = [comparison];
     let mut facts = Facts {
         previous: previous.as_ref(),
@@ -88,33 +105,82 @@ fn check_after(
 fn an_abort_of_the_deployed_commit_holds_it() {
     let aborted = || rollout("Degraded", true, SyncCode::Synced);
     check("abort", None, aborted(), |_| {}, Some("b by rollout ns/web"));
-    check("manual application", None, aborted(), |facts| facts.is_automated = false, None);
-    check("merely degraded", None, rollout("Degraded", false, SyncCode::Synced), |_| {}, None);
-    check("not this commit's template", None, rollout("Degraded", true, SyncCode::OutOfSync), |_| {}, None);
+    check(
+        "manual application",
+        None,
+        aborted(),
+        |facts| facts.is_automated = false,
+        None,
+    );
+    check(
+        "merely degraded",
+        None,
+        rollout("Degraded", false, SyncCode::Synced),
+        |_| {},
+        None,
+    );
+    check(
+        "not this commit's template",
+        None,
+        rollout("Degraded", true, SyncCode::OutOfSync),
+        |_| {},
+        None,
+    );
     let other = operation("a", true);
-    check_after("commit not tried yet", None, aborted(), &other, |facts| facts.sync = SyncCode::OutOfSync, None);
+    check_after(
+        "commit not tried yet",
+        None,
+        aborted(),
+        &other,
+        |facts| facts.sync = SyncCode::OutOfSync,
+        None,
+    );
 }
 
 #[test]
 fn the_hold_outlives_an_undo_and_a_restart() {
     let undone = rollout("Healthy", false, SyncCode::OutOfSync);
-    check("undone by hand", Some(held("b", ROLLOUT)), undone, |_| {}, Some("b by rollout ns/web"));
+    check(
+        "undone by hand",
+        Some(held("b", ROLLOUT)),
+        undone,
+        |_| {},
+        Some("b by rollout ns/web"),
+    );
 }
 
 #[test]
 fn a_newer_commit_releases_it_and_an_older_one_does_not() {
     let progressing = || rollout("Progressing", false, SyncCode::OutOfSync);
     check("newer", Some(held("a", ROLLOUT)), progressing(), |_| {}, None);
-    check("older", Some(held("a", ROLLOUT)), progressing(), |facts| facts.ancestry = Ancestry::Backward, Some("a by rollout ns/web"));
+    check(
+        "older",
+        Some(held("a", ROLLOUT)),
+        progressing(),
+        |facts| facts.ancestry = Ancestry::Backward,
+        Some("a by rollout ns/web"),
+    );
     let aborted = rollout("Degraded", true, SyncCode::OutOfSync);
-    check("newer, the old abort still visible", Some(held("a", ROLLOUT)), aborted, |_| {}, None);
+    check(
+        "newer, the old abort still visible",
+        Some(held("a", ROLLOUT)),
+        aborted,
+        |_| {},
+        None,
+    );
 }
 
 #[test]
 fn success_after_a_retry_releases_it() {
     let healthy = rollout("Healthy", false, SyncCode::Synced);
     check("healthy", Some(held("b", ROLLOUT)), healthy.clone(), |_| {}, None);
-    check("another rollout", Some(held("b", "rollout ns/other")), healthy, |_| {}, Some("b by rollout ns/other"));
+    check(
+        "another rollout",
+        Some(held("b", "rollout ns/other")),
+        healthy,
+        |_| {},
+        Some("b by rollout ns/other"),
+    );
 }
 
 #[test]
@@ -126,12 +192,22 @@ fn a_persons_rollback_holds_the_newest_commit() {
     check_after("long ago", None, synced(), &back, |_| {}, None);
     check("automated", None, synced(), ended, None);
     let forward = operation("b", false);
-    check_after("synced again", Some(held("b", "user ann")), synced(), &forward, ended, None);
+    check_after(
+        "synced again",
+        Some(held("b", "user ann")),
+        synced(),
+        &forward,
+        ended,
+        None,
+    );
 }
 
 #[test]
 fn a_hold_says_who_and_why() {
-    let hold = Hold { reason: "Rollout aborted update to revision 3: metric failed".into(), ..held("b", ROLLOUT) };
+    let hold = Hold {
+        reason: "Rollout aborted update to revision 3: metric failed".into(),
+        ..held("b", ROLLOUT)
+    };
     assert_eq!(
         message(&hold),
         "Automation holds back commit b, by rollout ns/web: Rollout aborted update to revision 3: metric failed; a newer commit releases it"

@@ -6,7 +6,10 @@ use std::sync::Arc;
 fn comparison(index: usize, is_wanted: bool, options: ObjectOptions) -> Comparison {
     let object = Arc::new(json!({}));
     Comparison {
-        key: ResourceKey { name: index.to_string(), ..Default::default() },
+        key: ResourceKey {
+            name: index.to_string(),
+            ..Default::default()
+        },
         version: String::new(),
         target: is_wanted.then(|| Arc::clone(&object)),
         prepared: None,
@@ -26,26 +29,59 @@ fn comparison(index: usize, is_wanted: bool, options: ObjectOptions) -> Comparis
 
 #[test]
 fn every_guard_holds() {
-    let yes = Request { prune: true, source_may_be_trusted: true, is_approved: false };
-    let never = ObjectOptions { prune_never: true, ..Default::default() };
-    let confirm = ObjectOptions { prune_confirm: true, ..Default::default() };
+    let yes = Request {
+        prune: true,
+        source_may_be_trusted: true,
+        is_approved: false,
+    };
+    let never = ObjectOptions {
+        prune_never: true,
+        ..Default::default()
+    };
+    let confirm = ObjectOptions {
+        prune_confirm: true,
+        ..Default::default()
+    };
     for (options, request, expected) in [
         (ObjectOptions::default(), yes, Permission::Allowed),
-        (ObjectOptions::default(), Request { prune: false, ..yes }, Permission::NotAsked),
-        (ObjectOptions::default(), Request { source_may_be_trusted: false, ..yes }, Permission::EmptySource),
+        (
+            ObjectOptions::default(),
+            Request { prune: false, ..yes },
+            Permission::NotAsked,
+        ),
+        (
+            ObjectOptions::default(),
+            Request {
+                source_may_be_trusted: false,
+                ..yes
+            },
+            Permission::EmptySource,
+        ),
         (never, yes, Permission::Never),
         (confirm, yes, Permission::AwaitsApproval),
-        (confirm, Request { is_approved: true, ..yes }, Permission::Allowed),
+        (
+            confirm,
+            Request {
+                is_approved: true,
+                ..yes
+            },
+            Permission::Allowed,
+        ),
     ] {
-        assert_eq!(permission(&comparison(0, false, options), request), expected, "{options:?} {request:?}");
+        assert_eq!(
+            permission(&comparison(0, false, options), request),
+            expected,
+            "{options:?} {request:?}"
+        );
     }
 }
 
 #[test]
 fn an_automated_sync_prunes_a_few_objects_or_a_smaller_part() {
     let case = |wanted: usize, doomed: usize| {
-        let comparisons: Vec<Comparison> =
-            (0..wanted + doomed).map(|index| comparison(index, index < wanted, ObjectOptions::default())).collect();
+        let comparisons: Vec<Comparison> = (0..wanted + doomed)
+            .map(|index| comparison(index, index < wanted, ObjectOptions::default()))
+            .collect();
         exceeds_share(&comparisons).is_some()
     };
     assert!(!case(0, PRUNE_FREE_MAX), "few objects");
