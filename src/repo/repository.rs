@@ -344,10 +344,11 @@ impl Repository {
             other => other,
         };
         turn.fetches += 1;
-        if result.is_ok() && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION) {
-            if let Err(error) = self.clone.compact(self.shared.git.network_timeout).await {
-                tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
-            }
+        if result.is_ok()
+            && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION)
+            && let Err(error) = self.clone.compact(self.shared.git.network_timeout).await
+        {
+            tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
         }
         result
     }
