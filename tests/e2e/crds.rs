@@ -61,7 +61,11 @@ async fn the_api_server_finds_nothing_wrong_with_the_definitions() -> Result<()>
 #[tokio::test]
 async fn definitions_may_be_applied_from_the_client_side() -> Result<()> {
     let arguments = ["apply", "--dry-run=server", "--server-side=false", "--filename", "-"];
-    cluster().await?.kubectl_with_input(&arguments, &crd::manifests()).await.map(drop)
+    cluster()
+        .await?
+        .kubectl_with_input(&arguments, &crd::manifests())
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
