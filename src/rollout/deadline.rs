@@ -6,9 +6,12 @@ use jiff::Timestamp;
 /// Seconds when `progressDeadlineSeconds` is absent.
 const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
 
-/// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`.
+/// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`. Never while another
+/// ReplicaSet waits for its own scale-down.
 pub(crate) fn exceeded(view: &View<'_>) -> bool {
+    let others = view.revisions.older.iter().copied().chain(view.revisions.stable);
     ends_at(view).is_some_and(|ends| ends < view.now())
+        && others.into_iter().all(|set| set.scale_down_deadline().is_none())
 }
 
 /// When the deadline is over, counted from the last progress; `None` while the clock does not run.

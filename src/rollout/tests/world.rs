@@ -15,8 +15,19 @@ use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Objects by kind and name.
+pub(super) type Objects = BTreeMap<(String, String), Value>;
+
+/// Reads every object of a kind.
+fn all<T: serde::de::DeserializeOwned>(objects: &Objects, kind: &str) -> Vec<T> {
+    let of_kind = objects.iter().filter(|((of, _), _)| of == kind);
+    of_kind
+        .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
+        .collect()
+}
+
 pub(super) struct World {
-    pub(super) objects: BTreeMap<(String, String), Value>,
+    pub(super) objects: Objects,
     pub(super) now: Timestamp,
     pub(super) settings: Settings,
     /// Hashes whose pods never become available.
@@ -90,23 +101,21 @@ impl World {
             .expect("the object to remove");
     }
 
-    fn all<T: serde::de::DeserializeOwned>(&self, kind: &str) -> Vec<T> {
-        let of_kind = self.objects.iter().filter(|((of, _), _)| of == kind);
-        of_kind
-            .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
-            .collect()
+    pub(super) fn plan(&self) -> Plan {
+        self.plan_on(&self.objects)
     }
 
-    pub(super) fn plan(&self) -> Plan {
-        let rollout: Rollout = self.all("Rollout").remove(0);
+    /// A plan on a view that may lag behind the objects as they are.
+    pub(super) fn plan_on(&self, view: &Objects) -> Plan {
+        let rollout: Rollout = all(view, "Rollout").remove(0);
         let (sets, services, ingresses) = (
-            self.all::<ReplicaSet>("ReplicaSet"),
-            self.all::<Service>("Service"),
-            self.all::<Ingress>("Ingress"),
+            all::<ReplicaSet>(view, "ReplicaSet"),
+            all::<Service>(view, "Service"),
+            all::<Ingress>(view, "Ingress"),
         );
         let (runs, templates) = (
-            self.all::<AnalysisRun>("AnalysisRun"),
-            self.all::<AnalysisTemplate>("AnalysisTemplate"),
+            all::<AnalysisRun>(view, "AnalysisRun"),
+            all::<AnalysisTemplate>(view, "AnalysisTemplate"),
         );
         crate::rollout::plan(&Snapshot {
             rollout: &rollout,
@@ -155,7 +164,27 @@ impl World {
         self.pass_with(usize::MAX)
     }
 
-    fn carry_out(&mut self, action: &Action) {
+    /// Whether the API server would refuse a write for the version it was decided on.
+    pub(super) fn refuses(&self, action: &Action) -> bool {
+        let target = action.target();
+        let live = self.objects.get(&(target.kind, target.name));
+        let wanted = match action {
+            Action::Create { .. } => return false,
+            Action::Apply { precondition, .. } | Action::Merge { precondition, .. } => precondition.clone(),
+            Action::Delete { precondition, .. } => Some(precondition.clone()),
+        };
+        let (Some(live), Some(wanted)) = (live, &wanted) else {
+            return live.is_none() && wanted.is_some() && !matches!(action, Action::Delete { .. });
+        };
+        let differs = |field: &str, wanted: &Option<String>| {
+            wanted
+                .as_ref()
+                .is_some_and(|wanted| live["metadata"][field] != json!(wanted))
+        };
+        differs("uid", &wanted.uid) || differs("resourceVersion", &wanted.resource_version)
+    }
+
+    pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Create { object } => {
                 let target = ObjectRef::of(object);
