@@ -8,3 +8,4 @@ mod rollout_canary;
 mod rollout_crash;
 mod rollout_manifests;
 mod rollout_repair;
+mod sync;
