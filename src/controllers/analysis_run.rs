@@ -65,7 +65,11 @@ pub async fn run_with(context: Arc<Context>, measurer: Arc<dyn Measurer>) {
         workers: context.args.analysis_threads,
         resync: Duration::from_secs(context.args.rollout_resync.max(1)),
     };
-    let shell = Arc::new(Shell { context: Arc::clone(&context), queue: Arc::clone(&queue), desk });
+    let shell = Arc::new(Shell {
+        context: Arc::clone(&context),
+        queue: Arc::clone(&queue),
+        desk,
+    });
     let everything = || context.stores.analysis_runs.keys();
     drive(&context, controller, queue, everything, move |key| {
         let shell = Arc::clone(&shell);
@@ -111,7 +115,13 @@ impl Shell {
             return Ok(Next::AwaitChange);
         };
         let readings = self.desk.landed(&uid);
-        let Pass { plan, due } = record(&RunSnapshot { run: &run, now: context.clock.now() }, &readings);
+        let Pass { plan, due } = record(
+            &RunSnapshot {
+                run: &run,
+                now: context.clock.now(),
+            },
+            &readings,
+        );
         for reason in &plan.reasons {
             tracing::debug!(analysis_run = %key, reason = reason.code, "{}.", reason.message);
         }

@@ -289,8 +289,13 @@ fn lease_options(own_namespace: &str, args: &ControllerArgs) -> Result<LeaseOpti
 
 /// The pod's name where there is one.
 fn instance_name() -> String {
-    let names = ["POD_NAME", "HOSTNAME"].into_iter().filter_map(|variable| std::env::var(variable).ok());
-    names.into_iter().find(|name| !name.is_empty()).unwrap_or_else(|| "tidegate".to_owned())
+    let names = ["POD_NAME", "HOSTNAME"]
+        .into_iter()
+        .filter_map(|variable| std::env::var(variable).ok());
+    names
+        .into_iter()
+        .find(|name| !name.is_empty())
+        .unwrap_or_else(|| "tidegate".to_owned())
 }
 
 /// Randomly keyed hashing is the one source of randomness in the standard library; good enough to tell replicas apart.

@@ -59,7 +59,11 @@ enum Step {
 #[derive(Clone, Debug, PartialEq)]
 enum Filter {
     Exists(Vec<Step>),
-    Compare { left: Operand, operator: Operator, right: Operand },
+    Compare {
+        left: Operand,
+        operator: Operator,
+        right: Operand,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,8 +89,14 @@ impl JsonPath {
             return Err(JsonPathError::TooLong);
         }
         let text = text.trim();
-        let inner = text.strip_prefix('{').and_then(|text| text.strip_suffix('}')).unwrap_or(text);
-        let mut parser = Parser { text: inner.chars().collect(), at: 0 };
+        let inner = text
+            .strip_prefix('{')
+            .and_then(|text| text.strip_suffix('}'))
+            .unwrap_or(text);
+        let mut parser = Parser {
+            text: inner.chars().collect(),
+            at: 0,
+        };
         parser.blanks();
         if matches!(parser.peek(), Some('$' | '@')) {
             parser.at += 1;
@@ -159,7 +169,12 @@ fn one<'a>(step: &Step, value: &'a Value) -> Result<Vec<&'a Value>, JsonPathErro
             let found = place(*index, items.len()).and_then(|place| items.get(place));
             match found {
                 Some(value) => vec![value],
-                None => return Err(JsonPathError::OutOfBounds { index: *index, length: items.len() }),
+                None => {
+                    return Err(JsonPathError::OutOfBounds {
+                        index: *index,
+                        length: items.len(),
+                    });
+                }
             }
         }
         Step::Slice { from, to } => {
@@ -256,11 +271,18 @@ impl Parser {
     }
 
     fn invalid(&self, message: &'static str) -> JsonPathError {
-        JsonPathError::Invalid { offset: self.at, message }
+        JsonPathError::Invalid {
+            offset: self.at,
+            message,
+        }
     }
 
     fn expect(&mut self, wanted: char, message: &'static str) -> Result<(), JsonPathError> {
-        if self.take(wanted) { Ok(()) } else { Err(self.invalid(message)) }
+        if self.take(wanted) {
+            Ok(())
+        } else {
+            Err(self.invalid(message))
+        }
     }
 
     fn steps(&mut self) -> Result<Vec<Step>, JsonPathError> {
@@ -298,7 +320,10 @@ impl Parser {
                 name.push(c);
                 continue;
             }
-            name.push(self.peek().ok_or_else(|| self.invalid("a backslash stands at the end"))?);
+            name.push(
+                self.peek()
+                    .ok_or_else(|| self.invalid("a backslash stands at the end"))?,
+            );
             self.at += 1;
         }
         Ok(name)
@@ -328,9 +353,13 @@ impl Parser {
         self.blanks();
         if self.take(':') {
             self.blanks();
-            return Ok(Step::Slice { from, to: self.integer() });
+            return Ok(Step::Slice {
+                from,
+                to: self.integer(),
+            });
         }
-        from.map(Step::Index).ok_or_else(|| self.invalid("expected an index, a name in quotes, `*` or a filter"))
+        from.map(Step::Index)
+            .ok_or_else(|| self.invalid("expected an index, a name in quotes, `*` or a filter"))
     }
 
     fn integer(&mut self) -> Option<i64> {
@@ -354,7 +383,10 @@ impl Parser {
             match c {
                 c if c == quote => return Ok(text),
                 '\\' => {
-                    text.push(self.peek().ok_or_else(|| self.invalid("a backslash stands at the end"))?);
+                    text.push(
+                        self.peek()
+                            .ok_or_else(|| self.invalid("a backslash stands at the end"))?,
+                    );
                     self.at += 1;
                 }
                 c => text.push(c),
@@ -368,7 +400,11 @@ impl Parser {
         let left = self.operand()?;
         self.blanks();
         let filter = match (self.operator(), left) {
-            (Some(operator), left) => Filter::Compare { left, operator, right: self.operand()? },
+            (Some(operator), left) => Filter::Compare {
+                left,
+                operator,
+                right: self.operand()?,
+            },
             (None, Operand::Path(path)) => Filter::Exists(path),
             (None, Operand::Value(_)) => return Err(self.invalid("expected a comparison")),
         };
@@ -402,18 +438,27 @@ impl Parser {
             Some('\'' | '"') => Ok(Operand::Value(Value::String(self.quoted()?))),
             _ => {
                 let mut text = String::new();
-                while let Some(c) = self.peek().filter(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '+')) {
+                while let Some(c) = self
+                    .peek()
+                    .filter(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '+'))
+                {
                     text.push(c);
                     self.at += 1;
                 }
-                serde_json::from_str(&text).map(Operand::Value).map_err(|_| self.invalid("expected `@`, a number or a text in quotes"))
+                serde_json::from_str(&text)
+                    .map(Operand::Value)
+                    .map_err(|_| self.invalid("expected `@`, a number or a text in quotes"))
             }
         }
     }
 }
 
 fn is_name(c: char) -> bool {
-    !c.is_whitespace() && !matches!(c, '.' | '[' | ']' | '(' | ')' | '*' | '=' | '!' | '<' | '>' | '{' | '}' | '\'' | '"' | '?' | ',')
+    !c.is_whitespace()
+        && !matches!(
+            c,
+            '.' | '[' | ']' | '(' | ')' | '*' | '=' | '!' | '<' | '>' | '{' | '}' | '\'' | '"' | '?' | ','
+        )
 }
 
 #[cfg(test)]
@@ -423,7 +468,9 @@ mod tests {
 
     fn find(path: &str, value: &Value) -> Result<Value, String> {
         let path = JsonPath::parse(path).map_err(|error| format!("parse: {error}"))?;
-        path.find(value).map(|found| json!(found)).map_err(|error| error.to_string())
+        path.find(value)
+            .map(|found| json!(found))
+            .map_err(|error| error.to_string())
     }
 
     #[test]
@@ -473,19 +520,31 @@ mod tests {
             ("{.n.x}", "x is not found"),
             ("{.a[3]}", "array index out of bounds: index 3, length 1"),
             ("{.a[-2]}", "array index out of bounds: index -2, length 1"),
-            ("{.a[}", "parse: expected an index, a name in quotes, `*` or a filter at character 3"),
+            (
+                "{.a[}",
+                "parse: expected an index, a name in quotes, `*` or a filter at character 3",
+            ),
             ("{.a[0}", "parse: expected `]` at character 4"),
             ("{.a.}", "parse: expected a field name at character 3"),
             ("{.a['x]}", "parse: the text in quotes does not end at character 6"),
             ("{.a[?(@.x,1)]}", "parse: expected `)` at character 8"),
-            ("{.a} {.b}", "parse: expected a field, an index or the end at character 2"),
+            (
+                "{.a} {.b}",
+                "parse: expected a field, an index or the end at character 2",
+            ),
             ("hello", "parse: expected a field, an index or the end at character 0"),
         ] {
             assert_eq!(find(path, &value), Err(want.to_owned()), "{path}");
         }
-        assert_eq!(JsonPath::parse(&".a".repeat(TEXT_BYTES_MAX)), Err(JsonPathError::TooLong));
+        assert_eq!(
+            JsonPath::parse(&".a".repeat(TEXT_BYTES_MAX)),
+            Err(JsonPathError::TooLong)
+        );
         let many = json!(vec![0; FOUND_MAX + 1]);
-        assert_eq!(JsonPath::parse("{..}").unwrap_err().to_string(), "expected a field name at character 2");
+        assert_eq!(
+            JsonPath::parse("{..}").unwrap_err().to_string(),
+            "expected a field name at character 2"
+        );
         assert_eq!(find("{[*]}", &many), Err(JsonPathError::TooMany.to_string()));
     }
 }

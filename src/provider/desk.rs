@@ -74,7 +74,11 @@ impl Drop for Flight {
 impl Desk {
     /// An empty desk.
     pub fn new(measurer: Arc<dyn Measurer>, clock: SharedClock) -> Self {
-        Self { measurer, clock, state: Arc::default() }
+        Self {
+            measurer,
+            clock,
+            state: Arc::default(),
+        }
     }
 
     /// Begins a measurement, unless the same one is under way or has landed already; `landed` is called once it is
@@ -84,18 +88,33 @@ impl Desk {
         let Some(metric) = run.spec.metrics.get(due.index).cloned() else {
             return;
         };
-        let order = Order { run: identity(run), metric, args: run.spec.args.clone(), due: due.clone() };
+        let order = Order {
+            run: identity(run),
+            metric,
+            args: run.spec.args.clone(),
+            due: due.clone(),
+        };
         let mut state = self.lock();
         let slots = state.entry(uid.clone()).or_default();
         if slots.get(&due.metric).is_some_and(|slot| slot.keeps_out(&due)) {
             return;
         }
-        let (measurer, clock, shared) = (Arc::clone(&self.measurer), Arc::clone(&self.clock), Arc::clone(&self.state));
+        let (measurer, clock, shared) = (
+            Arc::clone(&self.measurer),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.state),
+        );
         let task = async move {
             let due = order.due.clone();
-            let taken = AssertUnwindSafe(async { measurer.take(order).await }).catch_unwind().await;
+            let taken = AssertUnwindSafe(async { measurer.take(order).await })
+                .catch_unwind()
+                .await;
             let reading = taken.unwrap_or_else(|_| {
-                Reading::failed(due.clone(), "the metric provider broke: a defect in Tidegate".to_owned(), clock.now())
+                Reading::failed(
+                    due.clone(),
+                    "the metric provider broke: a defect in Tidegate".to_owned(),
+                    clock.now(),
+                )
             });
             land(&shared, &uid, due, reading);
             landed();
@@ -178,25 +197,39 @@ pub struct Instruments {
 
 impl std::fmt::Debug for Instruments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Instruments").field("providers", &self.providers).finish_non_exhaustive()
+        f.debug_struct("Instruments")
+            .field("providers", &self.providers)
+            .finish_non_exhaustive()
     }
 }
 
 impl Instruments {
     /// Instruments that read Secrets with `client`.
     pub fn new(client: Client, clock: SharedClock, providers: Providers) -> Self {
-        Self { client, clock, providers: Arc::new(providers) }
+        Self {
+            client,
+            clock,
+            providers: Arc::new(providers),
+        }
     }
 }
 
 impl Measurer for Instruments {
     fn take(&self, order: Order) -> BoxFuture<'static, Reading> {
-        let (client, clock, providers) = (self.client.clone(), Arc::clone(&self.clock), Arc::clone(&self.providers));
+        let (client, clock, providers) = (
+            self.client.clone(),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.providers),
+        );
         Box::pin(async move {
             let Order { run, metric, args, due } = order;
             let begun_at = clock.now();
             match resolve(&client, &run, &metric, &args).await {
-                Err(problem) => Reading::failed(due, format!("Unable to resolve metric arguments: {problem}"), clock.now()),
+                Err(problem) => Reading::failed(
+                    due,
+                    format!("Unable to resolve metric arguments: {problem}"),
+                    clock.now(),
+                ),
                 Ok((metric, known)) => {
                     let answered = ask(&providers, run, metric.clone(), &due, clock.now()).await;
                     Reading::judge(due, &metric, &known, answered, (begun_at, clock.now()))
@@ -207,7 +240,13 @@ impl Measurer for Instruments {
 }
 
 async fn ask(providers: &Providers, run: RunIdentity, metric: Metric, due: &Due, now: Timestamp) -> Answered {
-    let query = Query { run, metric, sequence: due.sequence, attempt: due.attempt.clone(), now };
+    let query = Query {
+        run,
+        metric,
+        sequence: due.sequence,
+        attempt: due.attempt.clone(),
+        now,
+    };
     let provider = providers.of(&query.metric);
     let limit = provider.time_limit(&query);
     match tokio::time::timeout(limit, provider.measure(&query)).await {
@@ -217,7 +256,12 @@ async fn ask(providers: &Providers, run: RunIdentity, metric: Metric, due: &Due,
 }
 
 /// The metric with all arguments in place, and what is to be masked.
-async fn resolve(client: &Client, run: &RunIdentity, metric: &Metric, args: &[Argument]) -> Result<(Metric, Known), String> {
+async fn resolve(
+    client: &Client,
+    run: &RunIdentity,
+    metric: &Metric,
+    args: &[Argument],
+) -> Result<(Metric, Known), String> {
     let needed = args::secrets_needed(args);
     let texts = match needed.as_slice() {
         [] => BTreeMap::new(),

@@ -25,7 +25,9 @@ impl Gate {
             if addresses.len() >= ADDRESSES_MAX {
                 addresses.retain(|_, semaphore| Arc::strong_count(semaphore) > 1);
             }
-            let semaphore = addresses.entry(address.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_MAX)));
+            let semaphore = addresses
+                .entry(address.to_owned())
+                .or_insert_with(|| Arc::new(Semaphore::new(CONCURRENT_MAX)));
             Arc::clone(semaphore)
         };
         semaphore.acquire_owned().await.ok()

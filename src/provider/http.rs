@@ -85,12 +85,17 @@ impl Transport {
     /// Clients with a time limit for connecting; requests bring their own.
     pub fn new(no_proxy: bool, clock: SharedClock) -> Result<Self, HttpError> {
         let builder = || {
-            let builder = Client::builder().connect_timeout(CONNECT_TIMEOUT).user_agent(USER_AGENT);
+            let builder = Client::builder()
+                .connect_timeout(CONNECT_TIMEOUT)
+                .user_agent(USER_AGENT);
             if no_proxy { builder.no_proxy() } else { builder }
         };
         Ok(Self {
             verifying: builder().build().map_err(HttpError::Setup)?,
-            insecure: builder().tls_danger_accept_invalid_certs(true).build().map_err(HttpError::Setup)?,
+            insecure: builder()
+                .tls_danger_accept_invalid_certs(true)
+                .build()
+                .map_err(HttpError::Setup)?,
             tokens: oauth2::Tokens::new(clock),
             gate: Gate::default(),
         })
@@ -122,8 +127,16 @@ impl Transport {
         Ok(headers)
     }
 
-    async fn authorization(&self, authentication: &Authentication, insecure: bool) -> Result<Option<HeaderValue>, HttpError> {
-        let Authentication { sigv4, oauth2, basic_auth } = authentication;
+    async fn authorization(
+        &self,
+        authentication: &Authentication,
+        insecure: bool,
+    ) -> Result<Option<HeaderValue>, HttpError> {
+        let Authentication {
+            sigv4,
+            oauth2,
+            basic_auth,
+        } = authentication;
         if sigv4.as_ref().is_some_and(|sigv4| *sigv4 != Default::default()) {
             return Err(HttpError::Unsupported("authentication.sigv4"));
         }
@@ -143,11 +156,16 @@ impl Transport {
 /// The value of an `Authorization` header with user and password.
 pub fn basic_value(user: &str, password: &str) -> String {
     use base64::Engine as _;
-    format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}")))
+    format!(
+        "Basic {}",
+        base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"))
+    )
 }
 
 fn sensitive(text: String) -> Result<HeaderValue, HttpError> {
-    let mut value: HeaderValue = text.parse().map_err(|_| HttpError::Header("Authorization".to_owned()))?;
+    let mut value: HeaderValue = text
+        .parse()
+        .map_err(|_| HttpError::Header("Authorization".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }

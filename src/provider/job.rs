@@ -105,7 +105,9 @@ impl Jobs {
         match created {
             Err(problem) => Answered::error(problem),
             Ok(()) => Answered {
-                answer: Answer::UnderWay { resume_at: next_look(query.now, query.now) },
+                answer: Answer::UnderWay {
+                    resume_at: next_look(query.now, query.now),
+                },
                 metadata: BTreeMap::from([(JOB_NAME.to_owned(), name), (JOB_NAMESPACE.to_owned(), namespace)]),
                 metric_metadata: BTreeMap::new(),
             },
@@ -115,26 +117,48 @@ impl Jobs {
     /// The Job a measurement under way is about.
     fn named(&self, query: &Query, metadata: &BTreeMap<String, String>) -> Result<(Api<Job>, String), String> {
         let name = metadata.get(JOB_NAME).ok_or("the measurement does not name its job")?;
-        let namespace = metadata.get(JOB_NAMESPACE).or(self.namespace.as_ref()).unwrap_or(&query.run.namespace);
+        let namespace = metadata
+            .get(JOB_NAMESPACE)
+            .or(self.namespace.as_ref())
+            .unwrap_or(&query.run.namespace);
         Ok((Api::namespaced(self.client.clone(), namespace), name.clone()))
     }
 
     async fn look(&self, job: &Job, now: Timestamp) -> Answer {
-        let conditions = job.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let conditions = job
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
         for condition in conditions.iter().filter(|condition| condition.status == "True") {
             let message = || condition.message.clone().unwrap_or_default();
             match condition.type_.as_str() {
-                "Complete" => return Answer::Judged { phase: Phase::Successful, message: String::new() },
-                "Failed" => return Answer::Judged { phase: Phase::Failed, message: message() },
+                "Complete" => {
+                    return Answer::Judged {
+                        phase: Phase::Successful,
+                        message: String::new(),
+                    };
+                }
+                "Failed" => {
+                    return Answer::Judged {
+                        phase: Phase::Failed,
+                        message: message(),
+                    };
+                }
                 _ => {}
             }
         }
         match self.image_error(job).await {
             Err(problem) => Answer::Error(problem),
-            Ok(Some(message)) => Answer::Judged { phase: Phase::Inconclusive, message },
+            Ok(Some(message)) => Answer::Judged {
+                phase: Phase::Inconclusive,
+                message,
+            },
             Ok(None) => {
                 let created_at = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
-                Answer::UnderWay { resume_at: next_look(created_at, now) }
+                Answer::UnderWay {
+                    resume_at: next_look(created_at, now),
+                }
             }
         }
     }
@@ -145,16 +169,29 @@ impl Jobs {
             return Ok(None);
         };
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let of_job = ListParams::default().labels(&format!("job-name={name}")).limit(PODS_MAX);
+        let of_job = ListParams::default()
+            .labels(&format!("job-name={name}"))
+            .limit(PODS_MAX);
         let pods = pods.list(&of_job).await.map_err(plain)?;
-        let statuses = pods.items.iter().filter_map(|pod| pod.status.as_ref()).flat_map(|status| {
-            let containers = status.container_statuses.iter().flatten();
-            status.init_container_statuses.iter().flatten().chain(containers)
-        });
+        let statuses = pods
+            .items
+            .iter()
+            .filter_map(|pod| pod.status.as_ref())
+            .flat_map(|status| {
+                let containers = status.container_statuses.iter().flatten();
+                status.init_container_statuses.iter().flatten().chain(containers)
+            });
         let mut waiting = statuses.filter_map(|status| {
             let waiting = status.state.as_ref()?.waiting.as_ref()?;
-            let reason = waiting.reason.as_deref().filter(|reason| IMAGE_ERRORS.contains(reason))?;
-            let detail = waiting.message.as_deref().map(|text| format!(": {text}")).unwrap_or_default();
+            let reason = waiting
+                .reason
+                .as_deref()
+                .filter(|reason| IMAGE_ERRORS.contains(reason))?;
+            let detail = waiting
+                .message
+                .as_deref()
+                .map(|text| format!(": {text}"))
+                .unwrap_or_default();
             Some(format!("container '{}' cannot start: {reason}{detail}", status.name))
         });
         Ok(waiting.next())
@@ -163,19 +200,31 @@ impl Jobs {
 
 /// Deletes the Job. It is no measurement any more, whatever it was about to say.
 async fn end(api: &Api<Job>, name: &str) -> Answer {
-    let background = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+    let background = DeleteParams {
+        propagation_policy: Some(PropagationPolicy::Background),
+        ..DeleteParams::default()
+    };
     match api.delete(name, &background).await {
-        Ok(_) => Answer::Judged { phase: Phase::Inconclusive, message: String::new() },
-        Err(kube::Error::Api(status)) if status.code == 404 => {
-            Answer::Judged { phase: Phase::Inconclusive, message: String::new() }
-        }
+        Ok(_) => Answer::Judged {
+            phase: Phase::Inconclusive,
+            message: String::new(),
+        },
+        Err(kube::Error::Api(status)) if status.code == 404 => Answer::Judged {
+            phase: Phase::Inconclusive,
+            message: String::new(),
+        },
         Err(error) => Answer::Error(plain(error)),
     }
 }
 
 /// The Job of a measurement: the specification as written, labelled and owned.
 fn build(query: &Query, metric: &JobMetric, namespace: &str) -> Result<DynamicObject, String> {
-    let Query { run, metric: whole, sequence, .. } = query;
+    let Query {
+        run,
+        metric: whole,
+        sequence,
+        ..
+    } = query;
     let Some(Value::Object(spec)) = &metric.spec else {
         return Err("provider.job.spec is missing".to_owned());
     };
@@ -190,12 +239,19 @@ fn build(query: &Query, metric: &JobMetric, namespace: &str) -> Result<DynamicOb
     annotations.insert(RUN_NAME.to_owned(), run.name.clone());
     annotations.insert(RUN_NAMESPACE.to_owned(), run.namespace.clone());
     annotations.insert(METRIC_NAME.to_owned(), whole.name.clone());
-    let pod_labels = ["template", "metadata", "labels"].iter().try_fold(&mut spec, |map, field| {
-        map.entry(*field).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
-    });
+    let pod_labels = ["template", "metadata", "labels"]
+        .iter()
+        .try_fold(&mut spec, |map, field| {
+            map.entry(*field)
+                .or_insert_with(|| Value::Object(Map::new()))
+                .as_object_mut()
+        });
     let pod_labels = pod_labels.ok_or("provider.job.spec.template.metadata.labels is not an object")?;
     pod_labels.insert(RUN_UID.to_owned(), json!(run.uid));
-    let mut job = DynamicObject::new(&job_name(&run.uid, &whole.name, *sequence), &ApiResource::erase::<Job>(&()));
+    let mut job = DynamicObject::new(
+        &job_name(&run.uid, &whole.name, *sequence),
+        &ApiResource::erase::<Job>(&()),
+    );
     job.metadata.namespace = Some(namespace.to_owned());
     job.metadata.labels = Some(labels);
     job.metadata.annotations = Some(annotations);

@@ -50,13 +50,20 @@ struct Granted {
 impl Tokens {
     /// No tokens yet.
     pub fn new(clock: SharedClock) -> Self {
-        Self { clock, kept: Arc::default() }
+        Self {
+            clock,
+            kept: Arc::default(),
+        }
     }
 
     /// A token for this client, from memory or from the token endpoint.
     pub async fn get(&self, client: &Client, config: &OAuth2Config) -> Result<String, HttpError> {
-        let key: Key =
-            (config.token_url.clone(), config.client_id.clone(), config.client_secret.clone(), config.scopes.clone());
+        let key: Key = (
+            config.token_url.clone(),
+            config.client_id.clone(),
+            config.client_secret.clone(),
+            config.scopes.clone(),
+        );
         let now = self.clock.now();
         {
             let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,13 +71,19 @@ impl Tokens {
                 return Ok(token.text.clone());
             }
         }
-        let granted = fetch(client, config)
-            .await
-            .map_err(|reason| HttpError::Token { url: config.token_url.clone(), reason })?;
+        let granted = fetch(client, config).await.map_err(|reason| HttpError::Token {
+            url: config.token_url.clone(),
+            reason,
+        })?;
         let lifetime = granted.expires_in.filter(|seconds| *seconds > 0.0);
-        let lifetime = lifetime.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok()).unwrap_or(LIFETIME_DEFAULT);
+        let lifetime = lifetime
+            .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())
+            .unwrap_or(LIFETIME_DEFAULT);
         let expires_at = now.checked_add(lifetime - EXPIRY_MARGIN).unwrap_or(now);
-        let token = Token { text: granted.access_token.clone(), expires_at };
+        let token = Token {
+            text: granted.access_token.clone(),
+            expires_at,
+        };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= TOKENS_MAX {
             kept.retain(|_, token| token.expires_at > now);
@@ -90,13 +103,23 @@ async fn fetch(client: &Client, config: &OAuth2Config) -> Result<Granted, String
         form.push(("scope", config.scopes.join(" ")));
     }
     let basic = http::basic_value(&encoded(&config.client_id), &encoded(&config.client_secret));
-    let request = client.post(&config.token_url).timeout(REQUEST_TIMEOUT).header(AUTHORIZATION, basic).form(&form);
-    let mut response = request.send().await.map_err(|error| HttpError::Request(error).to_string())?;
+    let request = client
+        .post(&config.token_url)
+        .timeout(REQUEST_TIMEOUT)
+        .header(AUTHORIZATION, basic)
+        .form(&form);
+    let mut response = request
+        .send()
+        .await
+        .map_err(|error| HttpError::Request(error).to_string())?;
     if matches!(response.status().as_u16(), 400 | 401) {
         form.push(("client_id", config.client_id.clone()));
         form.push(("client_secret", config.client_secret.clone()));
         let request = client.post(&config.token_url).timeout(REQUEST_TIMEOUT).form(&form);
-        response = request.send().await.map_err(|error| HttpError::Request(error).to_string())?;
+        response = request
+            .send()
+            .await
+            .map_err(|error| HttpError::Request(error).to_string())?;
     }
     let status = response.status();
     let body = http::body(response).await.map_err(|error| error.to_string())?;

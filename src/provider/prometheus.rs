@@ -63,26 +63,42 @@ struct Reply {
 impl Prometheus {
     /// The provider; `default_address` serves metrics without one.
     pub fn new(transport: Transport, default_address: Option<String>) -> Self {
-        Self { transport, default_address, shared: Arc::default() }
+        Self {
+            transport,
+            default_address,
+            shared: Arc::default(),
+        }
     }
 
     async fn ask(&self, metric: &PrometheusMetric, now: Timestamp) -> Result<Reply, String> {
-        let limit = http::time_limit(metric.timeout, TIMEOUT_DEFAULT).map_err(|problem| format!("prometheus {problem}"))?;
+        let limit =
+            http::time_limit(metric.timeout, TIMEOUT_DEFAULT).map_err(|problem| format!("prometheus {problem}"))?;
         let address = match (metric.address.as_str(), &self.default_address) {
             ("", None) => return Err("prometheus address is not configured".to_owned()),
             ("", Some(address)) => address.clone(),
             (address, _) => address.to_owned(),
         };
         let parameters = parameters(metric, now)?;
-        let headers = self.transport.headers(&metric.headers, metric.authentication.as_ref(), metric.insecure);
+        let headers = self
+            .transport
+            .headers(&metric.headers, metric.authentication.as_ref(), metric.insecure);
         let headers = headers.await.map_err(|error| match error {
             HttpError::Unsupported(field) => format!("provider.prometheus.{field} is not supported yet"),
             other => other.to_string(),
         })?;
-        let listed = headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+        let listed = headers
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
+            .collect();
         let key = (address.clone(), parameters.clone(), listed, metric.insecure);
         let answer = self.shared(key);
-        let request = Request { address, parameters, headers, insecure: metric.insecure, limit };
+        let request = Request {
+            address,
+            parameters,
+            headers,
+            insecure: metric.insecure,
+            limit,
+        };
         answer.get_or_init(|| self.send(request)).await.clone()
     }
 
@@ -91,7 +107,10 @@ impl Prometheus {
         let now = Instant::now();
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|_, shared| now.duration_since(shared.asked_at) < SHARED_FOR);
-        let entry = shared.entry(key).or_insert_with(|| Shared { asked_at: now, answer: Arc::default() });
+        let entry = shared.entry(key).or_insert_with(|| Shared {
+            asked_at: now,
+            answer: Arc::default(),
+        });
         Arc::clone(&entry.answer)
     }
 
@@ -114,19 +133,29 @@ impl Prometheus {
         let http_client = self.transport.client(request.insecure).clone();
         let client = prometheus_http_query::Client::from(http_client, &request.address)
             .map_err(|error| format!("the address is not valid: {}", cause(&error)))?;
-        let find = |name: &str| request.parameters.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+        let find = |name: &str| {
+            request
+                .parameters
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| value.clone())
+        };
         let query = find("query").unwrap_or_default();
         // A long query does not fit a URL, so the body is tried first; old or restricted servers only know GET.
         let (post, get) = match (find("start"), find("end"), find("step")) {
             (Some(start), Some(end), Some(step)) => {
                 let (start, end) = (start.parse().unwrap_or_default(), end.parse().unwrap_or_default());
                 let builder = client.query_range(query, start, end, step.parse().unwrap_or_default());
-                let builder = add_headers(request.headers, builder, |builder, name, value| builder.header(name, value));
+                let builder = add_headers(request.headers, builder, |builder, name, value| {
+                    builder.header(name, value)
+                });
                 (builder.clone().post_raw().await, Get::Range(builder))
             }
             _ => {
                 let builder = client.query(query);
-                let builder = add_headers(request.headers, builder, |builder, name, value| builder.header(name, value));
+                let builder = add_headers(request.headers, builder, |builder, name, value| {
+                    builder.header(name, value)
+                });
                 (builder.clone().post_raw().await, Get::Instant(builder))
             }
         };
@@ -200,15 +229,24 @@ fn parameters(metric: &PrometheusMetric, now: Timestamp) -> Result<Vec<(&'static
     };
     let moment = |field: &str, text: &str| {
         let at = expr::range_time(text, now);
-        at.map(|at| at.as_second()).map_err(|error| format!("failed to parse rangeQuery.{field} as time: {error}"))
+        at.map(|at| at.as_second())
+            .map_err(|error| format!("failed to parse rangeQuery.{field} as time: {error}"))
     };
-    let seconds = duration::parse(step).map_err(|error| format!("failed to parse rangeQuery.step as duration: {error}"))?;
+    let seconds =
+        duration::parse(step).map_err(|error| format!("failed to parse rangeQuery.step as duration: {error}"))?;
     let seconds = seconds.as_secs_f64();
     if seconds <= 0.0 {
-        return Err(format!("failed to parse rangeQuery.step as duration: {step:?} is not positive"));
+        return Err(format!(
+            "failed to parse rangeQuery.step as duration: {step:?} is not positive"
+        ));
     }
     let (start, end) = (moment("start", start)?, moment("end", end)?);
-    Ok(vec![query, ("start", start.to_string()), ("end", end.to_string()), ("step", seconds.to_string())])
+    Ok(vec![
+        query,
+        ("start", start.to_string()),
+        ("end", end.to_string()),
+        ("step", seconds.to_string()),
+    ])
 }
 
 #[derive(Deserialize)]
@@ -237,12 +275,17 @@ fn understand(status: u16, body: &[u8]) -> Result<Reply, String> {
             kind => format!("{kind}: {}", envelope.error),
         });
     }
-    let kind = envelope.data.get("resultType").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let kind = envelope
+        .data
+        .get("resultType")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned();
     if !matches!(kind.as_str(), "scalar" | "vector" | "matrix") {
         return Err(format!("Prometheus metric type not supported: {kind:?}"));
     }
-    let data: Data =
-        serde_json::from_value(envelope.data).map_err(|error| format!("the {kind} of Prometheus cannot be read: {error}"))?;
+    let data: Data = serde_json::from_value(envelope.data)
+        .map_err(|error| format!("the {kind} of Prometheus cannot be read: {error}"))?;
     let (measured, text) = match data {
         Data::Scalar(sample) => (Measured::Scalar(sample.value()), Number(sample.value()).to_string()),
         Data::Vector(series) => {
@@ -252,13 +295,20 @@ fn understand(status: u16, body: &[u8]) -> Result<Reply, String> {
         }
         // The samples of all series in one list: users write `all(result, # < 1000)`.
         Data::Matrix(series) => {
-            let all = series.iter().flat_map(|series| series.samples()).map(|sample| sample.value());
+            let all = series
+                .iter()
+                .flat_map(|series| series.samples())
+                .map(|sample| sample.value());
             let samples: Vec<f64> = all.take(SAMPLES_MAX).collect();
             let text = list(&samples);
             (Measured::Vector(samples), text)
         }
     };
-    Ok(Reply { measured, text, warnings: envelope.warnings })
+    Ok(Reply {
+        measured,
+        text,
+        warnings: envelope.warnings,
+    })
 }
 
 /// A float as the original shows it.
@@ -284,7 +334,11 @@ fn redacted(address: &str) -> String {
     match url::Url::parse(address) {
         Ok(mut url) if !url.username().is_empty() || url.password().is_some() => {
             let hidden = url.set_username("").is_ok() && url.set_password(None).is_ok();
-            if hidden { url.to_string() } else { "the address".to_owned() }
+            if hidden {
+                url.to_string()
+            } else {
+                "the address".to_owned()
+            }
         }
         Ok(_) | Err(_) => address.to_owned(),
     }
@@ -302,14 +356,27 @@ impl Provider for Prometheus {
             };
             let (answer, metadata) = match self.ask(metric, query.now).await {
                 Err(message) => (Answer::Error(message), BTreeMap::new()),
-                Ok(Reply { measured, text, warnings }) => (Answer::Value { measured, text }, noted(&warnings)),
+                Ok(Reply {
+                    measured,
+                    text,
+                    warnings,
+                }) => (Answer::Value { measured, text }, noted(&warnings)),
             };
-            Answered { answer, metadata, metric_metadata }
+            Answered {
+                answer,
+                metadata,
+                metric_metadata,
+            }
         })
     }
 
     fn time_limit(&self, query: &Query) -> Duration {
-        let seconds = query.metric.provider.prometheus.as_ref().and_then(|metric| metric.timeout);
+        let seconds = query
+            .metric
+            .provider
+            .prometheus
+            .as_ref()
+            .and_then(|metric| metric.timeout);
         let limit = http::time_limit(seconds, TIMEOUT_DEFAULT).unwrap_or(TIMEOUT_DEFAULT);
         // A token, a turn, a request that is being shared, and our own.
         WAIT_MAX + limit * 2 + Duration::from_secs(30)

@@ -17,7 +17,9 @@ pub async fn read(
     let reading = read_each(client, namespace, needed);
     match tokio::time::timeout(READ_TIMEOUT, reading).await {
         Ok(read) => read,
-        Err(_) => Err(format!("no answer about Secrets of namespace '{namespace}' within {READ_TIMEOUT:?}")),
+        Err(_) => Err(format!(
+            "no answer about Secrets of namespace '{namespace}' within {READ_TIMEOUT:?}"
+        )),
     }
 }
 
@@ -41,7 +43,8 @@ async fn read_each(
         let Some(bytes) = data.and_then(|data| data.get(key)) else {
             return Err(format!("key '{key}' does not exist in secret '{name}'"));
         };
-        let text = String::from_utf8(bytes.0.clone()).map_err(|_| format!("key '{key}' of secret '{name}' is not text"))?;
+        let text =
+            String::from_utf8(bytes.0.clone()).map_err(|_| format!("key '{key}' of secret '{name}' is not text"))?;
         texts.insert((name.clone(), key.clone()), text);
     }
     Ok(texts)

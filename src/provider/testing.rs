@@ -52,7 +52,10 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn new(respond: impl Fn(&Seen) -> (u16, String) + Send + Sync + 'static) -> Self {
-        Self { seen: Arc::default(), respond: Arc::new(respond) }
+        Self {
+            seen: Arc::default(),
+            respond: Arc::new(respond),
+        }
     }
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
@@ -92,7 +95,9 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
     if status == 0 {
         std::future::pending::<()>().await;
     }
-    let response = Response::builder().status(status).header("content-type", "application/json");
+    let response = Response::builder()
+        .status(status)
+        .header("content-type", "application/json");
     response.body(Body::from(text)).unwrap()
 }
 
@@ -123,6 +128,16 @@ pub(crate) fn transport(clock: SharedClock) -> Transport {
 
 pub(crate) fn query(metric: Value, attempt: Attempt) -> Query {
     let metric: Metric = serde_json::from_value(metric).unwrap();
-    let run = RunIdentity { namespace: "shop".into(), name: "web-1".into(), uid: "0a1b2c3d".into() };
-    Query { run, metric, sequence: 1, attempt, now: Timestamp::from_second(1_000_000).unwrap() }
+    let run = RunIdentity {
+        namespace: "shop".into(),
+        name: "web-1".into(),
+        uid: "0a1b2c3d".into(),
+    };
+    Query {
+        run,
+        metric,
+        sequence: 1,
+        attempt,
+        now: Timestamp::from_second(1_000_000).unwrap(),
+    }
 }

@@ -34,8 +34,13 @@ impl Web {
     }
 
     async fn ask(&self, metric: &WebMetric) -> Result<Value, String> {
-        let limit = http::time_limit(Some(metric.timeout_seconds), TIMEOUT_DEFAULT).map_err(|problem| format!("web {problem}"))?;
-        let path = if metric.json_path.is_empty() { WHOLE } else { metric.json_path.as_str() };
+        let limit = http::time_limit(Some(metric.timeout_seconds), TIMEOUT_DEFAULT)
+            .map_err(|problem| format!("web {problem}"))?;
+        let path = if metric.json_path.is_empty() {
+            WHOLE
+        } else {
+            metric.json_path.as_str()
+        };
         let path = JsonPath::parse(path).map_err(|error| format!("invalid jsonPath {path:?}: {error}"))?;
         let url: reqwest::Url = metric.url.parse().map_err(|error| format!("invalid url: {error}"))?;
         let server = url.origin().ascii_serialization();
@@ -71,9 +76,16 @@ impl Web {
             "PUT" => Method::PUT,
             _ => Method::GET,
         };
-        let headers = self.transport.headers(&metric.headers, metric.authentication.as_ref(), metric.insecure).await?;
+        let headers = self
+            .transport
+            .headers(&metric.headers, metric.authentication.as_ref(), metric.insecure)
+            .await?;
         let typed = headers.contains_key(CONTENT_TYPE);
-        let mut request = self.transport.client(metric.insecure).request(method, url).headers(headers);
+        let mut request = self
+            .transport
+            .client(metric.insecure)
+            .request(method, url)
+            .headers(headers);
         if let Some(json) = &metric.json_body {
             request = request.body(json.to_string());
             if !typed {
@@ -124,7 +136,10 @@ impl Provider for Web {
                 Err(message) => Answered::error(message),
                 Ok(value) => {
                     let text = shown(&value);
-                    Answered::plain(Answer::Value { measured: Measured::Json(value), text })
+                    Answered::plain(Answer::Value {
+                        measured: Measured::Json(value),
+                        text,
+                    })
                 }
             }
         })

@@ -268,12 +268,7 @@ impl<'a> BlueGreen<'a> {
         false
     }
 
-    fn hold_for_a_person(
-        &self,
-        before: bool,
-        current: Option<&RolloutAnalysisRunStatus>,
-        decision: &mut Decision<'a>,
-    ) {
+    fn hold_for_a_person(&self, before: bool, current: Option<&RolloutAnalysisRunStatus>, decision: &mut Decision<'a>) {
         let progress = &mut decision.progress;
         if runs::is_overruled(current, &progress.pauses) {
             progress.controller_pause = false;

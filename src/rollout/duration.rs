@@ -48,9 +48,13 @@ fn manual_pause(view: &View<'_>, decision: &Decision<'_>, duration: &mut Rollout
     let timed = decision.waiting.as_ref().is_some_and(|waiting| waiting.until.is_some());
     let for_a_person = view.spec.paused || (!decision.progress.pauses.is_empty() && !timed);
     if under_way && for_a_person && !view.is_promoted() {
-        duration.manual_pause_started_at.get_or_insert_with(|| wire_time(view.now()));
+        duration
+            .manual_pause_started_at
+            .get_or_insert_with(|| wire_time(view.now()));
     } else if let Some(began) = duration.manual_pause_started_at.take() {
         let waited = view.now().duration_since(began.0).as_secs();
-        duration.total_manual_pause_duration_seconds = duration.total_manual_pause_duration_seconds.saturating_add(waited.max(0));
+        duration.total_manual_pause_duration_seconds = duration
+            .total_manual_pause_duration_seconds
+            .saturating_add(waited.max(0));
     }
 }

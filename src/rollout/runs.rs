@@ -193,10 +193,18 @@ pub(crate) fn ensure(
 fn is_for(view: &View<'_>, purpose: Purpose, name: &str) -> bool {
     let Some(run) = view.snapshot.analysis_runs.iter().find(|run| run_name(run) == name) else {
         let base = base_name(view, purpose);
-        let attempt = name.strip_prefix(&base).map(|rest| rest.strip_prefix('.').unwrap_or(rest));
+        let attempt = name
+            .strip_prefix(&base)
+            .map(|rest| rest.strip_prefix('.').unwrap_or(rest));
         return attempt.is_some_and(|attempt| attempt.bytes().all(|byte| byte.is_ascii_digit()));
     };
-    let label = |key: &str| run.metadata.labels.as_ref().and_then(|labels| labels.get(key)).map(String::as_str);
+    let label = |key: &str| {
+        run.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
     let step = match purpose {
         Purpose::Step(index) => label(well_known::STEP_INDEX) == Some(index.to_string().as_str()),
         Purpose::Background | Purpose::PrePromotion | Purpose::PostPromotion => true,
@@ -222,7 +230,11 @@ fn tell(
     if seen.status == before.status || seen.status == "Pending" {
         return;
     }
-    let previous = if before.status == "Pending" { "NoPreviousStatus" } else { before.status.as_str() };
+    let previous = if before.status == "Pending" {
+        "NoPreviousStatus"
+    } else {
+        before.status.as_str()
+    };
     let text = format!(
         "{} Analysis Run '{}' Status New: '{}' Previous: '{previous}'",
         purpose.label(),

@@ -88,14 +88,18 @@ pub fn route(
         }
         let wanted = named(stable_name)
             .ok_or_else(|| {
-                format!("error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found")
+                format!(
+                    "error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"
+                )
             })
             .and_then(|stable| desired(rollout, nginx, services, stable, weights));
         let desired = match wanted {
             Ok(desired) => desired,
             Err(problem) => {
                 routing.problems.push(problem);
-                routing.edits.extend(live.and_then(|live| reweight(live, nginx, weights.canary)));
+                routing
+                    .edits
+                    .extend(live.and_then(|live| reweight(live, nginx, weights.canary)));
                 continue;
             }
         };

@@ -47,8 +47,13 @@ impl Measurer for Script {
         self.taken.lock().unwrap().push(order.due.metric.clone());
         let (phase, now) = ((self.answers)(&order), self.clock.now());
         Box::pin(async move {
-            let Some(phase) = phase else { return std::future::pending().await };
-            let answered = Answered::plain(Answer::Judged { phase, message: String::new() });
+            let Some(phase) = phase else {
+                return std::future::pending().await;
+            };
+            let answered = Answered::plain(Answer::Judged {
+                phase,
+                message: String::new(),
+            });
             Reading::judge(order.due, &order.metric, &Known::default(), answered, (now, now))
         })
     }
@@ -76,9 +81,17 @@ impl Running {
         let mut tasks = JoinSet::new();
         context.stores.start(&context.client, &context.scope, &mut tasks);
         let taken: Arc<Mutex<Vec<String>>> = Arc::default();
-        let script = Script { answers: Arc::new(answers), taken: Arc::clone(&taken), clock };
+        let script = Script {
+            answers: Arc::new(answers),
+            taken: Arc::clone(&taken),
+            clock,
+        };
         tasks.spawn(run_with(context, Arc::new(script)));
-        Self { taken, _tasks: tasks, _stop: stop }
+        Self {
+            taken,
+            _tasks: tasks,
+            _stop: stop,
+        }
     }
 
     fn taken(&self) -> usize {
@@ -105,7 +118,9 @@ async fn until(api: &FakeApi, seconds: u64, wanted: impl Fn(&Value) -> bool) -> 
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    timeout(Duration::from_secs(seconds), waiting).await.unwrap_or_else(|_| panic!("it stays {:#?}", get(api)))
+    timeout(Duration::from_secs(seconds), waiting)
+        .await
+        .unwrap_or_else(|_| panic!("it stays {:#?}", get(api)))
 }
 
 fn phase(run: &Value) -> &str {
@@ -114,19 +129,28 @@ fn phase(run: &Value) -> &str {
 
 fn metric(name: &str, fields: Value) -> Value {
     let mut metric = json!({"name": name, "provider": {"web": {"url": "http://x"}}});
-    metric.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    metric
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
     metric
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_bad_measurement_fails_the_run_at_once_while_another_hangs() {
     let api = FakeApi::new();
-    put(&api, json!({"metrics": [metric("hangs", json!({})), metric("bad", json!({}))]}));
+    put(
+        &api,
+        json!({"metrics": [metric("hangs", json!({})), metric("bad", json!({}))]}),
+    );
     let started = Instant::now();
     let _running = Running::start(&api, |order| (order.due.metric == "bad").then_some(Phase::Failed));
     let run = until(&api, 1, |run| phase(run) == "Failed").await;
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
-    assert_eq!(run["status"]["message"], json!("Metric \"bad\" assessed Failed due to failed (1) > failureLimit (0)"));
+    assert_eq!(
+        run["status"]["message"],
+        json!("Metric \"bad\" assessed Failed due to failed (1) > failureLimit (0)")
+    );
     assert_eq!(run["status"]["metricResults"].as_array().map(Vec::len), Some(1));
     assert!(run["status"]["completedAt"].is_string());
 }
@@ -134,12 +158,18 @@ async fn a_bad_measurement_fails_the_run_at_once_while_another_hangs() {
 #[tokio::test(start_paused = true)]
 async fn measurements_follow_the_interval_and_each_is_recorded_once() {
     let api = FakeApi::new();
-    put(&api, json!({"metrics": [metric("m", json!({"interval": "60s", "count": 3}))]}));
+    put(
+        &api,
+        json!({"metrics": [metric("m", json!({"interval": "60s", "count": 3}))]}),
+    );
     let started = Instant::now();
     let running = Running::start(&api, |_| Some(Phase::Successful));
     let run = until(&api, 300, |run| phase(run) == "Successful").await;
     assert_eq!(started.elapsed().as_secs(), 120);
-    assert_eq!((running.taken(), &run["status"]["metricResults"][0]["count"]), (3, &json!(3)));
+    assert_eq!(
+        (running.taken(), &run["status"]["metricResults"][0]["count"]),
+        (3, &json!(3))
+    );
     api.take_writes();
     tokio::time::sleep(Duration::from_secs(2000)).await;
     assert!(api.take_writes().is_empty(), "no writes at rest");
@@ -156,7 +186,11 @@ async fn a_reading_that_could_not_be_written_is_written_later_and_not_taken_agai
         let mut left = left.lock().unwrap();
         (ended && *left > 0).then(|| {
             *left -= 1;
-            if *left == 1 { (503, "ServiceUnavailable") } else { (409, "Conflict") }
+            if *left == 1 {
+                (503, "ServiceUnavailable")
+            } else {
+                (409, "Conflict")
+            }
         })
     });
     let running = Running::start(&api, |_| Some(Phase::Successful));
@@ -169,7 +203,12 @@ async fn a_reading_that_could_not_be_written_is_written_later_and_not_taken_agai
 async fn a_crash_before_recording_only_repeats_the_measurement() {
     let api = FakeApi::new();
     put(&api, json!({"metrics": [metric("m", json!({}))]}));
-    api.inject(|write| write.body.pointer("/status/completedAt").map(|_| (503, "ServiceUnavailable")));
+    api.inject(|write| {
+        write
+            .body
+            .pointer("/status/completedAt")
+            .map(|_| (503, "ServiceUnavailable"))
+    });
     let running = Running::start(&api, |_| Some(Phase::Failed));
     until(&api, 10, |run| phase(run) == "Running").await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -178,7 +217,10 @@ async fn a_crash_before_recording_only_repeats_the_measurement() {
     api.heal();
     let running = Running::start(&api, |_| Some(Phase::Successful));
     let run = until(&api, 10, |run| phase(run) == "Successful").await;
-    assert_eq!((running.taken(), &run["status"]["metricResults"][0]["count"]), (1, &json!(1)));
+    assert_eq!(
+        (running.taken(), &run["status"]["metricResults"][0]["count"]),
+        (1, &json!(1))
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -196,7 +238,10 @@ async fn terminating_is_heard_while_a_measurement_hangs() {
 #[tokio::test(start_paused = true)]
 async fn an_ended_run_is_deleted_when_its_time_is_over() {
     let api = FakeApi::new();
-    put(&api, json!({"metrics": [metric("m", json!({}))], "ttlStrategy": {"secondsAfterCompletion": 600}}));
+    put(
+        &api,
+        json!({"metrics": [metric("m", json!({}))], "ttlStrategy": {"secondsAfterCompletion": 600}}),
+    );
     let _running = Running::start(&api, |_| Some(Phase::Successful));
     until(&api, 10, |run| phase(run) == "Successful").await;
     tokio::time::sleep(Duration::from_secs(590)).await;

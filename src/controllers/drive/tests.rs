@@ -21,17 +21,27 @@ struct Command {
 pub(crate) fn context(api: &FakeApi, leadership: Leadership) -> (Arc<Context>, watch::Sender<bool>) {
     let (stop, stopped) = watch::channel(false);
     let args = Command::parse_from(["controller", "--namespace", "shop"]).args;
-    (Context::new(api.client(), args, leadership, Arc::new(SystemClock), stopped), stop)
+    (
+        Context::new(api.client(), args, leadership, Arc::new(SystemClock), stopped),
+        stop,
+    )
 }
 
-const CONTROLLER: Controller = Controller { kind: ControllerKind::Rollout, workers: 2, resync: Duration::from_secs(900) };
+const CONTROLLER: Controller = Controller {
+    kind: ControllerKind::Rollout,
+    workers: 2,
+    resync: Duration::from_secs(900),
+};
 
 fn key() -> ObjectKey {
     ObjectKey::new("shop", "web")
 }
 
 /// Drives a controller over one object whose passes answer as `pass` says; returns how many passes were made.
-fn driven(context: &Arc<Context>, pass: impl Fn(u32) -> Result<Next, ReconcileError> + Clone + Send + Sync + 'static) -> Arc<AtomicU32> {
+fn driven(
+    context: &Arc<Context>,
+    pass: impl Fn(u32) -> Result<Next, ReconcileError> + Clone + Send + Sync + 'static,
+) -> Arc<AtomicU32> {
     let passes = Arc::new(AtomicU32::new(0));
     let (counted, context) = (Arc::clone(&passes), Arc::clone(context));
     tokio::spawn(async move {
@@ -46,7 +56,12 @@ fn driven(context: &Arc<Context>, pass: impl Fn(u32) -> Result<Next, ReconcileEr
 }
 
 fn failed(class: Class) -> ReconcileError {
-    ReconcileError { step: Step::Apply, class, label: "Test", source: "it failed".into() }
+    ReconcileError {
+        step: Step::Apply,
+        class,
+        label: "Test",
+        source: "it failed".into(),
+    }
 }
 
 async fn seconds(seconds: u64) {
@@ -72,11 +87,20 @@ async fn a_pass_is_repeated_at_the_time_asked_for_and_at_every_resync() {
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_caught_counted_and_retried() {
     let (context, _stop) = context(&FakeApi::new(), Leadership::permanent());
-    let passes = driven(&context, |number| if number == 1 { panic!("a defect") } else { Ok(Next::AwaitChange) });
+    let passes = driven(&context, |number| {
+        if number == 1 {
+            panic!("a defect")
+        } else {
+            Ok(Next::AwaitChange)
+        }
+    });
     seconds(5).await;
     assert_eq!(passes.load(Ordering::SeqCst), 2);
     let page = context.metrics.render().unwrap();
-    assert!(page.contains(r#"tidegate_reconcile_errors_total{controller="rollout",reason="Panic"} 1"#), "{page}");
+    assert!(
+        page.contains(r#"tidegate_reconcile_errors_total{controller="rollout",reason="Panic"} 1"#),
+        "{page}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,7 +115,13 @@ async fn failures_wait_longer_each_time_and_conflicts_are_silent() {
     assert!(late < 30, "{late} passes in an hour");
 
     let (context, _stop) = self::context(&FakeApi::new(), Leadership::permanent());
-    let passes = driven(&context, |number| if number < 4 { Err(failed(Class::Conflict)) } else { Ok(Next::AwaitChange) });
+    let passes = driven(&context, |number| {
+        if number < 4 {
+            Err(failed(Class::Conflict))
+        } else {
+            Ok(Next::AwaitChange)
+        }
+    });
     seconds(1).await;
     assert_eq!(passes.load(Ordering::SeqCst), 4);
     assert!(!context.metrics.render().unwrap().contains("rollout_reconcile_error{"));
@@ -116,7 +146,11 @@ async fn everything_is_looked_at_again_when_this_replica_becomes_leader() {
     tokio::spawn(election.run(std::future::pending()));
     eventually(|| passes.load(Ordering::SeqCst) == 2).await;
     seconds(100).await;
-    assert_eq!(passes.load(Ordering::SeqCst), 2, "renewing the lease is no reason to look again");
+    assert_eq!(
+        passes.load(Ordering::SeqCst),
+        2,
+        "renewing the lease is no reason to look again"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -57,14 +57,20 @@ async fn a_rollout_becomes_healthy_and_then_nothing_more_is_written() {
     becomes_healthy(&api).await;
     let replica_set = &api.all("replicasets")[0];
     assert_eq!(replica_set["spec"]["replicas"], 2);
-    assert_eq!(replica_set["spec"]["template"]["spec"]["containers"][0]["unknownField"], 1);
+    assert_eq!(
+        replica_set["spec"]["template"]["spec"]["containers"][0]["unknownField"],
+        1
+    );
     tokio::time::sleep(Duration::from_secs(60)).await;
     api.take_writes();
     tokio::time::sleep(Duration::from_secs(3600)).await;
     let writes = api.take_writes();
     assert!(writes.is_empty(), "zero writes at rest, found {writes:#?}");
     let page = context.metrics.render().unwrap();
-    assert!(page.contains(r#"rollout_info_replicas_available{namespace="shop",name="web"} 2"#), "{page}");
+    assert!(
+        page.contains(r#"rollout_info_replicas_available{namespace="shop",name="web"} 2"#),
+        "{page}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -74,11 +80,18 @@ async fn a_deleted_replica_set_comes_back() {
     let (context, _stop) = context(&api, Leadership::permanent());
     let _tasks = start(&context);
     becomes_healthy(&api).await;
-    let name = api.all("replicasets")[0]["metadata"]["name"].as_str().unwrap().to_owned();
+    let name = api.all("replicasets")[0]["metadata"]["name"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     api.delete("apps/v1", "replicasets", "shop", &name);
     eventually(|| !api.all("replicasets").is_empty()).await;
     becomes_healthy(&api).await;
-    assert_eq!(api.all("replicasets")[0]["metadata"]["name"], name.as_str(), "names are deterministic");
+    assert_eq!(
+        api.all("replicasets")[0]["metadata"]["name"],
+        name.as_str(),
+        "names are deterministic"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -113,8 +126,16 @@ async fn while_the_watch_is_behind_our_own_writes_nothing_is_decided_anew() {
     api.let_watches_flow(true);
     eventually(|| api.all("replicasets").len() == 2).await;
     becomes_healthy(&api).await;
-    let created: Vec<Recorded> = api.take_writes().into_iter().filter(|write| write.path.ends_with("/replicasets")).collect();
-    assert_eq!(created.len(), 1, "one ReplicaSet for one template, and no attempt at a second: {created:#?}");
+    let created: Vec<Recorded> = api
+        .take_writes()
+        .into_iter()
+        .filter(|write| write.path.ends_with("/replicasets"))
+        .collect();
+    assert_eq!(
+        created.len(),
+        1,
+        "one ReplicaSet for one template, and no attempt at a second: {created:#?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -130,9 +151,17 @@ async fn a_refused_replica_set_is_told_in_status_and_as_an_event_and_heals_with_
     eventually(|| rollout(&api)["status"]["phase"] == "Degraded").await;
     let status = rollout(&api)["status"].clone();
     let conditions = status["conditions"].as_array().unwrap();
-    let progressing = conditions.iter().find(|condition| condition["type"] == "Progressing").unwrap();
+    let progressing = conditions
+        .iter()
+        .find(|condition| condition["type"] == "Progressing")
+        .unwrap();
     assert_eq!(progressing["reason"], "ReplicaSetCreateError", "{status:#}");
-    eventually(|| api.all("events").iter().any(|event| event["reason"] == "ReconciliationError")).await;
+    eventually(|| {
+        api.all("events")
+            .iter()
+            .any(|event| event["reason"] == "ReconciliationError")
+    })
+    .await;
     let mut mended = rollout(&api);
     mended["spec"]["template"]["spec"]["containers"][0]["image"] = json!("demo:v1");
     mended["metadata"]["generation"] = json!(2);

@@ -41,7 +41,8 @@ impl Candidate {
 }
 
 fn lease(api: &FakeApi) -> Value {
-    api.get("coordination.k8s.io/v1", "leases", "tidegate", LEASE_NAME).unwrap()
+    api.get("coordination.k8s.io/v1", "leases", "tidegate", LEASE_NAME)
+        .unwrap()
 }
 
 async fn seconds(seconds: u64) {
@@ -63,9 +64,15 @@ async fn one_of_two_leads_and_the_other_takes_over_at_once_when_it_steps_down() 
     assert!(!fence.is_valid(), "writing stops before the lease is given back");
     let released = Instant::now();
     eventually(|| second.leads()).await;
-    assert!(released.elapsed() < Duration::from_secs(3), "a standby does not wait for a lease that was given back");
+    assert!(
+        released.elapsed() < Duration::from_secs(3),
+        "a standby does not wait for a lease that was given back"
+    );
     let spec = &lease(&api)["spec"];
-    assert_eq!((&spec["holderIdentity"], &spec["leaseTransitions"]), (&"second".into(), &1.into()));
+    assert_eq!(
+        (&spec["holderIdentity"], &spec["leaseTransitions"]),
+        (&"second".into(), &1.into())
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -87,7 +94,10 @@ async fn a_holder_cut_off_stops_before_another_starts() {
     assert!(!first.leads());
     assert!(fell.is_finished());
     let pause = started - fell.await.unwrap();
-    assert!(pause >= Duration::from_secs(3), "requests under way get time to arrive: {pause:?}");
+    assert!(
+        pause >= Duration::from_secs(3),
+        "requests under way get time to arrive: {pause:?}"
+    );
     // It comes back as a candidate, not as a leader.
     api.heal();
     seconds(60).await;
@@ -138,7 +148,9 @@ async fn nothing_is_written_behind_a_fallen_fence() {
     let mut plan = Plan::default();
     let object = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "s"}});
     plan.stage(vec![Action::Create { object }]);
-    let error = apply(&Writer::new(api.client(), Arc::new(SystemClock), "test"), &fence, &plan).await.unwrap_err();
+    let error = apply(&Writer::new(api.client(), Arc::new(SystemClock), "test"), &fence, &plan)
+        .await
+        .unwrap_err();
     assert_eq!((error.class(), error.label()), (Class::Conflict, "LeaseLost"));
     assert!(api.take_writes().iter().all(|write| write.path.contains("leases")));
 }
@@ -148,7 +160,11 @@ async fn without_an_election_the_fence_stands() {
     let leadership = Leadership::permanent();
     assert_eq!(leadership.elected(None).await, 0);
     assert!(leadership.fence().unwrap().is_valid());
-    assert!(tokio::time::timeout(Duration::from_secs(1000), Fence::permanent().fallen()).await.is_err());
+    assert!(
+        tokio::time::timeout(Duration::from_secs(1000), Fence::permanent().fallen())
+            .await
+            .is_err()
+    );
 }
 
 #[test]

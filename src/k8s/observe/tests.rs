@@ -23,18 +23,32 @@ fn stores() -> Stores {
 }
 
 fn look(stores: &Stores, ledger: &Ledger, instance_id: &str) -> Observation {
-    let settings = Arc::new(Settings { instance_id: instance_id.to_owned(), ..Settings::default() });
-    observe(stores, ledger, &settings, &ObjectKey::new("shop", "web"), Timestamp::UNIX_EPOCH)
+    let settings = Arc::new(Settings {
+        instance_id: instance_id.to_owned(),
+        ..Settings::default()
+    });
+    observe(
+        stores,
+        ledger,
+        &settings,
+        &ObjectKey::new("shop", "web"),
+        Timestamp::UNIX_EPOCH,
+    )
 }
 
 fn metadata(name: &str, owner: Option<&str>, labels: Value) -> Value {
-    let owners: Vec<Value> =
-        owner.map(|uid| json!({"apiVersion": "v1", "kind": "Rollout", "name": "web", "uid": uid, "controller": true})).into_iter().collect();
+    let owners: Vec<Value> = owner
+        .map(|uid| json!({"apiVersion": "v1", "kind": "Rollout", "name": "web", "uid": uid, "controller": true}))
+        .into_iter()
+        .collect();
     json!({"metadata": {"namespace": "shop", "name": name, "uid": name, "resourceVersion": "4", "labels": labels, "ownerReferences": owners}})
 }
 
 fn names<K: kube::Resource>(objects: &[&K]) -> Vec<String> {
-    objects.iter().map(|object| object.meta().name.clone().unwrap()).collect()
+    objects
+        .iter()
+        .map(|object| object.meta().name.clone().unwrap())
+        .collect()
 }
 
 #[test]
@@ -43,7 +57,10 @@ fn a_snapshot_holds_what_concerns_the_rollout_and_nothing_else() {
     put(&stores.replica_sets, metadata("mine", Some("u"), json!({})));
     put(&stores.replica_sets, metadata("adoptable", None, json!({"app": "web"})));
     put(&stores.replica_sets, metadata("strange", None, json!({"app": "api"})));
-    put(&stores.replica_sets, metadata("of-my-predecessor", Some("u-before"), json!({"app": "web"})));
+    put(
+        &stores.replica_sets,
+        metadata("of-my-predecessor", Some("u-before"), json!({"app": "web"})),
+    );
     put(&stores.services, metadata("stable", None, json!({})));
     put(&stores.services, metadata("unrelated", None, json!({})));
     put(&stores.ingresses, metadata("front", None, json!({})));
@@ -55,8 +72,13 @@ fn a_snapshot_holds_what_concerns_the_rollout_and_nothing_else() {
         json!({"metadata": {"namespace": "shop", "name": "quality"}, "spec": {"templates": [
             {"templateName": "base", "clusterScope": true}, {"templateName": "quality"}, {"templateName": "nowhere"}]}}),
     );
-    put(&stores.cluster_analysis_templates, json!({"metadata": {"name": "base"}}));
-    let Observation::Complete(observed) = look(&stores, &Ledger::default(), "") else { panic!("not complete") };
+    put(
+        &stores.cluster_analysis_templates,
+        json!({"metadata": {"name": "base"}}),
+    );
+    let Observation::Complete(observed) = look(&stores, &Ledger::default(), "") else {
+        panic!("not complete")
+    };
     let snapshot = observed.snapshot();
     assert_eq!(names(&snapshot.replica_sets), ["mine", "adoptable"]);
     assert_eq!(names(&snapshot.services), ["stable"]);
@@ -69,7 +91,10 @@ fn a_snapshot_holds_what_concerns_the_rollout_and_nothing_else() {
 #[test]
 fn rollouts_of_other_instances_and_gone_ones_are_told_apart() {
     let stores = stores();
-    assert!(matches!(look(&stores, &Ledger::default(), "blue"), Observation::Foreign));
+    assert!(matches!(
+        look(&stores, &Ledger::default(), "blue"),
+        Observation::Foreign
+    ));
     put(
         &stores.rollouts,
         json!({"metadata": {"namespace": "shop", "name": "web", "resourceVersion": "6", "deletionTimestamp": "2026-01-01T00:00:00Z"}}),
@@ -90,7 +115,12 @@ fn no_decision_is_made_on_a_view_from_before_our_own_writes() {
         &subject,
         [
             (replica_set.clone(), Written::Version("7".to_owned())),
-            (removed, Written::Deleted { uid: Some("old".to_owned()) }),
+            (
+                removed,
+                Written::Deleted {
+                    uid: Some("old".to_owned()),
+                },
+            ),
             (unwatched, Written::Version("1000".to_owned())),
         ],
     );
@@ -98,8 +128,13 @@ fn no_decision_is_made_on_a_view_from_before_our_own_writes() {
     let mut arrived = metadata("new", Some("u"), json!({}));
     arrived["metadata"]["resourceVersion"] = json!("8");
     put(&stores.replica_sets, arrived);
-    assert!(matches!(look(&stores, &ledger, ""), Observation::Stale { .. }), "the deletion is not seen yet");
-    stores.replica_sets.remove(&serde_json::from_value(metadata("old", Some("u"), json!({}))).unwrap());
+    assert!(
+        matches!(look(&stores, &ledger, ""), Observation::Stale { .. }),
+        "the deletion is not seen yet"
+    );
+    stores
+        .replica_sets
+        .remove(&serde_json::from_value(metadata("old", Some("u"), json!({}))).unwrap());
     assert!(matches!(look(&stores, &ledger, ""), Observation::Complete(_)));
 }
 
@@ -108,7 +143,13 @@ fn patience_with_a_store_that_does_not_follow_is_bounded() {
     let stores = stores();
     let ledger = Ledger::default();
     let subject = Subject::new("Rollout", ObjectKey::new("shop", "web"));
-    ledger.record(&subject, [(ObjectRef::namespaced("v1", "Service", "shop", "s"), Written::Version("99".to_owned()))]);
+    ledger.record(
+        &subject,
+        [(
+            ObjectRef::namespaced("v1", "Service", "shop", "s"),
+            Written::Version("99".to_owned()),
+        )],
+    );
     for _ in 0..LOOKS_MAX {
         assert!(matches!(look(&stores, &ledger, ""), Observation::Stale { .. }));
     }

@@ -18,7 +18,10 @@ fn replica_set(name: &str, version: &str, owner: Option<&str>) -> ReplicaSet {
 }
 
 fn names(found: &[Arc<ReplicaSet>]) -> Vec<&str> {
-    found.iter().map(|object| object.metadata.name.as_deref().unwrap()).collect()
+    found
+        .iter()
+        .map(|object| object.metadata.name.as_deref().unwrap())
+        .collect()
 }
 
 #[test]
@@ -41,19 +44,31 @@ fn listeners_hear_of_each_change_once() {
     let heard = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&heard);
     store.listen(move |change| {
-        let version = |side: &Option<Arc<ReplicaSet>>| side.as_ref().and_then(|side| side.metadata.resource_version.clone());
-        log.lock().unwrap().push((change.key.name.clone(), version(&change.before), version(&change.after)));
+        let version =
+            |side: &Option<Arc<ReplicaSet>>| side.as_ref().and_then(|side| side.metadata.resource_version.clone());
+        log.lock()
+            .unwrap()
+            .push((change.key.name.clone(), version(&change.before), version(&change.after)));
     });
     let some = |version: &str| Some(version.to_owned());
     store.put(replica_set("a", "1", None));
     store.put(replica_set("a", "1", None));
-    assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), [("a".to_owned(), None, some("1"))]);
+    assert_eq!(
+        std::mem::take(&mut *heard.lock().unwrap()),
+        [("a".to_owned(), None, some("1"))]
+    );
     // A relist: "a" is unchanged, "b" is new.
     store.replace(vec![replica_set("a", "1", None), replica_set("b", "2", None)]);
-    assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), [("b".to_owned(), None, some("2"))]);
+    assert_eq!(
+        std::mem::take(&mut *heard.lock().unwrap()),
+        [("b".to_owned(), None, some("2"))]
+    );
     // A relist that missed a deletion.
     store.replace(vec![replica_set("b", "2", None)]);
-    assert_eq!(std::mem::take(&mut *heard.lock().unwrap()), [("a".to_owned(), some("1"), None)]);
+    assert_eq!(
+        std::mem::take(&mut *heard.lock().unwrap()),
+        [("a".to_owned(), some("1"), None)]
+    );
     assert!(store.is_ready());
 }
 
@@ -63,7 +78,10 @@ fn a_store_knows_how_new_it_is() {
     let key = ObjectKey::new("shop", "a");
     store.put(replica_set("a", "9", None));
     assert!(store.has_seen(&key, "9") && store.has_seen(&key, "8"));
-    assert!(!store.has_seen(&key, "10"), "versions are compared as numbers, not as text");
+    assert!(
+        !store.has_seen(&key, "10"),
+        "versions are compared as numbers, not as text"
+    );
     // Another object's event shows that the watch is past our write, whatever became of the object.
     store.put(replica_set("b", "12", None));
     assert!(store.has_seen(&key, "10") && store.has_seen(&ObjectKey::new("shop", "gone"), "11"));
@@ -99,7 +117,10 @@ async fn a_watch_fills_the_store_prunes_and_survives_a_lost_connection() {
     store.ready().await;
     let first = store.get(&ObjectKey::new("shop", "first")).unwrap();
     assert_eq!(first.metadata.managed_fields, None);
-    assert_eq!(first.metadata.annotations.as_ref().unwrap().keys().collect::<Vec<_>>(), ["mine"]);
+    assert_eq!(
+        first.metadata.annotations.as_ref().unwrap().keys().collect::<Vec<_>>(),
+        ["mine"]
+    );
     assert_eq!(first.spec.template.as_ref().unwrap()["spec"]["unknown"], 1);
 
     api.put(rollout("second"));

@@ -38,15 +38,27 @@ fn expect(woken: &Woken, names: &[&str]) {
 #[test]
 fn a_service_wakes_the_rollouts_that_name_it_or_manage_it() {
     let (stores, woken) = stores();
-    put(&stores.services, json!({"metadata": {"namespace": "shop", "name": "web-svc", "resourceVersion": "1"}}));
+    put(
+        &stores.services,
+        json!({"metadata": {"namespace": "shop", "name": "web-svc", "resourceVersion": "1"}}),
+    );
     expect(&woken, &["shop/web"]);
-    put(&stores.services, json!({"metadata": {"namespace": "elsewhere", "name": "web-svc", "resourceVersion": "1"}}));
+    put(
+        &stores.services,
+        json!({"metadata": {"namespace": "elsewhere", "name": "web-svc", "resourceVersion": "1"}}),
+    );
     expect(&woken, &[]);
     let managed = json!({"argo-rollouts.argoproj.io/managed-by-rollouts": "api"});
-    put(&stores.services, json!({"metadata": {"namespace": "shop", "name": "old", "resourceVersion": "1", "annotations": managed}}));
+    put(
+        &stores.services,
+        json!({"metadata": {"namespace": "shop", "name": "old", "resourceVersion": "1", "annotations": managed}}),
+    );
     expect(&woken, &["shop/api"]);
     // The annotation is taken away by hand: the Rollout that had it must hear of it.
-    put(&stores.services, json!({"metadata": {"namespace": "shop", "name": "old", "resourceVersion": "2"}}));
+    put(
+        &stores.services,
+        json!({"metadata": {"namespace": "shop", "name": "old", "resourceVersion": "2"}}),
+    );
     expect(&woken, &["shop/api"]);
 }
 
@@ -71,7 +83,10 @@ fn a_template_wakes_through_other_templates_even_in_a_circle() {
     put(&stores.analysis_templates, template("loop-a", "loop-b", false));
     put(&stores.analysis_templates, template("loop-b", "loop-a", false));
     expect(&woken, &["shop/web"]);
-    put(&stores.cluster_analysis_templates, json!({"metadata": {"name": "base", "resourceVersion": "1"}}));
+    put(
+        &stores.cluster_analysis_templates,
+        json!({"metadata": {"name": "base", "resourceVersion": "1"}}),
+    );
     expect(&woken, &["shop/web"]);
 }
 
@@ -79,13 +94,23 @@ fn a_template_wakes_through_other_templates_even_in_a_circle() {
 fn a_replica_set_wakes_its_owner_and_an_orphan_those_that_may_adopt_it() {
     let (stores, woken) = stores();
     let owned = json!([{"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "name": "api", "uid": "uid-api", "controller": true}]);
-    put(&stores.replica_sets, json!({"metadata": {"namespace": "shop", "name": "r", "resourceVersion": "1", "ownerReferences": owned}}));
+    put(
+        &stores.replica_sets,
+        json!({"metadata": {"namespace": "shop", "name": "r", "resourceVersion": "1", "ownerReferences": owned}}),
+    );
     expect(&woken, &["shop/api"]);
     // Orphaned: both the former owner and the one whose selector matches.
-    put(&stores.replica_sets, json!({"metadata": {"namespace": "shop", "name": "r", "resourceVersion": "2", "labels": {"app": "web"}}}));
+    put(
+        &stores.replica_sets,
+        json!({"metadata": {"namespace": "shop", "name": "r", "resourceVersion": "2", "labels": {"app": "web"}}}),
+    );
     expect(&woken, &["shop/api", "shop/web"]);
-    let foreign = json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": "d", "controller": true}]);
-    put(&stores.replica_sets, json!({"metadata": {"namespace": "shop", "name": "d", "resourceVersion": "3", "ownerReferences": foreign}}));
+    let foreign =
+        json!([{"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": "d", "controller": true}]);
+    put(
+        &stores.replica_sets,
+        json!({"metadata": {"namespace": "shop", "name": "d", "resourceVersion": "3", "ownerReferences": foreign}}),
+    );
     expect(&woken, &[]);
 }
 
@@ -105,11 +130,14 @@ fn a_replica_set_of_a_deployment_is_kept_without_its_template() {
 
 #[test]
 fn a_selector_that_says_nothing_selects_nothing() {
-    let object: ReplicaSet = serde_json::from_value(json!({"metadata": {"labels": {"app": "web", "tier": "front"}}})).unwrap();
+    let object: ReplicaSet =
+        serde_json::from_value(json!({"metadata": {"labels": {"app": "web", "tier": "front"}}})).unwrap();
     let selects = |selector: Value| selects(Some(&serde_json::from_value(selector).unwrap()), &object);
     assert!(selects(json!({"matchLabels": {"app": "web"}})));
     assert!(!selects(json!({"matchLabels": {"app": "api"}})));
-    assert!(selects(json!({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front", "back"]}]})));
+    assert!(selects(
+        json!({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["front", "back"]}]})
+    ));
     assert!(!selects(json!({})));
     assert!(!super::selects::<ReplicaSet>(None, &object));
 }

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
 fn run(spec: Value) -> AnalysisRun {
-    serde_json::from_value(json!({"metadata": {"name": "web-1", "namespace": "shop", "uid": "u"}, "spec": spec})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": "web-1", "namespace": "shop", "uid": "u"}, "spec": spec}))
+        .unwrap()
 }
 
 fn two_metrics() -> AnalysisRun {
@@ -20,7 +21,12 @@ fn two_metrics() -> AnalysisRun {
 }
 
 fn due(run: &AnalysisRun, index: usize, attempt: Attempt) -> Due {
-    Due { metric: run.spec.metrics[index].name.clone(), index, sequence: 1, attempt }
+    Due {
+        metric: run.spec.metrics[index].name.clone(),
+        index,
+        sequence: 1,
+        attempt,
+    }
 }
 
 /// Answers when the test says so.
@@ -32,9 +38,18 @@ impl Measurer for Manual {
         self.0.send((order.clone(), answer)).unwrap();
         Box::pin(async move {
             let phase = answered.await.expect("the test drops no answer");
-            let answer = crate::analysis::reading::Answer::Judged { phase, message: String::new() };
+            let answer = crate::analysis::reading::Answer::Judged {
+                phase,
+                message: String::new(),
+            };
             let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
-            Reading::judge(order.due, &order.metric, &Known::default(), Answered::plain(answer), times)
+            Reading::judge(
+                order.due,
+                &order.metric,
+                &Known::default(),
+                Answered::plain(answer),
+                times,
+            )
         })
     }
 }
@@ -68,7 +83,10 @@ async fn a_hanging_metric_holds_up_no_other() {
     answer.send(Phase::Failed).unwrap();
     quick.await.unwrap();
     let readings = desk.landed("u");
-    assert_eq!(readings.iter().map(|reading| reading.phase).collect::<Vec<_>>(), [Phase::Failed]);
+    assert_eq!(
+        readings.iter().map(|reading| reading.phase).collect::<Vec<_>>(),
+        [Phase::Failed]
+    );
     drop(hanging);
 }
 
@@ -78,15 +96,26 @@ async fn a_reading_stays_until_it_is_recorded_and_is_not_taken_twice() {
     let run = two_metrics();
     let landed = begin(&desk, &run, due(&run, 0, Attempt::Begin));
     let (_, answer) = orders.recv().await.unwrap();
-    begin(&desk, &run, due(&run, 0, Attempt::Begin)).await.expect_err("it is under way");
+    begin(&desk, &run, due(&run, 0, Attempt::Begin))
+        .await
+        .expect_err("it is under way");
     answer.send(Phase::Successful).unwrap();
     landed.await.unwrap();
-    begin(&desk, &run, due(&run, 0, Attempt::Begin)).await.expect_err("it has landed and is not recorded");
+    begin(&desk, &run, due(&run, 0, Attempt::Begin))
+        .await
+        .expect_err("it has landed and is not recorded");
     let readings = desk.landed("u");
     assert_eq!(readings, desk.landed("u"), "until it is recorded");
     desk.recorded("u", &readings);
     assert!(desk.landed("u").is_empty() && desk.lock().is_empty());
-    let _again = begin(&desk, &run, Due { sequence: 2, ..due(&run, 0, Attempt::Begin) });
+    let _again = begin(
+        &desk,
+        &run,
+        Due {
+            sequence: 2,
+            ..due(&run, 0, Attempt::Begin)
+        },
+    );
     assert_eq!(orders.recv().await.unwrap().0.due.sequence, 2);
 }
 
@@ -131,7 +160,10 @@ async fn a_provider_that_breaks_is_an_error() {
 
 async fn take(api: &Server, metric: Value, args: Value) -> Reading {
     let clock = StillClock::new();
-    let settings = ProviderSettings { no_proxy: true, ..ProviderSettings::default() };
+    let settings = ProviderSettings {
+        no_proxy: true,
+        ..ProviderSettings::default()
+    };
     let providers = Providers::new(api.client(), clock.clone(), &settings).unwrap();
     let instruments = Instruments::new(api.client(), clock, providers);
     let run = run(json!({"metrics": [metric], "args": args}));
@@ -170,7 +202,10 @@ async fn secrets_reach_the_provider_and_nothing_else() {
         "url": web.listen().await, "headers": [{"key": "Authorization", "value": "Bearer {{args.token}}"}]}}});
     let api = api();
     let reading = take(&api, metric, secret("tokens", "api")).await;
-    assert_eq!((reading.phase, reading.value.as_str()), (Phase::Successful, "you said Bearer *****"));
+    assert_eq!(
+        (reading.phase, reading.value.as_str()),
+        (Phase::Successful, "you said Bearer *****")
+    );
     assert_eq!(web.seen()[0].header("authorization"), "Bearer hush-hush");
     assert_eq!(api.seen().len(), 1);
 }
@@ -191,7 +226,15 @@ async fn a_secret_that_is_not_there_is_an_error_of_the_measurement() {
 
 #[tokio::test]
 async fn providers_that_are_not_built_yet_are_named() {
-    let reading = take(&api(), json!({"name": "m", "provider": {"datadog": {"query": "q"}}}), json!([])).await;
+    let reading = take(
+        &api(),
+        json!({"name": "m", "provider": {"datadog": {"query": "q"}}}),
+        json!([]),
+    )
+    .await;
     assert_eq!(reading.phase, Phase::Error);
-    assert_eq!(reading.message, "metric provider 'datadog' is not supported yet (supported: prometheus, web, job)");
+    assert_eq!(
+        reading.message,
+        "metric provider 'datadog' is not supported yet (supported: prometheus, web, job)"
+    );
 }

@@ -15,8 +15,15 @@ fn metric() -> Value {
 }
 
 fn under_way() -> Measurement {
-    let metadata = BTreeMap::from([(JOB_NAME.to_owned(), "0a1b2c3d.smoke.1".to_owned()), (JOB_NAMESPACE.to_owned(), "shop".to_owned())]);
-    Measurement { phase: "Running".into(), metadata, ..Measurement::default() }
+    let metadata = BTreeMap::from([
+        (JOB_NAME.to_owned(), "0a1b2c3d.smoke.1".to_owned()),
+        (JOB_NAMESPACE.to_owned(), "shop".to_owned()),
+    ]);
+    Measurement {
+        phase: "Running".into(),
+        metadata,
+        ..Measurement::default()
+    }
 }
 
 fn refused(code: u16, reason: &str, message: &str) -> (u16, String) {
@@ -25,7 +32,9 @@ fn refused(code: u16, reason: &str, message: &str) -> (u16, String) {
 }
 
 async fn measure(server: &Server, attempt: Attempt) -> Answered {
-    Jobs::new(server.client(), None).measure(&query(metric(), attempt)).await
+    Jobs::new(server.client(), None)
+        .measure(&query(metric(), attempt))
+        .await
 }
 
 fn job(status: &Value) -> String {
@@ -42,7 +51,10 @@ fn cluster(status: Value, waiting: Value) -> Server {
             assert!(seen.query.contains("job-name%3D0a1b2c3d.smoke.1"), "{}", seen.query);
             let status = json!({"containerStatuses": [{"name": "c", "image": "i", "imageID": "", "ready": false, "restartCount": 0,
                 "state": {"waiting": waiting}}]});
-            (200, json!({"items": [{"metadata": {"name": "p"}, "status": status}], "metadata": {}}).to_string())
+            (
+                200,
+                json!({"items": [{"metadata": {"name": "p"}, "status": status}], "metadata": {}}).to_string(),
+            )
         }
         other => refused(404, "NotFound", other),
     })
@@ -55,8 +67,13 @@ async fn the_job_is_named_labelled_and_owned_and_its_spec_untouched() {
     let resume_at = Timestamp::from_second(1_000_001).unwrap();
     assert_eq!(answered.answer, Answer::UnderWay { resume_at });
     assert_eq!(answered.metadata, under_way().metadata);
-    let [seen] = &server.seen()[..] else { panic!("one request") };
-    assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/apis/batch/v1/namespaces/shop/jobs"));
+    let [seen] = &server.seen()[..] else {
+        panic!("one request")
+    };
+    assert_eq!(
+        (seen.method.as_str(), seen.path.as_str()),
+        ("POST", "/apis/batch/v1/namespaces/shop/jobs")
+    );
     let sent: Value = serde_json::from_str(&seen.body).unwrap();
     assert_eq!(
         sent,
@@ -84,7 +101,10 @@ async fn in_another_namespace_it_has_no_owner() {
     let answered = jobs.measure(&query(metric(), Attempt::Begin)).await;
     assert_eq!(answered.metadata.get(JOB_NAMESPACE).map(String::as_str), Some("jobs"));
     let sent: Value = serde_json::from_str(&server.seen()[0].body).unwrap();
-    assert_eq!((&sent["metadata"]["namespace"], &sent["metadata"]["ownerReferences"]), (&json!("jobs"), &Value::Null));
+    assert_eq!(
+        (&sent["metadata"]["namespace"], &sent["metadata"]["ownerReferences"]),
+        (&json!("jobs"), &Value::Null)
+    );
 }
 
 #[tokio::test]
@@ -92,52 +112,97 @@ async fn a_job_from_before_a_crash_is_found_again() {
     let found = |uid: &'static str| {
         Server::new(move |seen: &Seen| match seen.method.as_str() {
             "POST" => refused(409, "AlreadyExists", "jobs.batch \"x\" already exists"),
-            _ => (200, json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x", "labels": {RUN_UID: uid}}}).to_string()),
+            _ => (
+                200,
+                json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "x", "labels": {RUN_UID: uid}}})
+                    .to_string(),
+            ),
         })
     };
-    assert!(matches!(measure(&found("0a1b2c3d"), Attempt::Begin).await.answer, Answer::UnderWay { .. }));
+    assert!(matches!(
+        measure(&found("0a1b2c3d"), Attempt::Begin).await.answer,
+        Answer::UnderWay { .. }
+    ));
     let foreign = measure(&found("other"), Attempt::Begin).await;
-    assert_eq!(foreign, Answered::error("job '0a1b2c3d.smoke.1' already exists and belongs to something else"));
+    assert_eq!(
+        foreign,
+        Answered::error("job '0a1b2c3d.smoke.1' already exists and belongs to something else")
+    );
     let invalid = Server::new(|_: &Seen| refused(422, "Invalid", "Job.batch is invalid"));
-    assert_eq!(measure(&invalid, Attempt::Begin).await, Answered::error("Job.batch is invalid"));
+    assert_eq!(
+        measure(&invalid, Attempt::Begin).await,
+        Answered::error("Job.batch is invalid")
+    );
 }
 
 #[tokio::test]
 async fn the_end_of_the_job_is_the_measurement() {
-    let judged = |phase, message: &str| Answered::plain(Answer::Judged { phase, message: message.to_owned() });
+    let judged = |phase, message: &str| {
+        Answered::plain(Answer::Judged {
+            phase,
+            message: message.to_owned(),
+        })
+    };
     let resume = || Attempt::Resume(under_way());
-    let condition = |kind: &str| json!({"conditions": [{"type": "Suspended", "status": "False"},
-        {"type": kind, "status": "True", "message": "Job has reached the specified backoff limit"}]});
+    let condition = |kind: &str| {
+        json!({"conditions": [{"type": "Suspended", "status": "False"},
+        {"type": kind, "status": "True", "message": "Job has reached the specified backoff limit"}]})
+    };
     let none = json!(null);
-    assert_eq!(measure(&cluster(condition("Complete"), none.clone()), resume()).await, judged(Phase::Successful, ""));
+    assert_eq!(
+        measure(&cluster(condition("Complete"), none.clone()), resume()).await,
+        judged(Phase::Successful, "")
+    );
     assert_eq!(
         measure(&cluster(condition("Failed"), none.clone()), resume()).await,
         judged(Phase::Failed, "Job has reached the specified backoff limit")
     );
     // 50 s old, so the next look is 10 s away.
-    let later = Answered::plain(Answer::UnderWay { resume_at: Timestamp::from_second(1_000_010).unwrap() });
+    let later = Answered::plain(Answer::UnderWay {
+        resume_at: Timestamp::from_second(1_000_010).unwrap(),
+    });
     assert_eq!(measure(&cluster(json!({"active": 1}), none), resume()).await, later);
     let creating = json!({"reason": "ContainerCreating"});
     assert_eq!(measure(&cluster(json!({"active": 1}), creating), resume()).await, later);
     let pulling = json!({"reason": "ImagePullBackOff", "message": "no such image"});
     assert_eq!(
         measure(&cluster(json!({"active": 1}), pulling), resume()).await,
-        judged(Phase::Inconclusive, "container 'c' cannot start: ImagePullBackOff: no such image")
+        judged(
+            Phase::Inconclusive,
+            "container 'c' cannot start: ImagePullBackOff: no such image"
+        )
     );
     let gone = Server::new(|_: &Seen| refused(404, "NotFound", "jobs.batch \"x\" not found"));
-    assert_eq!(measure(&gone, resume()).await, Answered::error("jobs.batch \"x\" not found"));
+    assert_eq!(
+        measure(&gone, resume()).await,
+        Answered::error("jobs.batch \"x\" not found")
+    );
     let nameless = measure(&gone, Attempt::Resume(Measurement::default())).await;
     assert_eq!(nameless, Answered::error("the measurement does not name its job"));
 }
 
 #[tokio::test]
 async fn terminating_deletes_the_job_with_its_pods() {
-    let ended = Answered::plain(Answer::Judged { phase: Phase::Inconclusive, message: String::new() });
-    let server = Server::new(|_: &Seen| (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}).to_string()));
+    let ended = Answered::plain(Answer::Judged {
+        phase: Phase::Inconclusive,
+        message: String::new(),
+    });
+    let server = Server::new(|_: &Seen| {
+        (
+            200,
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}).to_string(),
+        )
+    });
     assert_eq!(measure(&server, Attempt::Terminate(under_way())).await, ended);
-    let [seen] = &server.seen()[..] else { panic!("one request") };
+    let [seen] = &server.seen()[..] else {
+        panic!("one request")
+    };
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("DELETE", JOB));
-    assert!(seen.body.contains("\"propagationPolicy\":\"Background\""), "{}", seen.body);
+    assert!(
+        seen.body.contains("\"propagationPolicy\":\"Background\""),
+        "{}",
+        seen.body
+    );
     let gone = Server::new(|_: &Seen| refused(404, "NotFound", "gone"));
     assert_eq!(measure(&gone, Attempt::Terminate(under_way())).await, ended);
 }
@@ -146,7 +211,14 @@ async fn terminating_deletes_the_job_with_its_pods() {
 fn long_names_lose_the_end_of_the_metric() {
     let uid = "8b3bfc32-28a5-4ba4-9d4e-6a2d1e2f0001";
     let name = job_name(uid, "a-metric-with-quite-a-long-name-indeed", 12);
-    assert_eq!((name.len(), name.as_str()), (63, "8b3bfc32-28a5-4ba4-9d4e-6a2d1e2f0001.a-metric-with-quite-a-l.12"));
+    assert_eq!(
+        (name.len(), name.as_str()),
+        (63, "8b3bfc32-28a5-4ba4-9d4e-6a2d1e2f0001.a-metric-with-quite-a-l.12")
+    );
     assert_eq!(job_name(uid, "m", 1), format!("{uid}.m.1"));
-    assert_eq!(job_name(uid, "a-metric-with-quite-a--long", 12), format!("{uid}.a-metric-with-quite-a.12"), "a valid end");
+    assert_eq!(
+        job_name(uid, "a-metric-with-quite-a--long", 12),
+        format!("{uid}.a-metric-with-quite-a.12"),
+        "a valid end"
+    );
 }

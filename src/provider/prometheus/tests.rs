@@ -17,8 +17,14 @@ async fn measure(server: &Server, fields: Value) -> Answered {
 
 async fn measure_at(provider: &Prometheus, address: &str, fields: Value) -> Answered {
     let mut prometheus = json!({"address": address, "query": "up"});
-    prometheus.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let query = query(json!({"name": "m", "provider": {"prometheus": prometheus}}), Attempt::Begin);
+    prometheus
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    let query = query(
+        json!({"name": "m", "provider": {"prometheus": prometheus}}),
+        Attempt::Begin,
+    );
     provider.measure(&query).await
 }
 
@@ -42,23 +48,40 @@ fn always(status: u16, text: &'static str) -> Server {
 
 #[tokio::test]
 async fn scalars_vectors_and_matrices_become_numbers() {
-    let scalar = always(200, r#"{"status":"success","data":{"resultType":"scalar","result":[1,"0.5"]}}"#);
-    assert_eq!(value(measure(&scalar, json!({})).await), (Measured::Scalar(0.5), "0.5".to_owned()));
+    let scalar = always(
+        200,
+        r#"{"status":"success","data":{"resultType":"scalar","result":[1,"0.5"]}}"#,
+    );
+    assert_eq!(
+        value(measure(&scalar, json!({})).await),
+        (Measured::Scalar(0.5), "0.5".to_owned())
+    );
 
     let (measured, text) = value(measure(&always(200, VECTOR), json!({})).await);
     assert_eq!(text, "[0.95,NaN,+Inf]");
-    let Measured::Vector(samples) = measured else { panic!("{measured:?}") };
+    let Measured::Vector(samples) = measured else {
+        panic!("{measured:?}")
+    };
     assert!(samples[0] == 0.95 && samples[1].is_nan() && samples[2] == f64::INFINITY);
 
-    let empty = always(200, r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#);
-    assert_eq!(value(measure(&empty, json!({})).await), (Measured::Vector(vec![]), "[]".to_owned()));
+    let empty = always(
+        200,
+        r#"{"status":"success","data":{"resultType":"vector","result":[]}}"#,
+    );
+    assert_eq!(
+        value(measure(&empty, json!({})).await),
+        (Measured::Vector(vec![]), "[]".to_owned())
+    );
 
     let matrix = always(
         200,
         r#"{"status":"success","data":{"resultType":"matrix","result":[
             {"metric":{},"values":[[1,"1"],[2,"2"]]},{"metric":{},"values":[[1,"1e21"]]}]}}"#,
     );
-    let want = (Measured::Vector(vec![1.0, 2.0, 1e21]), "[1,2,1000000000000000000000]".to_owned());
+    let want = (
+        Measured::Vector(vec![1.0, 2.0, 1e21]),
+        "[1,2,1000000000000000000000]".to_owned(),
+    );
     assert_eq!(value(measure(&matrix, json!({})).await), want);
 }
 
@@ -72,11 +95,19 @@ async fn the_query_headers_and_user_reach_the_server() {
             {"key": "X-A", "value": "2"}], "authentication": {"basicAuth": {"username": "u", "password": "p"}}}),
     )
     .await;
-    assert_eq!(answered.metric_metadata, BTreeMap::from([("ResolvedPrometheusQuery".to_owned(), query.to_owned())]));
-    let [seen] = &server.seen()[..] else { panic!("one request") };
+    assert_eq!(
+        answered.metric_metadata,
+        BTreeMap::from([("ResolvedPrometheusQuery".to_owned(), query.to_owned())])
+    );
+    let [seen] = &server.seen()[..] else {
+        panic!("one request")
+    };
     assert_eq!((seen.method.as_str(), seen.path.as_str()), ("POST", "/api/v1/query"));
     assert_eq!(seen.parameter("query"), query);
-    assert_eq!((seen.header("x-scope-orgid"), seen.header("authorization")), ("tenant_a", "Basic dTpw"));
+    assert_eq!(
+        (seen.header("x-scope-orgid"), seen.header("authorization")),
+        ("tenant_a", "Basic dTpw")
+    );
     assert_eq!(seen.headers.get_all("x-a").iter().count(), 2);
 }
 
@@ -92,7 +123,10 @@ async fn servers_that_only_know_get_are_asked_again() {
 
 #[tokio::test]
 async fn ranges_are_expressions_of_time() {
-    let server = always(200, r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#);
+    let server = always(
+        200,
+        r#"{"status":"success","data":{"resultType":"matrix","result":[]}}"#,
+    );
     let range = json!({"rangeQuery": {"start": "now() - duration(\"1h\")", "end": "now()", "step": "1m"}});
     assert_eq!(value(measure(&server, range).await).1, "[]");
     let seen = &server.seen()[0];
@@ -105,7 +139,13 @@ async fn ranges_are_expressions_of_time() {
         ("now()", "often", "failed to parse rangeQuery.step as duration: "),
         ("now()", "0s", "failed to parse rangeQuery.step as duration: "),
     ] {
-        let message = error(measure(&server, json!({"rangeQuery": {"start": start, "end": "now()", "step": step}})).await);
+        let message = error(
+            measure(
+                &server,
+                json!({"rangeQuery": {"start": start, "end": "now()", "step": step}}),
+            )
+            .await,
+        );
         assert!(message.starts_with(want), "{message}");
     }
 }
@@ -118,7 +158,11 @@ async fn what_prometheus_refuses_is_said_in_its_words() {
             r#"{"status":"error","errorType":"bad_data","error":"1:1: parse error: unexpected end of input"}"#,
             "bad_data: 1:1: parse error: unexpected end of input",
         ),
-        (503, r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#, "timeout: query timed out"),
+        (
+            503,
+            r#"{"status":"error","errorType":"timeout","error":"query timed out"}"#,
+            "timeout: query timed out",
+        ),
         (502, "<html>bad gateway</html>", "HTTP 502: <html>bad gateway</html>"),
         (200, "{}", "HTTP 200: no answer of a Prometheus"),
         (
@@ -129,7 +173,10 @@ async fn what_prometheus_refuses_is_said_in_its_words() {
     ] {
         assert_eq!(error(measure(&always(status, text), json!({})).await), want);
     }
-    let odd = always(200, r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}}"#);
+    let odd = always(
+        200,
+        r#"{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"histogram":[1,{}]}]}}"#,
+    );
     assert!(error(measure(&odd, json!({})).await).starts_with("the vector of Prometheus cannot be read: "));
 }
 
@@ -140,7 +187,10 @@ async fn warnings_are_noted() {
         r#"{"status":"success","data":{"resultType":"scalar","result":[1,"1"]},"warnings":["slow","partial"]}"#,
     );
     let answered = measure(&server, json!({})).await;
-    assert_eq!(answered.metadata, BTreeMap::from([("warnings".to_owned(), "\"slow\", \"partial\"".to_owned())]));
+    assert_eq!(
+        answered.metadata,
+        BTreeMap::from([("warnings".to_owned(), "\"slow\", \"partial\"".to_owned())])
+    );
 }
 
 // The clock is paused: it jumps as soon as nothing else is to be done.
@@ -148,7 +198,10 @@ async fn warnings_are_noted() {
 async fn a_server_that_does_not_answer_is_given_up() {
     for (timeout, want) in [(json!({"timeout": 7}), "within 7s"), (json!({}), "within 30s")] {
         let message = error(measure(&always(0, ""), timeout).await);
-        assert!(message.starts_with("no answer from http://127.0.0.1:") && message.ends_with(want), "{message}");
+        assert!(
+            message.starts_with("no answer from http://127.0.0.1:") && message.ends_with(want),
+            "{message}"
+        );
     }
 }
 
@@ -160,10 +213,16 @@ async fn what_is_wrong_with_an_address_is_said() {
     let provider = Prometheus::new(transport(StillClock::new()), None);
     // Nothing listens on port 1 of the loopback interface.
     let message = error(measure_at(&provider, "http://user:secret@127.0.0.1:1", json!({})).await);
-    assert!(message.starts_with("http://127.0.0.1:1/: request failed") && !message.contains("secret"), "{message}");
+    assert!(
+        message.starts_with("http://127.0.0.1:1/: request failed") && !message.contains("secret"),
+        "{message}"
+    );
     let message = error(measure_at(&provider, "not a url", json!({})).await);
     assert!(message.starts_with("not a url: the address is not valid"), "{message}");
-    assert_eq!(error(measure_at(&provider, "", json!({})).await), "prometheus address is not configured");
+    assert_eq!(
+        error(measure_at(&provider, "", json!({})).await),
+        "prometheus address is not configured"
+    );
 }
 
 #[tokio::test]
@@ -179,9 +238,17 @@ async fn equal_queries_at_the_same_time_share_a_request() {
     let server = always(200, VECTOR);
     let address = server.listen().await;
     let provider = Prometheus::new(transport(StillClock::new()), None);
-    let asked = [json!({}), json!({}), json!({"query": "down"}), json!({"headers": [{"key": "X", "value": "1"}]})];
+    let asked = [
+        json!({}),
+        json!({}),
+        json!({"query": "down"}),
+        json!({"headers": [{"key": "X", "value": "1"}]}),
+    ];
     let all = asked.map(|fields| measure_at(&provider, &address, fields));
-    futures::future::join_all(all).await.into_iter().for_each(|answered| drop(value(answered)));
+    futures::future::join_all(all)
+        .await
+        .into_iter()
+        .for_each(|answered| drop(value(answered)));
     assert_eq!(server.seen().len(), 3);
 }
 
@@ -202,15 +269,31 @@ async fn tokens_are_fetched_once_and_again_when_they_expire() {
     };
     value(measure_at(&provider, &address, with("one", "s%s")).await);
     value(measure_at(&provider, &address, with("two", "s%s")).await);
-    let tokens = || server.seen().into_iter().filter(|seen| seen.path == "/token").collect::<Vec<_>>();
+    let tokens = || {
+        server
+            .seen()
+            .into_iter()
+            .filter(|seen| seen.path == "/token")
+            .collect::<Vec<_>>()
+    };
     assert_eq!(tokens().len(), 1);
-    assert_eq!((tokens()[0].parameter("grant_type"), tokens()[0].parameter("scope")), ("client_credentials".into(), "a b".into()));
+    assert_eq!(
+        (tokens()[0].parameter("grant_type"), tokens()[0].parameter("scope")),
+        ("client_credentials".into(), "a b".into())
+    );
     clock.advance(55);
     value(measure_at(&provider, &address, with("three", "s%s")).await);
     assert_eq!(tokens().len(), 2);
     let message = error(measure_at(&provider, &address, with("four", "wrong")).await);
-    assert_eq!(message, format!("failed to get an OAuth2 token from {address}/token: HTTP 401"));
-    assert_eq!(tokens().last().unwrap().parameter("client_secret"), "wrong", "in the body the second time");
+    assert_eq!(
+        message,
+        format!("failed to get an OAuth2 token from {address}/token: HTTP 401")
+    );
+    assert_eq!(
+        tokens().last().unwrap().parameter("client_secret"),
+        "wrong",
+        "in the body the second time"
+    );
 }
 
 #[tokio::test]

@@ -2,7 +2,10 @@
 
 use super::Canary;
 use crate::{
-    api::{rollout_status::{PauseCondition, RolloutAnalysisRunStatus}, scalar::wire_time},
+    api::{
+        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+        scalar::wire_time,
+    },
     rollout::{
         deadline,
         decision::{Deadline, Decision, Sizing},

@@ -24,7 +24,7 @@ const REST_MAX: usize = 120;
 /// Passes that a view of one kind may lag behind.
 const LAG_MAX: usize = 3;
 /// Seeds of the quick run, for each family.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 400;
 
 pub(super) struct Chaos {
     world: World,
@@ -104,13 +104,18 @@ impl Chaos {
         let mut whole = true;
         for action in plan.stages.iter().flat_map(|stage| &stage.0) {
             if left == 0 || self.world.refuses(action) {
-                let _ = write!(line, " [{} at {}]", if left == 0 { "killed" } else { "conflict" }, action.target());
+                let _ = write!(
+                    line,
+                    " [{} at {}]",
+                    if left == 0 { "killed" } else { "conflict" },
+                    action.target()
+                );
                 whole = false;
                 break;
             }
             left -= 1;
             let _ = write!(line, " {}", verbs::describe(action));
-            if let Err(broken) = self.oracle.before(&self.world, &view, action) {
+            if let Err(broken) = self.oracle.before(&self.world, &view, fresh, action) {
                 self.story.push(line);
                 return Err(broken);
             }
@@ -122,7 +127,12 @@ impl Chaos {
         } else {
             whole = whole && plan.status == StatusChange::Unchanged;
         }
-        let _ = write!(line, "{} → {}", if whole { "" } else { " [status lost]" }, verbs::summary(&self.world));
+        let _ = write!(
+            line,
+            "{} → {}",
+            if whole { "" } else { " [status lost]" },
+            verbs::summary(&self.world)
+        );
         if !plan.writes_nothing() {
             self.story.push(line);
         }
@@ -135,7 +145,11 @@ impl Chaos {
         let StatusChange::Merge { patch, .. } = &plan.status else {
             return true;
         };
-        let own = plan.stages.iter().flat_map(|stage| &stage.0).any(|action| action.target().kind == "Rollout");
+        let own = plan
+            .stages
+            .iter()
+            .flat_map(|stage| &stage.0)
+            .any(|action| action.target().kind == "Rollout");
         let version = |objects: &Objects| facts::rollout(objects)["metadata"]["resourceVersion"].clone();
         let newest = self.past.last().map(version);
         if version(view) != version(&self.world.objects) && !(own && newest == Some(version(view))) {
@@ -167,7 +181,10 @@ impl Chaos {
     /// No more faults: pods come up, analyses succeed, missing objects are back. Ends when nothing is left to do.
     fn calm(&mut self) -> Result<(), String> {
         for object in [service("web-canary"), service("web-stable"), ingress()] {
-            let key = (object["kind"].as_str().unwrap().to_owned(), object["metadata"]["name"].as_str().unwrap().to_owned());
+            let key = (
+                object["kind"].as_str().unwrap().to_owned(),
+                object["metadata"]["name"].as_str().unwrap().to_owned(),
+            );
             if !self.world.objects.contains_key(&key) {
                 self.world.put(object);
             }

@@ -125,13 +125,7 @@ fn blue_green(dice: &mut Dice) -> Value {
     set(&mut strategy, "autoPromotionEnabled", 50, &[json!(false)], dice);
     set(&mut strategy, "autoPromotionSeconds", 40, &[json!(5), json!(40)], dice);
     set(&mut strategy, "previewReplicaCount", 30, &[json!(1), json!(2)], dice);
-    set(
-        &mut strategy,
-        "scaleDownDelaySeconds",
-        40,
-        &[json!(0), json!(10)],
-        dice,
-    );
+    set(&mut strategy, "scaleDownDelaySeconds", 40, &[json!(0), json!(10)], dice);
     set(
         &mut strategy,
         "abortScaleDownDelaySeconds",
@@ -140,7 +134,13 @@ fn blue_green(dice: &mut Dice) -> Value {
         dice,
     );
     let analysis = json!({"templates": [{"templateName": ANALYSIS}]});
-    set(&mut strategy, "prePromotionAnalysis", 40, std::slice::from_ref(&analysis), dice);
+    set(
+        &mut strategy,
+        "prePromotionAnalysis",
+        40,
+        std::slice::from_ref(&analysis),
+        dice,
+    );
     set(&mut strategy, "postPromotionAnalysis", 40, &[analysis], dice);
     json!({ "blueGreen": strategy })
 }

@@ -45,19 +45,41 @@ impl Oracle {
     }
 
     /// Judges one write on the state before it and the view it was decided on.
-    pub(super) fn before(&mut self, world: &World, view: &Objects, action: &Action) -> Verdict {
+    pub(super) fn before(&mut self, world: &World, view: &Objects, fresh: bool, action: &Action) -> Verdict {
         let live = &world.objects;
         match action {
+            Action::Create { object } if fresh && object["kind"] == "ReplicaSet" => self.growth(
+                live,
+                text(&object["metadata"], "name"),
+                0,
+                object["spec"]["replicas"].as_i64().unwrap(),
+            ),
             Action::Create { .. } => Ok(()),
-            Action::Delete { target, precondition, .. } => {
+            Action::Delete {
+                target, precondition, ..
+            } => {
                 ensure(precondition.resource_version.is_some(), || {
                     format!("C3: {target} is deleted on any version")
                 })?;
-                let pods = sets(live).into_iter().find(|set| set.name == target.name && target.kind == "ReplicaSet");
-                ensure(pods.is_none_or(|set| set.spec == 0), || format!("T3: {target} is deleted with pods"))
+                let pods = sets(live)
+                    .into_iter()
+                    .find(|set| set.name == target.name && target.kind == "ReplicaSet");
+                ensure(pods.is_none_or(|set| set.spec == 0), || {
+                    format!("T3: {target} is deleted with pods")
+                })
             }
-            Action::Apply { target, fields, precondition, .. }
-            | Action::Merge { target, patch: fields, precondition, .. } => match target.kind.as_str() {
+            Action::Apply {
+                target,
+                fields,
+                precondition,
+                ..
+            }
+            | Action::Merge {
+                target,
+                patch: fields,
+                precondition,
+                ..
+            } => match target.kind.as_str() {
                 "Ingress" => self.weight_write(world, view, facts::weight_of(fields)),
                 "Service" => {
                     let hash = text(&fields["spec"]["selector"], crate::api::well_known::POD_TEMPLATE_HASH);
@@ -66,14 +88,17 @@ impl Oracle {
                 "ReplicaSet" => {
                     let set = sets(live).into_iter().find(|set| set.name == target.name);
                     let after = fields["spec"]["replicas"].as_i64();
-                    let (Some(set), Some(after)) = (set, after) else { return Ok(()) };
+                    let (Some(set), Some(after)) = (set, after) else {
+                        return Ok(());
+                    };
                     if after < set.spec {
-                        ensure(precondition.as_ref().is_some_and(|pin| pin.resource_version.is_some()), || {
-                            format!("C3: {} shrinks on any version", set.name)
-                        })?;
+                        ensure(
+                            precondition.as_ref().is_some_and(|pin| pin.resource_version.is_some()),
+                            || format!("C3: {} shrinks on any version", set.name),
+                        )?;
                         return self.shrink(world, view, &set, after);
                     }
-                    self.growth(live, &set, after)
+                    self.growth(live, &set.name, set.spec, after)
                 }
                 _ => Ok(()),
             },
@@ -89,11 +114,14 @@ impl Oracle {
         if to <= from {
             return Ok(());
         }
-        ensure(rollout(view)["status"]["abort"] != true, || format!("T5: weight {from} to {to} after an abort"))?;
+        ensure(rollout(view)["status"]["abort"] != true, || {
+            format!("T5: weight {from} to {to} after an abort")
+        })?;
         let behind = selected(view, "web-canary");
         let pods = available(view, behind);
         let canary = &rollout(view)["spec"]["strategy"]["canary"];
-        let scaled = canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
+        let scaled =
+            canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
         let needed = if scaled { 1 } else { share(replicas(view), to) };
         ensure(pods >= needed.max(1), || {
             format!("T2: weight {from} to {to} with {pods} of {needed} pods of {behind:?} available")
@@ -105,7 +133,8 @@ impl Oracle {
         if from == to {
             return Ok(());
         }
-        self.replaced.push(Replaced::Selector(world.now, service.to_owned(), from.clone()));
+        self.replaced
+            .push(Replaced::Selector(world.now, service.to_owned(), from.clone()));
         if self.family == Family::BlueGreen && service == "web-canary" {
             return Ok(()); // The preview may lead to nobody.
         }
@@ -113,14 +142,19 @@ impl Oracle {
             format!("T2: {service} from {from:?} to {to:?} without an available pod")
         })?;
         let status = &rollout(view)["status"];
-        let switch = self.family == Family::BlueGreen && to == text(status, "currentPodHash") && to != text(status, "stableRS");
+        let switch =
+            self.family == Family::BlueGreen && to == text(status, "currentPodHash") && to != text(status, "stableRS");
         let stable_exists = sets(view).iter().any(|set| set.hash == text(status, "stableRS"));
         if switch && stable_exists {
             let pods = available(view, to);
-            ensure(pods >= replicas(view), || format!("T2: {service} switched to {to:?} with {pods} pods"))?;
+            ensure(pods >= replicas(view), || {
+                format!("T2: {service} switched to {to:?} with {pods} pods")
+            })?;
             let gated = !rollout(view)["spec"]["strategy"]["blueGreen"]["prePromotionAnalysis"].is_null();
             let open = !gated || status["promoteFull"] == true || evidence(view, to, "PrePromotion", None);
-            ensure(open, || format!("D1: {service} switched to {to:?} without a successful analysis"))?;
+            ensure(open, || {
+                format!("D1: {service} switched to {to:?} without a successful analysis")
+            })?;
         }
         Ok(())
     }
@@ -154,7 +188,11 @@ impl Oracle {
         if wanted == 0 || !managed || (self.family == Family::Basic && wanted + facts::budget(canary, wanted).0 <= 1) {
             return Ok(());
         }
-        let services: &[&str] = if self.family == Family::BlueGreen { &["web-stable"] } else { &["web-stable", "web-canary"] };
+        let services: &[&str] = if self.family == Family::BlueGreen {
+            &["web-stable"]
+        } else {
+            &["web-stable", "web-canary"]
+        };
         for service in services {
             let serves = *service == "web-stable" || self.weights_in_force(world).iter().any(|weight| *weight > 0);
             if after == 0 && serves {
@@ -163,7 +201,9 @@ impl Oracle {
                 })?;
             }
             let lately = serves && self.lately_selected(world, service, &set.hash);
-            ensure(after > 0 || !lately, || format!("T3: {} goes to zero right after {service} left it", set.name))?;
+            ensure(after > 0 || !lately, || {
+                format!("T3: {} goes to zero right after {service} left it", set.name)
+            })?;
         }
         if self.family != Family::Nginx || canary["steps"].to_string().contains("setCanaryScale") {
             return Ok(());
@@ -177,21 +217,24 @@ impl Oracle {
             needed = needed.max(share(wanted, 100 - weights.iter().copied().min().unwrap_or(0)));
         }
         ensure(after >= needed, || {
-            format!("T3: {} from {} to {after}, but {needed} pods serve weights {weights:?}", set.name, set.spec)
+            format!(
+                "T3: {} from {} to {after}, but {needed} pods serve weights {weights:?}",
+                set.name, set.spec
+            )
         })
     }
 
     /// T6 for growth: never beyond the surge.
-    fn growth(&self, live: &Objects, set: &facts::Set, after: i64) -> Verdict {
+    fn growth(&self, live: &Objects, name: &str, size: i64, after: i64) -> Verdict {
         if self.family != Family::Basic {
             return Ok(());
         }
         let wanted = replicas(live);
         let (surge, _) = facts::budget(&rollout(live)["spec"]["strategy"]["canary"], wanted);
         let before: i64 = sets(live).iter().map(|set| set.spec).sum();
-        let sum = before + after - set.spec;
-        ensure(after == set.spec || sum <= wanted + surge, || {
-            format!("T6: {} grows to {after}: {sum} pods, allowed {wanted} + {surge}", set.name)
+        let sum = before + after - size;
+        ensure(after == size || sum <= wanted + surge, || {
+            format!("T6: {name} grows to {after}: {sum} pods, allowed {wanted} + {surge}")
         })
     }
 
@@ -215,17 +258,32 @@ impl Oracle {
         let dynamic = rollout(live)["spec"]["strategy"]["canary"]["dynamicStableScale"] == true;
         let takes_over = stable_pods >= if dynamic { replicas(before) } else { 1 };
         if self.aborted_passes >= PASSES_MAX && takes_over {
-            ensure(weight(live) == 0, || format!("T5: weight {} after {} passes", weight(live), self.aborted_passes))?;
+            ensure(weight(live) == 0, || {
+                format!("T5: weight {} after {} passes", weight(live), self.aborted_passes)
+            })?;
         }
         let nobody = weight(live) > 0 && available(before, selected(before, "web-canary")) == 0;
-        self.empty_passes = if nobody && takes_over && !invalid { self.empty_passes + 1 } else { 0 };
-        ensure(self.empty_passes < PASSES_MAX, || format!("T2: weight {} leads to nobody", weight(live)))?;
+        self.empty_passes = if nobody && takes_over && !invalid {
+            self.empty_passes + 1
+        } else {
+            0
+        };
+        ensure(self.empty_passes < PASSES_MAX, || {
+            format!("T2: weight {} leads to nobody", weight(live))
+        })?;
         if self.family == Family::Basic {
             floor(before, live)?;
         }
         if plan.writes_nothing() && text(new, "phase") != "Healthy" {
-            let named = !new["waitingFor"].is_null() || (text(new, "phase") != "Progressing" && !text(new, "message").is_empty());
-            ensure(named, || format!("D6: {} {:?} and nothing is named", text(new, "phase"), text(new, "message")))?;
+            let named = !new["waitingFor"].is_null()
+                || (text(new, "phase") != "Progressing" && !text(new, "message").is_empty());
+            ensure(named, || {
+                format!(
+                    "D6: {} {:?} and nothing is named",
+                    text(new, "phase"),
+                    text(new, "message")
+                )
+            })?;
         }
         Ok(())
     }
@@ -239,9 +297,15 @@ impl Oracle {
                 continue;
             }
             let labels = &run["metadata"]["labels"];
-            let key = [text(labels, "rollout-type"), text(labels, "step-index"), text(labels, "rollouts-pod-template-hash")]
-                .join("/");
-            ensure(!seen.contains(&key), || format!("D2: {name} is a second live run for {key}"))?;
+            let key = [
+                text(labels, "rollout-type"),
+                text(labels, "step-index"),
+                text(labels, "rollouts-pod-template-hash"),
+            ]
+            .join("/");
+            ensure(!seen.contains(&key), || {
+                format!("D2: {name} is a second live run for {key}")
+            })?;
             seen.push(key);
         }
         Ok(())
@@ -251,16 +315,24 @@ impl Oracle {
     pub(super) fn at_rest(&self, live: &Objects) -> Verdict {
         let (spec, status) = (&rollout(live)["spec"], &rollout(live)["status"]);
         let stable = text(status, "stableRS");
+        let selects = selected(live, "web-stable");
+        // Between the switch and promotion the active Service leads to the version that is being judged.
+        let judged = self.family == Family::BlueGreen && text(status, "phase") == "Paused";
         let named = !spec["strategy"]["canary"]["stableService"].is_null() || self.family == Family::BlueGreen;
         if named && replicas(live) > 0 {
-            ensure(selected(live, "web-stable") == stable, || {
-                format!("T7: web-stable selects {:?}, recorded {stable:?}", selected(live, "web-stable"))
-            })?;
+            ensure(
+                selects == stable || (judged && selects == text(status, "currentPodHash")),
+                || format!("T7: web-stable selects {selects:?}, recorded {stable:?}"),
+            )?;
         }
         let healthy = text(status, "phase") == "Healthy";
-        let single = sets(live).iter().all(|set| set.spec == if set.hash == stable { replicas(live) } else { 0 });
+        let single = sets(live)
+            .iter()
+            .all(|set| set.spec == if set.hash == stable { replicas(live) } else { 0 });
         ensure(!healthy || single, || format!("C1: healthy with {:?}", sets(live)))?;
-        ensure(!healthy || weight(live) == 0, || format!("C1: healthy with weight {}", weight(live)))
+        ensure(!healthy || weight(live) == 0, || {
+            format!("C1: healthy with weight {}", weight(live))
+        })
     }
 }
 
@@ -273,9 +345,10 @@ fn index(live: &Objects, old: &Value, new: &Value) -> Verdict {
     let canary = &rollout(live)["spec"]["strategy"]["canary"];
     let retried = !old["abortedAt"].is_null() && new["abortedAt"].is_null();
     let clamped = canary["steps"].as_array().map_or(0, Vec::len) < from;
-    ensure(to >= from || !same || new["abort"] == true || retried || clamped, || {
-        format!("D3: the step index falls from {from} to {to}")
-    })?;
+    ensure(
+        to >= from || !same || new["abort"] == true || retried || clamped,
+        || format!("D3: the step index falls from {from} to {to}"),
+    )?;
     let promoted = text(new, "stableRS") == hash;
     let stable_exists = sets(live).iter().any(|set| set.hash == text(old, "stableRS"));
     let full = old["promoteFull"] == true || new["promoteFull"] == true;
@@ -284,12 +357,15 @@ fn index(live: &Objects, old: &Value, new: &Value) -> Verdict {
     }
     for step in from..to {
         let gate = canary["steps"][step].get("analysis").is_some();
-        ensure(!gate || evidence(live, hash, "Step", Some(step)), || format!("D1: step {step} passed without evidence"))?;
+        ensure(!gate || evidence(live, hash, "Step", Some(step)), || {
+            format!("D1: step {step} passed without evidence")
+        })?;
     }
     let post = !rollout(live)["spec"]["strategy"]["blueGreen"]["postPromotionAnalysis"].is_null();
-    ensure(!(post && promoted) || evidence(live, hash, "PostPromotion", None), || {
-        "D1: promoted without a successful post-promotion analysis".to_owned()
-    })
+    ensure(
+        !(post && promoted) || evidence(live, hash, "PostPromotion", None),
+        || "D1: promoted without a successful post-promotion analysis".to_owned(),
+    )
 }
 
 fn evidence(objects: &Objects, hash: &str, purpose: &str, step: Option<usize>) -> bool {
@@ -311,7 +387,10 @@ fn floor(before: &Objects, live: &Objects) -> Verdict {
     let after = sets(live);
     let kept: i64 = (sets(before).iter())
         .map(|set| {
-            let spec = after.iter().find(|after| after.name == set.name).map_or(0, |after| after.spec);
+            let spec = after
+                .iter()
+                .find(|after| after.name == set.name)
+                .map_or(0, |after| after.spec);
             set.available.min(spec)
         })
         .sum();

@@ -42,7 +42,11 @@ pub(super) fn act(world: &mut World, family: Family, dice: &mut Dice) -> String 
         }
         15 if family != Family::BlueGreen => {
             let steps = dice::steps(family, dice);
-            world.patch("Rollout", "web", &json!({"spec": {"strategy": {"canary": {"steps": steps}}}}));
+            world.patch(
+                "Rollout",
+                "web",
+                &json!({"spec": {"strategy": {"canary": {"steps": steps}}}}),
+            );
             format!("steps {steps}")
         }
         16 => delete_set(world, dice),
@@ -188,8 +192,9 @@ pub(super) fn succeed(world: &mut World) -> bool {
 
 fn end_runs(world: &mut World, mut end: impl FnMut(bool) -> Option<Value>) -> bool {
     let mut ended = false;
-    let names: Vec<String> =
-        (world.objects.keys().filter(|(kind, _)| kind == "AnalysisRun")).map(|(_, name)| name.clone()).collect();
+    let names: Vec<String> = (world.objects.keys().filter(|(kind, _)| kind == "AnalysisRun"))
+        .map(|(_, name)| name.clone())
+        .collect();
     for name in names {
         let run = world.get("AnalysisRun", &name);
         let open = matches!(text(&run["status"], "phase"), "" | "Pending" | "Running");
@@ -210,10 +215,17 @@ pub(super) fn describe(action: &Action) -> String {
         Action::Delete { .. } => format!("delete {target};"),
         Action::Apply { fields, .. } | Action::Merge { patch: fields, .. } => match target.kind.as_str() {
             "Ingress" => format!("weight {};", facts::weight_of(fields)),
-            "Service" => format!("{} selects {};", target.name, fields["spec"]["selector"][well_known::POD_TEMPLATE_HASH]),
+            "Service" => format!(
+                "{} selects {};",
+                target.name,
+                fields["spec"]["selector"][well_known::POD_TEMPLATE_HASH]
+            ),
             "ReplicaSet" => {
                 let deadline = &fields["metadata"]["annotations"][well_known::SCALE_DOWN_DEADLINE];
-                format!("{} size {} deadline {deadline};", target.name, fields["spec"]["replicas"])
+                format!(
+                    "{} size {} deadline {deadline};",
+                    target.name, fields["spec"]["replicas"]
+                )
             }
             _ => format!("{target} {fields};"),
         },
