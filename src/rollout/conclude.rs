@@ -51,9 +51,7 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     for wake in &decision.wakes {
         plan.wake((*wake).max(view.now()));
     }
-    // The deadline is over a second after its end; once that has been said there is nothing more to wake up for.
-    let overdue = deadline::ends_at(view).map(|ends| super::view::later(ends, 1));
-    if let Some(overdue) = overdue.filter(|overdue| !decision.at_waiting_step && *overdue > view.now()) {
+    if let Some(overdue) = deadline::wake_at(view).filter(|_| !decision.at_waiting_step) {
         plan.wake(overdue);
     }
     if let Some(waiting) = &decision.waiting {
@@ -299,8 +297,8 @@ fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> A
     }
 }
 
-/// The write for a size or deadline that differs. Growing is safe on any version; shrinking carries the version it was
-/// decided on (guarantee C3).
+/// The write for a size or deadline that differs. Shrinking carries the version it was decided on (guarantee C3), and so
+/// does growing where the sizes share a budget (guarantee T6). Else growing is safe on any version.
 fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     let set = sizing.set;
     let desired = view.replicas.to_string();
@@ -311,12 +309,14 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     if (sized || idle) && sizing.deadline == Deadline::Keep {
         return None;
     }
-    let shrinks = sizing.replicas < set.replicas();
+    let canary = view.spec.strategy.canary.as_ref();
+    let shares_budget = canary.is_some_and(|canary| canary.traffic_routing.is_none());
+    let pinned = sizing.replicas < set.replicas() || (sizing.replicas > set.replicas() && shares_budget);
     let mut annotations = Map::from_iter([(well_known::DESIRED_REPLICAS.to_owned(), Value::from(desired))]);
     if sizing.deadline == Deadline::Clear {
         annotations.insert(well_known::SCALE_DOWN_DEADLINE.to_owned(), Value::Null);
         let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": sizing.replicas } });
-        return Some(merge_set(view, set, patch, shrinks));
+        return Some(merge_set(view, set, patch, pinned));
     }
     let deadline = match sizing.deadline {
         Deadline::Set(at) => Some(rfc3339(at)),
@@ -331,7 +331,7 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
         manager: SCALE_MANAGER,
         precondition: Some(Precondition {
             uid: set.metadata.uid.clone(),
-            resource_version: set.metadata.resource_version.clone().filter(|_| shrinks),
+            resource_version: set.metadata.resource_version.clone().filter(|_| pinned),
         }),
     })
 }

@@ -63,9 +63,12 @@ impl<'a> Canary<'a> {
             return replicas;
         }
         // Stable pods go only after the weight that relieves them was written and followed.
-        let relieved = if self.quiet { weight.min(self.observed) } else { 0 };
+        let serves = self.quiet && self.carried_hash == self.view.revisions.hash && self.view.new_available() > 0;
+        let relieved = if serves { weight.min(self.observed) } else { 0 };
         let needed = share(replicas, self.total - relieved, self.total);
-        if needed > 0 { needed.max(floor) } else { 0 }
+        // Its Service keeps an endpoint until promotion leads it to the new pods: ingress-nginx answers 503 for a
+        // stable Service without one, even when all requests are the canary's.
+        needed.max(floor).max(1).min(replicas)
     }
 
     /// Whether the pods that a step asks for are there.
@@ -217,7 +220,11 @@ impl<'a> Canary<'a> {
                 available: set.available(),
                 target,
             },
-            None => Pods::default(),
+            // One that is yet to be created shares the budget with those that grow.
+            None => Pods {
+                target,
+                ..Pods::default()
+            },
         };
         let canary_target = if view.is_promoted() || stable_set.is_none() {
             view.replicas
@@ -236,12 +243,15 @@ impl<'a> Canary<'a> {
         let allowed = self.budget();
         let sizes = basic_move(
             pods(new, canary_target),
-            pods(stable_set, stable),
+            pods(stable_set, if stable_set.is_some() { stable } else { 0 }),
             &older,
             view.replicas,
             allowed,
         );
         let (canary_size, stable_size, older_sizes) = sizes;
+        if new.is_none() {
+            decision.create_with = canary_size;
+        }
         decision.sizes.extend(new.map(|set| in_use(set, canary_size)));
         decision.sizes.extend(stable_set.map(|set| in_use(set, stable_size)));
         for ((sizing, _), replicas) in leaving.into_iter().zip(older_sizes) {

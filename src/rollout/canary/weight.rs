@@ -24,11 +24,11 @@ impl<'a> Canary<'a> {
         let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
             nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
         });
-        // A status without this time was written by the original, or long ago.
-        let quiet = status
-            .weights_written_at
-            .as_ref()
-            .is_none_or(|written| view.drained_at(written.0) <= view.now());
+        let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+        // A status without this time was written by the original, or long ago. A weight that is not the recorded one
+        // was written, or changed by somebody, at a time that is not known.
+        let quiet = (routing.is_none() || recorded == observed)
+            && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
         Self {
             view,
             strategy,

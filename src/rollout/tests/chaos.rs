@@ -24,7 +24,7 @@ const REST_MAX: usize = 120;
 /// Passes that a view of one kind may lag behind.
 const LAG_MAX: usize = 3;
 /// Seeds of the quick run, for each family.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 400;
 
 pub(super) struct Chaos {
     world: World,
@@ -115,7 +115,7 @@ impl Chaos {
             }
             left -= 1;
             let _ = write!(line, " {}", verbs::describe(action));
-            if let Err(broken) = self.oracle.before(&self.world, &view, action) {
+            if let Err(broken) = self.oracle.before(&self.world, &view, fresh, action) {
                 self.story.push(line);
                 return Err(broken);
             }

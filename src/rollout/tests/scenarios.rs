@@ -574,7 +574,7 @@ fn killed_between_any_two_writes_it_ends_in_the_same_state() {
 
 impl World {
     /// The hash of the template as it stands, from a plan.
-    fn plan_hash(&self) -> String {
+    pub(super) fn plan_hash(&self) -> String {
         let plan = self.plan();
         let created = plan
             .stages

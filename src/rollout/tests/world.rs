@@ -37,8 +37,8 @@ pub(super) struct World {
     pub(super) weights: Vec<i64>,
     pub(super) passes: usize,
     version: u64,
-    /// When each weight was written, for guarantee T3.
-    last_weight_change: Option<(Timestamp, i64)>,
+    /// When the last weight was written, what it was before, and the hash it led to, for guarantee T3.
+    last_weight_change: Option<(Timestamp, i64, Value)>,
 }
 
 impl World {
@@ -209,7 +209,7 @@ impl World {
                 json_patch::merge(&mut object, fields);
                 if let Some(weight) = weight(&object).filter(|weight| *weight != before) {
                     self.weights.push(weight);
-                    self.last_weight_change = Some((self.now, before));
+                    self.last_weight_change = Some((self.now, before, self.selected("web-canary")));
                 }
                 self.put(object);
             }
@@ -266,6 +266,13 @@ impl World {
         text.map_or(0, |text| text.parse().unwrap())
     }
 
+    fn selected(&self, service: &str) -> Value {
+        let service = self.objects.get(&("Service".to_owned(), service.to_owned()));
+        service.map_or(Value::Null, |service| {
+            service["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
+        })
+    }
+
     pub(super) fn status(&self) -> &Value {
         let (_, rollout) = self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap();
         &rollout["status"]
@@ -301,13 +308,21 @@ impl World {
                 );
             }
         }
-        if target.kind == "ReplicaSet" && self.objects.contains_key(&("Ingress".into(), "web".into())) {
+        let spec = &self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap().1["spec"];
+        let wants_pods = spec["replicas"] != 0;
+        if target.kind == "ReplicaSet" && wants_pods && self.objects.contains_key(&("Ingress".into(), "web".into())) {
             let set = self.get("ReplicaSet", &target.name);
             let hash = &set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH];
             let before = set["spec"]["replicas"].as_i64().unwrap_or(0);
             let after = fields["spec"]["replicas"].as_i64().unwrap_or(before);
             if before > 0 && after == 0 {
-                for service in ["web-stable", "web-canary"] {
+                // A preview may lead to nobody.
+                let previews = !spec["strategy"]["blueGreen"].is_null();
+                for service in if previews {
+                    vec!["web-stable"]
+                } else {
+                    vec!["web-stable", "web-canary"]
+                } {
                     let selected = &self.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH];
                     assert_ne!(
                         selected, hash,
@@ -315,8 +330,9 @@ impl World {
                         target.name
                     );
                 }
-                if let Some((changed, _)) = self.last_weight_change.filter(|(_, before)| *before > 0) {
-                    let waited = self.now.duration_since(changed).as_secs();
+                let left = self.last_weight_change.as_ref();
+                if let Some((changed, ..)) = left.filter(|(_, before, to)| *before > 0 && to == hash) {
+                    let waited = self.now.duration_since(*changed).as_secs();
                     let drain = i64::from(self.settings.drain_seconds);
                     assert!(
                         waited >= drain,

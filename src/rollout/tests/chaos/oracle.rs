@@ -45,9 +45,15 @@ impl Oracle {
     }
 
     /// Judges one write on the state before it and the view it was decided on.
-    pub(super) fn before(&mut self, world: &World, view: &Objects, action: &Action) -> Verdict {
+    pub(super) fn before(&mut self, world: &World, view: &Objects, fresh: bool, action: &Action) -> Verdict {
         let live = &world.objects;
         match action {
+            Action::Create { object } if fresh && object["kind"] == "ReplicaSet" => self.growth(
+                live,
+                text(&object["metadata"], "name"),
+                0,
+                object["spec"]["replicas"].as_i64().unwrap(),
+            ),
             Action::Create { .. } => Ok(()),
             Action::Delete {
                 target, precondition, ..
@@ -92,7 +98,7 @@ impl Oracle {
                         )?;
                         return self.shrink(world, view, &set, after);
                     }
-                    self.growth(live, &set, after)
+                    self.growth(live, &set.name, set.spec, after)
                 }
                 _ => Ok(()),
             },
@@ -219,19 +225,16 @@ impl Oracle {
     }
 
     /// T6 for growth: never beyond the surge.
-    fn growth(&self, live: &Objects, set: &facts::Set, after: i64) -> Verdict {
+    fn growth(&self, live: &Objects, name: &str, size: i64, after: i64) -> Verdict {
         if self.family != Family::Basic {
             return Ok(());
         }
         let wanted = replicas(live);
         let (surge, _) = facts::budget(&rollout(live)["spec"]["strategy"]["canary"], wanted);
         let before: i64 = sets(live).iter().map(|set| set.spec).sum();
-        let sum = before + after - set.spec;
-        ensure(after == set.spec || sum <= wanted + surge, || {
-            format!(
-                "T6: {} grows to {after}: {sum} pods, allowed {wanted} + {surge}",
-                set.name
-            )
+        let sum = before + after - size;
+        ensure(after == size || sum <= wanted + surge, || {
+            format!("T6: {name} grows to {after}: {sum} pods, allowed {wanted} + {surge}")
         })
     }
 
@@ -312,14 +315,15 @@ impl Oracle {
     pub(super) fn at_rest(&self, live: &Objects) -> Verdict {
         let (spec, status) = (&rollout(live)["spec"], &rollout(live)["status"]);
         let stable = text(status, "stableRS");
+        let selects = selected(live, "web-stable");
+        // Between the switch and promotion the active Service leads to the version that is being judged.
+        let judged = self.family == Family::BlueGreen && text(status, "phase") == "Paused";
         let named = !spec["strategy"]["canary"]["stableService"].is_null() || self.family == Family::BlueGreen;
         if named && replicas(live) > 0 {
-            ensure(selected(live, "web-stable") == stable, || {
-                format!(
-                    "T7: web-stable selects {:?}, recorded {stable:?}",
-                    selected(live, "web-stable")
-                )
-            })?;
+            ensure(
+                selects == stable || (judged && selects == text(status, "currentPodHash")),
+                || format!("T7: web-stable selects {selects:?}, recorded {stable:?}"),
+            )?;
         }
         let healthy = text(status, "phase") == "Healthy";
         let single = sets(live)
