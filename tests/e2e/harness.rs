@@ -165,7 +165,7 @@ impl World {
         what: &str,
         mut wanted: impl FnMut(&RolloutStatus) -> bool,
     ) -> Result<Rollout> {
-        eventually(PATIENCE, format!("rollout {name} {what}"), async || {
+        let found = eventually(PATIENCE, format!("rollout {name} {what}"), async || {
             let rollout = self.rollout(name).await.map_err(|error| error.to_string())?;
             let Some(status) = &rollout.status else {
                 return Err("it has no status".to_owned());
@@ -175,8 +175,8 @@ impl World {
                 return Ok(rollout);
             }
             Err(serde_json::to_string(status).unwrap_or_default())
-        })
-        .await
+        });
+        self.or_show(found.await).await
     }
 
     pub(super) async fn healthy(&self, name: &str) -> Result<Rollout> {
@@ -286,12 +286,52 @@ impl World {
 
     /// Waits until `probe` answers true.
     pub(super) async fn until(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
-        eventually(PATIENCE, what, async || match probe().await {
+        let found = eventually(PATIENCE, what, async || match probe().await {
             Ok(true) => Ok(()),
             Ok(false) => Err("not so".to_owned()),
             Err(error) => Err(format!("{error:#}")),
-        })
-        .await
+        });
+        self.or_show(found.await).await
+    }
+
+    /// Adds what is in the namespace to an error.
+    async fn or_show<T>(&self, found: Result<T>) -> Result<T> {
+        let Err(error) = found else { return found };
+        let namespace = self.namespace.as_str();
+        let objects = [
+            "get",
+            "-n",
+            namespace,
+            "-o",
+            "wide",
+            "--show-labels",
+            "rollouts,replicasets,pods,services,ingresses",
+        ];
+        let events = [
+            "get",
+            "-n",
+            namespace,
+            "--sort-by=.metadata.creationTimestamp",
+            "events",
+        ];
+        let status = [
+            "get",
+            "-n",
+            namespace,
+            "-o",
+            "jsonpath={range .items[*]}{.metadata.name} {.status}{'\\n'}{end}",
+            "rollouts",
+        ];
+        let mut shown = String::new();
+        for command in [&objects[..], &events[..], &status[..]] {
+            shown += &self
+                .cluster
+                .kubectl(command)
+                .await
+                .unwrap_or_else(|error| format!("{error:#}"));
+            shown.push('\n');
+        }
+        Err(error.context(format!("\n{shown}")))
     }
 
     /// Checks that writing comes to an end: for three seconds no object has a new version. (The ingress controller
