@@ -303,7 +303,7 @@ async fn kill_at_random(stage: &Stage, options: &Options) -> Result<()> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        tokio::time::sleep(Duration::from_millis(3000 + state % 5000)).await;
+        tokio::time::sleep(Duration::from_millis(2000 + state % 3500)).await;
         stage.controller.kill().await?;
         say::note(&format!(
             "  (controller killed and started again, {number} of {})",

@@ -567,7 +567,7 @@ impl<'a> Pass<'a> {
         let newest = &current.desired.revisions;
         let sync = state.operation.sync.as_ref()?;
         let was_explicit =
-            !state.operation.initiated_by.automated && !(sync.revision.is_empty() && sync.revisions.is_empty());
+            !state.operation.initiated_by.automated && (!sync.revision.is_empty() || !sync.revisions.is_empty());
         let is_other = state
             .sync_result
             .as_ref()

@@ -2,7 +2,6 @@
 
 mod crds;
 mod harness;
-
 mod rights;
 mod rollout_bad_input;
 mod rollout_canary;

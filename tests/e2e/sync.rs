@@ -30,13 +30,16 @@ struct Arguments {
     controller: ControllerArgs,
 }
 
+/// How to stop the controller, and how it ended.
+type Running = (oneshot::Sender<()>, JoinHandle<Result<(), controllers::RunError>>);
+
 /// A namespace that is control plane and destination at once, a repository, and a controller for both.
 struct GitOps {
     world: World,
     repository: Repository,
     name: String,
     webhook_port: u16,
-    controller: Option<(oneshot::Sender<()>, JoinHandle<Result<(), controllers::RunError>>)>,
+    controller: Option<Running>,
 }
 
 impl GitOps {

@@ -47,7 +47,10 @@ const STATUS_MANAGER: &str = "tidegate";
 
 /// Answers of dry runs, good while neither the body nor the object's specification changes.
 #[derive(Debug, Default)]
-pub(super) struct ProbeCache(HashMap<(String, ResourceKey), (u64, Result<Arc<Value>, String>)>);
+pub(super) struct ProbeCache(HashMap<(String, ResourceKey), Probe>);
+
+/// Digest of what was asked, and the answer.
+type Probe = (u64, Result<Arc<Value>, String>);
 
 impl ProbeCache {
     pub(super) fn forget(&mut self, instance: &str) {
