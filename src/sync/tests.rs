@@ -156,7 +156,7 @@ impl World {
             status.operation_state = status
                 .operation_state
                 .as_ref()
-                .map(|state| operation::record(state, &reports));
+                .map(|state| operation::record::record(state, &reports));
         }
         panic!("it never rests: {:?}", self.done);
     }
@@ -225,7 +225,7 @@ impl World {
                 if !apply.dry_run {
                     self.put(apply.body.clone());
                 }
-                Ok(format!("{} configured", operation::kubectl_name(&work.key)))
+                Ok(format!("{} configured", operation::tasks::kubectl_name(&work.key)))
             }
         }
     }

@@ -99,7 +99,7 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
         }
         let Some(status) = &mut app.status else { continue };
         if let Some(state) = &status.operation_state {
-            status.operation_state = Some(operation::record(state, &done.reports));
+            status.operation_state = Some(operation::record::record(state, &done.reports));
         }
     }
     Ok(Next::In(Duration::ZERO))
