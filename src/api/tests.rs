@@ -9,6 +9,7 @@ use super::{
     experiment::Experiment,
     rollout::Rollout,
 };
+use crate::lang::yaml;
 use proptest::prelude::*;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
@@ -106,6 +107,10 @@ impl Choices<'_> {
         self.0.next().copied().unwrap_or(0)
     }
 
+    fn coin(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
     fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[usize::from(self.next()) % from.len()]
     }
@@ -140,7 +145,7 @@ impl Choices<'_> {
     /// Any JSON at all.
     fn anything(&mut self, depth: u8) -> Value {
         match self.next() % if depth > 3 { 5 } else { 7 } {
-            0 => Value::Bool(self.next() % 2 == 0),
+            0 => Value::Bool(self.coin()),
             1 => self.integer(false),
             2 => json!(0.5),
             3 => Value::String(self.text()),
@@ -164,7 +169,7 @@ impl Choices<'_> {
             return self.pick(values).clone();
         }
         if is("x-kubernetes-int-or-string") {
-            return if self.next() % 2 == 0 {
+            return if self.coin() {
                 self.integer(false)
             } else {
                 json!(self.text())
@@ -178,7 +183,7 @@ impl Choices<'_> {
             Some("object") if is("x-kubernetes-preserve-unknown-fields") => self.any_object(0),
             Some("object") => self.object(schema),
             Some("array") => (0..self.next() % 3).map(|_| self.value(&schema["items"])).collect(),
-            Some("boolean") => Value::Bool(self.next() % 2 == 0),
+            Some("boolean") => Value::Bool(self.coin()),
             Some("integer") => self.integer(schema["format"] == "int32"),
             Some("string") if schema["format"] == "date-time" => json!("2026-11-21T07:08:09Z"),
             Some("string") => json!(self.text()),
@@ -400,7 +405,7 @@ fn manifests_survive() {
     for folder in fs::read_dir(root).unwrap() {
         for file in fs::read_dir(folder.unwrap().path()).unwrap() {
             let path = file.unwrap().path();
-            let object: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+            let object: Value = yaml::to_json(&fs::read_to_string(&path).unwrap()).unwrap();
             let kind = object["kind"].as_str().unwrap();
             check_survives(kind, &object);
             assert_eq!(

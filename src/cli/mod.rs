@@ -344,7 +344,7 @@ fn not_started(error: &RunError) -> CliError {
     let kind = match error {
         RunError::LogFilter(_) | RunError::LeaseTimes { .. } => Kind::Usage,
         RunError::Client(_) => Kind::Cluster,
-        RunError::Listen { .. } | RunError::Signals(_) => Kind::Request,
+        RunError::Listen { .. } | RunError::RepositoryCache(_) | RunError::Signals(_) => Kind::Request,
     };
     CliError::new(kind, error::chain(error))
 }

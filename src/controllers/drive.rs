@@ -1,12 +1,13 @@
 //! Drives one controller: takes names from its queue, has each looked at, and decides when to look again.
 
 use crate::{
+    class::Class,
     controllers::{
         Context,
         queue::WorkQueue,
         retry::{ReconcileError, Step, error_policy},
     },
-    k8s::{error::Class, store::ObjectKey},
+    k8s::store::ObjectKey,
     telemetry::metrics::{ControllerKind, ObjectLabels},
 };
 use futures::FutureExt;

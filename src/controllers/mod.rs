@@ -4,6 +4,7 @@
 //! as it holds the lease.
 
 pub mod analysis_run;
+pub mod application;
 pub mod args;
 pub mod drive;
 pub mod probes;
@@ -168,6 +169,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// There is no place for clones of Git repositories.
+    #[error("failed to make a directory for clones of Git repositories: {0}")]
+    RepositoryCache(#[source] std::io::Error),
     /// Signals cannot be received.
     #[error("failed to wait for signals: {0}")]
     Signals(#[source] std::io::Error),
@@ -226,6 +230,9 @@ pub async fn serve(client: Client, args: ControllerArgs, stop: impl Future<Outpu
     probes::listen(&context, &mut background).await?;
     context.stores.start(&context.client, &context.scope, &mut background);
     let mut controllers = start_controllers(&context);
+    if context.args.runs(ControllerName::Application) {
+        application::start(&context, &mut controllers, &mut background).await?;
+    }
     tracing::info!(namespace = %context.namespace, scope = ?context.scope, "Started.");
     stop.await;
     stop_sender.send_replace(true);

@@ -1,6 +1,6 @@
 //! When to try again after a pass failed: one policy for all controllers.
 
-use crate::k8s::{apply::ApplyError, error::Class};
+use crate::{class::Class, k8s::apply::ApplyError};
 use std::{error::Error, fmt, time::Duration};
 
 /// First delay after an error that may pass by itself; doubles each time.

@@ -1,6 +1,7 @@
 //! The Rollout controller: observe, plan, apply.
 
 use crate::{
+    class::Class,
     controllers::{
         Context,
         drive::{Controller, Next, drive},
@@ -9,7 +10,6 @@ use crate::{
     },
     k8s::{
         apply::{ApplyError, WriteError},
-        error::Class,
         lease::Fence,
         ledger::Subject,
         observe::{Observation, Observed, observe},

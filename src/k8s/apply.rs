@@ -5,13 +5,14 @@
 //! and the change that caused it brings the next one.
 
 use crate::{
+    class::Class,
     clock::SharedClock,
     k8s::{
         action::{
             events::EventRecorder,
             objects::{self, Outcome},
         },
-        error::{ApiError, Class},
+        error::ApiError,
         kinds::Kinds,
         lease::Fence,
         ledger::Written,

@@ -1,23 +1,10 @@
 //! What can go wrong at the API server, and what that means for trying again.
 
+use crate::class;
 use std::time::Duration;
 
-/// What an error means for trying again (design 8).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Class {
-    /// The decision was made on an older version of the object; look again at once, without noise.
-    Conflict,
-    /// Likely to pass by itself; try again, each time later.
-    Transient,
-    /// The server asked to wait this long.
-    Throttled(Duration),
-    /// Not permitted; a person has to act.
-    Denied,
-    /// The object or its kind is not there.
-    NotFound,
-    /// The same request will always fail; only a change of the input helps.
-    Permanent,
-}
+/// See `crate::class`.
+pub type Class = class::Class;
 
 /// The answer of the API server to a request that did not succeed.
 #[derive(Debug, thiserror::Error)]

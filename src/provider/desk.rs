@@ -58,7 +58,7 @@ impl std::fmt::Debug for Desk {
 type State = HashMap<String, BTreeMap<String, Slot>>;
 
 enum Slot {
-    Flying { due: Due, _flight: Flight },
+    Flying { due: Box<Due>, _flight: Flight },
     Landed(Box<Reading>),
 }
 
@@ -121,7 +121,11 @@ impl Desk {
         };
         // The lock is held until the slot is there, so that landing cannot come first.
         let flight = Flight(tokio::spawn(task).abort_handle());
-        slots.insert(due.metric.clone(), Slot::Flying { due, _flight: flight });
+        let flying = Slot::Flying {
+            due: Box::new(due.clone()),
+            _flight: flight,
+        };
+        slots.insert(due.metric, flying);
     }
 
     /// The readings of a run that are there and not recorded yet.
@@ -165,7 +169,7 @@ impl Desk {
 impl Slot {
     fn keeps_out(&self, wanted: &Due) -> bool {
         match self {
-            Self::Flying { due, .. } => due == wanted || !matches!(wanted.attempt, Attempt::Terminate(_)),
+            Self::Flying { due, .. } => **due == *wanted || !matches!(wanted.attempt, Attempt::Terminate(_)),
             Self::Landed(reading) => reading.due == *wanted,
         }
     }
@@ -175,7 +179,7 @@ fn land(state: &Mutex<State>, uid: &str, due: Due, reading: Reading) {
     let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
     // A forgotten run, or one that has something newer in this place, does not want it.
     let slot = state.get_mut(uid).and_then(|slots| slots.get_mut(&due.metric));
-    if let Some(slot) = slot.filter(|slot| matches!(slot, Slot::Flying { due: flying, .. } if *flying == due)) {
+    if let Some(slot) = slot.filter(|slot| matches!(slot, Slot::Flying { due: flying, .. } if **flying == due)) {
         *slot = Slot::Landed(Box::new(reading));
     }
 }

@@ -44,6 +44,8 @@ const REQUESTS_TIMEOUT: Duration = Duration::from_secs(20);
 /// Shortest and longest time between two looks at a Job.
 const POLL_MIN: SignedDuration = SignedDuration::from_secs(1);
 const POLL_MAX: SignedDuration = SignedDuration::from_secs(60);
+/// Time until the next look after the API server could not be asked.
+const RETRY: SignedDuration = SignedDuration::from_secs(10);
 /// Pods of a Job looked at for image errors. One is enough; retries leave more.
 const PODS_MAX: u32 = 10;
 /// Why a container waits when its image cannot be had, ever.
@@ -71,6 +73,8 @@ impl Jobs {
                 Err(problem) => Answer::Error(problem),
                 Ok((api, name)) => match api.get(&name).await {
                     Ok(job) => self.look(&job, query.now).await,
+                    // The Job is still there, only we cannot see it: giving up would start a second one.
+                    Err(error) if is_passing(&error) => again_later(query.now),
                     Err(error) => Answer::Error(plain(error)),
                 },
             },
@@ -100,17 +104,27 @@ impl Jobs {
                 Ok(_) => Err(format!("job '{name}' already exists and belongs to something else")),
                 Err(error) => Err(plain(error)),
             },
+            // It may have been created all the same; the next look tells.
+            Err(error) if is_passing(&error) => return self.begun(query, again_later(query.now)),
             Err(error) => Err(plain(error)),
         };
         match created {
             Err(problem) => Answered::error(problem),
-            Ok(()) => Answered {
-                answer: Answer::UnderWay {
-                    resume_at: next_look(query.now, query.now),
-                },
-                metadata: BTreeMap::from([(JOB_NAME.to_owned(), name), (JOB_NAMESPACE.to_owned(), namespace)]),
-                metric_metadata: BTreeMap::new(),
-            },
+            Ok(()) => {
+                let resume_at = next_look(query.now, query.now);
+                self.begun(query, Answer::UnderWay { resume_at })
+            }
+        }
+    }
+
+    /// The answer about a Job that is, or may be, there: it names the Job.
+    fn begun(&self, query: &Query, answer: Answer) -> Answered {
+        let name = job_name(&query.run.uid, &query.metric.name, query.sequence);
+        let namespace = self.namespace.clone().unwrap_or_else(|| query.run.namespace.clone());
+        Answered {
+            answer,
+            metadata: BTreeMap::from([(JOB_NAME.to_owned(), name), (JOB_NAMESPACE.to_owned(), namespace)]),
+            metric_metadata: BTreeMap::new(),
         }
     }
 
@@ -149,12 +163,11 @@ impl Jobs {
             }
         }
         match self.image_error(job).await {
-            Err(problem) => Answer::Error(problem),
-            Ok(Some(message)) => Answer::Judged {
+            Some(message) => Answer::Judged {
                 phase: Phase::Inconclusive,
                 message,
             },
-            Ok(None) => {
+            None => {
                 let created_at = job.metadata.creation_timestamp.as_ref().map_or(now, |time| time.0);
                 Answer::UnderWay {
                     resume_at: next_look(created_at, now),
@@ -163,16 +176,15 @@ impl Jobs {
         }
     }
 
-    /// What keeps a pod of the Job from ever starting.
-    async fn image_error(&self, job: &Job) -> Result<Option<String>, String> {
-        let (Some(name), Some(namespace)) = (&job.metadata.name, &job.metadata.namespace) else {
-            return Ok(None);
-        };
+    /// What keeps a pod of the Job from ever starting. Only a hint: without a right to see pods, the Job's own
+    /// deadline ends it.
+    async fn image_error(&self, job: &Job) -> Option<String> {
+        let (name, namespace) = (job.metadata.name.as_ref()?, job.metadata.namespace.as_ref()?);
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let of_job = ListParams::default()
             .labels(&format!("job-name={name}"))
             .limit(PODS_MAX);
-        let pods = pods.list(&of_job).await.map_err(plain)?;
+        let pods = pods.list(&of_job).await.ok()?;
         let statuses = pods
             .items
             .iter()
@@ -194,7 +206,7 @@ impl Jobs {
                 .unwrap_or_default();
             Some(format!("container '{}' cannot start: {reason}{detail}", status.name))
         });
-        Ok(waiting.next())
+        waiting.next()
     }
 }
 
@@ -295,6 +307,20 @@ fn next_look(created_at: Timestamp, now: Timestamp) -> Timestamp {
     now.checked_add(pause.clamp(POLL_MIN, POLL_MAX)).unwrap_or(now)
 }
 
+/// Whether the API server may answer the same question differently soon.
+fn is_passing(error: &kube::Error) -> bool {
+    match error {
+        kube::Error::Api(status) => matches!(status.code, 408 | 429 | 500..=599),
+        _ => true,
+    }
+}
+
+/// Not known, for a reason that has nothing to do with the Job.
+fn again_later(now: Timestamp) -> Answer {
+    let resume_at = now.checked_add(RETRY).unwrap_or(now);
+    Answer::UnderWay { resume_at }
+}
+
 /// What the API server said, or why it could not be asked.
 fn plain(error: kube::Error) -> String {
     match error {
@@ -308,7 +334,13 @@ impl Provider for Jobs {
         Box::pin(async move {
             match tokio::time::timeout(REQUESTS_TIMEOUT, self.answer(query)).await {
                 Ok(answered) => answered,
-                Err(_) => Answered::error(format!("no answer from the API server within {REQUESTS_TIMEOUT:?}")),
+                Err(_) => match query.attempt {
+                    Attempt::Begin => self.begun(query, again_later(query.now)),
+                    Attempt::Resume(_) => Answered::plain(again_later(query.now)),
+                    Attempt::Terminate(_) => {
+                        Answered::error(format!("no answer from the API server within {REQUESTS_TIMEOUT:?}"))
+                    }
+                },
             }
         })
     }

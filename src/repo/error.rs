@@ -189,6 +189,9 @@ impl RepoError {
         if says(&["not our ref", "unadvertised object"]) {
             // The server hung up because it has no such object, not because it is out of order.
             Self::Clone { repository, reason }
+        } else if says(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
+            let reason = format!("{reason} (a redirect is not followed when a token is sent without being asked)");
+            Self::NotFound { repository, reason }
         } else if says(&[
             "certificate",
             "ssl",
@@ -327,6 +330,10 @@ mod tests {
         check(
             "fatal: remote error: upload-pack: not our ref 12ab\nfatal: the remote end hung up unexpectedly",
             "clone",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': The requested URL returned error: 301",
+            "not_found",
         );
         check("fatal: pack has bad object at offset 12", "clone");
     }

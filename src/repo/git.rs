@@ -20,8 +20,8 @@ use std::{
 /// Output of `ls-remote`: about 100 bytes for each reference.
 const REFS_BYTES_MAX: usize = 128 << 20;
 
-/// Output of `ls-tree`: about 120 bytes for each file.
-const LISTING_BYTES_MAX: usize = 64 << 20;
+/// Output of `ls-tree`: about 100 bytes for each file, enough for as many as `tree` takes.
+const LISTING_BYTES_MAX: usize = 40 << 20;
 
 /// Output of commands that answer with a few lines.
 const ANSWER_BYTES_MAX: usize = 16 << 20;

@@ -58,7 +58,7 @@ const PARALLEL_READS_DEFAULT: usize = 8;
 const ANNOUNCEMENTS_KEPT: usize = 1024;
 
 /// Variables of our own environment that git may see.
-const INHERITED: [&str; 12] = [
+const INHERITED: [&str; 11] = [
     "PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -70,7 +70,6 @@ const INHERITED: [&str; 12] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "TZ",
 ];
 
 /// How to reach repositories, fixed at start-up.

@@ -57,7 +57,6 @@ pub(crate) struct Repository {
 /// What only the holder of the network turn touches.
 #[derive(Default)]
 struct CloneState {
-    ready: bool,
     fetches: u32,
     wiped_at: Option<Instant>,
 }
@@ -70,6 +69,10 @@ struct State {
     fetching: Option<Attempt>,
     failures: u32,
     known_commits: BTreeSet<Sha>,
+    /// The clone was made, or found complete, by this process; before that nobody reads it.
+    ready: bool,
+    /// Counts clones made anew, so that a read of the old one says nothing about the new one.
+    generation: u64,
     /// An object could not be read: the clone is made anew before it is used again.
     suspect: bool,
 }
@@ -257,7 +260,8 @@ impl Repository {
     }
 
     fn is_ready(&self) -> bool {
-        self.clone.directory.join("HEAD").exists() && !self.state().suspect
+        let state = self.state();
+        state.ready && !state.suspect
     }
 
     async fn has_commit(&self, commit: &Sha) -> Result<bool, RepoError> {
@@ -286,6 +290,10 @@ impl Repository {
     /// Brings what the server has, and `wanted` even if no branch or tag leads to it.
     async fn fetch(&self, asked: Instant, wanted: Option<&Sha>) -> Result<(), RepoError> {
         let mut turn = self.network.lock().await;
+        // A clone from before a restart may have the commit, so look there before the server is asked.
+        if !self.state().suspect {
+            self.prepare().await?;
+        }
         if let Some(commit) = wanted
             && self.has_commit(commit).await?
         {
@@ -332,32 +340,32 @@ impl Repository {
         if self.state().suspect {
             self.wipe(turn)?;
         }
-        self.prepare(turn).await?;
+        self.prepare().await?;
         let result = match self.clone.fetch_refs(access).await {
             // Neither the network nor the server: the clone itself may be damaged, and it can be had anew.
             Err(error @ RepoError::Clone { .. }) => {
                 tracing::warn!(repository = %self.url.redacted(), %error, "The clone is damaged, making it anew.");
                 self.wipe(turn)?;
-                self.prepare(turn).await?;
+                self.prepare().await?;
                 self.clone.fetch_refs(access).await
             }
             other => other,
         };
         turn.fetches += 1;
-        if result.is_ok() && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION) {
-            if let Err(error) = self.clone.compact(self.shared.git.network_timeout).await {
-                tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
-            }
+        let is_due = result.is_ok() && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION);
+        if is_due && let Err(error) = self.clone.compact(self.shared.git.network_timeout).await {
+            tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
         }
         result
     }
 
-    async fn prepare(&self, turn: &mut CloneState) -> Result<(), RepoError> {
-        if !turn.ready || !self.is_ready() {
-            self.clone.init().await?;
-            turn.ready = true;
-        }
+    /// Makes the clone usable. Only the holder of the network turn calls this.
+    async fn prepare(&self) -> Result<(), RepoError> {
         remove_leftovers(&self.clone.directory);
+        if !self.is_ready() {
+            self.clone.init().await?;
+            self.state().ready = true;
+        }
         Ok(())
     }
 
@@ -370,10 +378,11 @@ impl Repository {
                 reason: format!("the damaged clone cannot be removed: {error}"),
             })?;
         }
-        turn.ready = false;
         turn.wiped_at = Some(Instant::now());
         let mut state = self.state();
+        state.ready = false;
         state.suspect = false;
+        state.generation += 1;
         state.known_commits.clear();
         Ok(())
     }
@@ -384,11 +393,14 @@ impl Repository {
         work: impl AsyncFnOnce(&BareClone) -> Result<T, RepoError>,
     ) -> Result<T, RepoError> {
         let _permit = self.shared.read_permits.acquire().await;
+        let generation = self.state().generation;
         let result = work(&self.clone).await;
         if let Err(RepoError::Clone { .. }) = &result {
             let mut state = self.state();
-            state.suspect = true;
-            state.known_commits.clear();
+            if state.generation == generation {
+                state.suspect = true;
+                state.known_commits.clear();
+            }
         }
         result
     }

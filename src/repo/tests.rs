@@ -93,15 +93,15 @@ async fn an_empty_repository_has_no_revision() {
 
 #[tokio::test]
 async fn fifty_waiting_callers_share_one_listing() {
-    let (_upstream, first, server, opened) = served().await;
+    let (_upstream, first, server, _) = served().await;
     for (freshness, most) in [(Freshness::Cached, 1), (Freshness::Latest, 2)] {
-        let sources = open().sources;
+        let opened = open();
         let before = server.asked().len();
         let conversations = server.conversations();
         server.hold();
         let callers: Vec<_> = (0..50)
             .map(|_| {
-                let (sources, url) = (sources.clone(), server.url());
+                let (sources, url) = (opened.sources.clone(), server.url());
                 tokio::spawn(async move { sources.resolve(&url, "main", freshness).await })
             })
             .collect();
@@ -113,7 +113,6 @@ async fn fifty_waiting_callers_share_one_listing() {
         }
         assert!(server.conversations() - conversations <= most, "{freshness:?}");
     }
-    drop(opened);
 }
 
 #[tokio::test]

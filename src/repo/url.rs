@@ -173,7 +173,7 @@ impl RepoUrl {
     /// Key under which repository Secrets are compared: transport, host, port and path, without case, `.git`, user or
     /// trailing slash.
     pub(crate) fn credential_key(&self) -> String {
-        format!("{}://{}", self.scheme.as_str(), self.loose_key())
+        format!("{}/{}", self.origin(), bare_path(&self.path).to_lowercase())
     }
 
     /// Key under which the addresses of a push event are compared: as `credential_key`, and without the transport and

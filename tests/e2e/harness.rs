@@ -16,6 +16,7 @@ use std::{fmt::Debug, path::Path, process::Stdio, time::Duration};
 use tidegate::{
     api::{crd, replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known},
     controllers::{self, args::ControllerArgs},
+    telemetry::logging::{self, LogFormat},
 };
 use tidegate_cluster::{Cluster, eventually, shared};
 use tokio::{
@@ -25,13 +26,13 @@ use tokio::{
 };
 
 /// Longer than anything here takes on a busy machine with two cores; a test that waits this long has failed.
-pub const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 
 /// One test's world.
-pub struct World {
-    pub cluster: &'static Cluster,
-    pub client: Client,
-    pub namespace: String,
+pub(super) struct World {
+    pub(super) cluster: &'static Cluster,
+    pub(super) client: Client,
+    pub(super) namespace: String,
     controller: Option<Controller>,
 }
 
@@ -53,14 +54,14 @@ struct Arguments {
 
 impl World {
     /// A namespace and a controller in this process.
-    pub async fn new(name: &str) -> Result<Self> {
+    pub(super) async fn new(name: &str) -> Result<Self> {
         let mut world = Self::without_controller(name).await?;
         world.start_task().await?;
         Ok(world)
     }
 
     /// A namespace.
-    pub async fn without_controller(name: &str) -> Result<Self> {
+    pub(super) async fn without_controller(name: &str) -> Result<Self> {
         let cluster = cluster().await?;
         let namespace = cluster.namespace(name).await?;
         let client = cluster.client().await?;
@@ -73,7 +74,8 @@ impl World {
     }
 
     /// Starts a controller as a task of this test.
-    pub async fn start_task(&mut self) -> Result<()> {
+    pub(super) async fn start_task(&mut self) -> Result<()> {
+        logging::start(LogFormat::Text, &log_level())?;
         let arguments =
             Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
         let (stop, stopped) = oneshot::channel();
@@ -86,7 +88,7 @@ impl World {
     }
 
     /// Starts a controller as a process.
-    pub fn start_process(&mut self) -> Result<()> {
+    pub(super) fn start_process(&mut self) -> Result<()> {
         let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("controller")
             .args(self.controller_flags())
@@ -104,16 +106,16 @@ impl World {
 
     fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
-        let flags =
-            "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2 --loglevel warn";
-        format!("{flags} --namespace {namespace} --controllers rollout")
+        let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2";
+        let level = log_level();
+        format!("{flags} --namespace {namespace} --controllers rollout,analysis --loglevel {level}")
             .split(' ')
             .map(str::to_owned)
             .collect()
     }
 
     /// Ends the controller: a task gracefully, a process with SIGKILL.
-    pub async fn stop(&mut self) -> Result<()> {
+    pub(super) async fn stop(&mut self) -> Result<()> {
         match self.controller.take() {
             Some(Controller::Task { stop, task }) => {
                 ensure!(
@@ -133,7 +135,7 @@ impl World {
     }
 
     /// Ends the test: the controller stops in order and the namespace goes away, so that its pods leave the nodes.
-    pub async fn end(mut self) -> Result<()> {
+    pub(super) async fn end(mut self) -> Result<()> {
         self.stop().await?;
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.namespace, &DeleteParams::background()).await?;
@@ -141,23 +143,23 @@ impl World {
     }
 
     /// An API of this namespace.
-    pub fn api<K>(&self) -> Api<K>
+    pub(super) fn api<K>(&self) -> Api<K>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    pub async fn apply(&self, yaml: &str) -> Result<()> {
+    pub(super) async fn apply(&self, yaml: &str) -> Result<()> {
         self.cluster.apply_yaml(&self.namespace, yaml).await.map(drop)
     }
 
-    pub async fn rollout(&self, name: &str) -> Result<Rollout> {
+    pub(super) async fn rollout(&self, name: &str) -> Result<Rollout> {
         Ok(self.api::<Rollout>().get(name).await?)
     }
 
     /// Waits until the Rollout's status is as wanted and describes its newest generation.
-    pub async fn wait(
+    pub(super) async fn wait(
         &self,
         name: &str,
         what: &str,
@@ -177,26 +179,26 @@ impl World {
         .await
     }
 
-    pub async fn healthy(&self, name: &str) -> Result<Rollout> {
+    pub(super) async fn healthy(&self, name: &str) -> Result<Rollout> {
         self.wait(name, "is Healthy", |status| status.phase == "Healthy").await
     }
 
     /// Waits until the Rollout pauses at the step with this index.
-    pub async fn paused_at(&self, name: &str, step: i32) -> Result<Rollout> {
+    pub(super) async fn paused_at(&self, name: &str, step: i32) -> Result<Rollout> {
         let at_step = |status: &RolloutStatus| {
             status.phase == "Paused" && status.current_step_index == Some(step) && !status.pause_conditions.is_empty()
         };
         self.wait(name, &format!("pauses at step {step}"), at_step).await
     }
 
-    pub async fn patch(&self, name: &str, patch: Value) -> Result<()> {
+    pub(super) async fn patch(&self, name: &str, patch: Value) -> Result<()> {
         self.api::<Rollout>()
             .patch(name, &PatchParams::default(), &Patch::Merge(patch))
             .await?;
         Ok(())
     }
 
-    pub async fn patch_status(&self, name: &str, status: Value) -> Result<()> {
+    pub(super) async fn patch_status(&self, name: &str, status: Value) -> Result<()> {
         let patch = Patch::Merge(json!({ "status": status }));
         self.api::<Rollout>()
             .patch_status(name, &PatchParams::default(), &patch)
@@ -204,39 +206,42 @@ impl World {
         Ok(())
     }
 
-    pub async fn set_image(&self, name: &str, image: &str) -> Result<()> {
-        let containers = json!([{"name": "web", "image": image}]);
-        self.patch(
-            name,
-            json!({"spec": {"template": {"spec": {"containers": containers}}}}),
-        )
-        .await
+    /// Changes the image of the first container and nothing else.
+    pub(super) async fn set_image(&self, name: &str, image: &str) -> Result<()> {
+        let patch: json_patch::Patch = serde_json::from_value(json!([
+            {"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": image},
+        ]))?;
+        let patch = Patch::Json::<()>(patch);
+        self.api::<Rollout>()
+            .patch(name, &PatchParams::default(), &patch)
+            .await?;
+        Ok(())
     }
 
     /// Goes on after a pause, as `kubectl argo rollouts promote` does.
-    pub async fn promote(&self, name: &str) -> Result<()> {
+    pub(super) async fn promote(&self, name: &str) -> Result<()> {
         self.patch_status(name, json!({"pauseConditions": null})).await
     }
 
-    pub async fn promote_full(&self, name: &str) -> Result<()> {
+    pub(super) async fn promote_full(&self, name: &str) -> Result<()> {
         self.patch_status(name, json!({"promoteFull": true})).await
     }
 
-    pub async fn abort(&self, name: &str) -> Result<()> {
+    pub(super) async fn abort(&self, name: &str) -> Result<()> {
         self.patch_status(name, json!({"abort": true})).await
     }
 
-    pub async fn retry(&self, name: &str) -> Result<()> {
+    pub(super) async fn retry(&self, name: &str) -> Result<()> {
         self.patch_status(name, json!({"abort": false})).await
     }
 
     /// ReplicaSets of a Rollout.
-    pub async fn replica_sets(&self) -> Result<Vec<ReplicaSet>> {
+    pub(super) async fn replica_sets(&self) -> Result<Vec<ReplicaSet>> {
         Ok(self.api::<ReplicaSet>().list(&ListParams::default()).await?.items)
     }
 
     /// Available pods of the version with this image.
-    pub async fn available(&self, image: &str) -> Result<i32> {
+    pub(super) async fn available(&self, image: &str) -> Result<i32> {
         let sets = self.replica_sets().await?;
         Ok(sets
             .iter()
@@ -246,7 +251,7 @@ impl World {
     }
 
     /// Weight the canary Ingress gives to the canary; 0 without one.
-    pub async fn weight(&self, ingress: &str) -> Result<i32> {
+    pub(super) async fn weight(&self, ingress: &str) -> Result<i32> {
         let Some(ingress) = self.api::<Ingress>().get_opt(ingress).await? else {
             return Ok(0);
         };
@@ -264,14 +269,14 @@ impl World {
     }
 
     /// Hash a Service selects.
-    pub async fn selected(&self, service: &str) -> Result<String> {
+    pub(super) async fn selected(&self, service: &str) -> Result<String> {
         let service = self.api::<Service>().get(service).await?;
         let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
         Ok(selector.get(well_known::POD_TEMPLATE_HASH).cloned().unwrap_or_default())
     }
 
     /// Reasons of a Rollout's events, oldest first.
-    pub async fn event_reasons(&self, name: &str) -> Result<Vec<String>> {
+    pub(super) async fn event_reasons(&self, name: &str) -> Result<Vec<String>> {
         let about = ListParams::default().fields(&format!("involvedObject.kind=Rollout,involvedObject.name={name}"));
         let mut events = self.api::<Event>().list(&about).await?.items;
         // The name ends in a number made from the time, which is finer than the timestamps.
@@ -280,7 +285,7 @@ impl World {
     }
 
     /// Waits until `probe` answers true.
-    pub async fn until(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
+    pub(super) async fn until(&self, what: &str, mut probe: impl AsyncFnMut() -> Result<bool>) -> Result<()> {
         eventually(PATIENCE, what, async || match probe().await {
             Ok(true) => Ok(()),
             Ok(false) => Err("not so".to_owned()),
@@ -289,16 +294,22 @@ impl World {
         .await
     }
 
-    /// Checks that nothing is written any more: no version of any object of ours changes.
-    pub async fn at_rest(&self) -> Result<()> {
-        let before = self.versions().await?;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        let after = self.versions().await?;
-        ensure!(
-            before == after,
-            "something is still written: {before:?}, then {after:?}"
-        );
-        Ok(())
+    /// Checks that writing comes to an end: for three seconds no object has a new version. (The ingress controller
+    /// writes status, too, a little later than everybody else.)
+    pub(super) async fn at_rest(&self) -> Result<()> {
+        let mut before = self.versions().await?;
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let after = self.versions().await?;
+            if before == after {
+                return Ok(());
+            }
+            before = after;
+        }
+        bail!(
+            "something is written again and again: {before:?}, then {:?}",
+            self.versions().await?
+        )
     }
 
     async fn versions(&self) -> Result<Vec<(String, String)>> {
@@ -310,7 +321,7 @@ impl World {
     }
 
     /// Deletes an object.
-    pub async fn delete<K>(&self, name: &str) -> Result<()>
+    pub(super) async fn delete<K>(&self, name: &str) -> Result<()>
     where
         K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
     {
@@ -338,7 +349,7 @@ where
 }
 
 /// Image of a ReplicaSet's first container.
-pub fn image_of(set: &ReplicaSet) -> &str {
+pub(super) fn image_of(set: &ReplicaSet) -> &str {
     set.spec
         .template
         .pointer("/spec/containers/0/image")
@@ -347,7 +358,7 @@ pub fn image_of(set: &ReplicaSet) -> &str {
 }
 
 /// The shared cluster with our CustomResourceDefinitions.
-async fn cluster() -> Result<&'static Cluster> {
+pub(super) async fn cluster() -> Result<&'static Cluster> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let cluster = shared().await?;
     INSTALLED
@@ -374,12 +385,17 @@ async fn cluster() -> Result<&'static Cluster> {
     Ok(cluster)
 }
 
+/// `TIDEGATE_E2E_LOG=tidegate=debug` shows why a controller does what it does.
+fn log_level() -> String {
+    std::env::var("TIDEGATE_E2E_LOG").unwrap_or_else(|_| "warn".to_owned())
+}
+
 fn crds() -> std::path::PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("crds")
 }
 
 /// A Rollout `web` of `replicas` pods with these steps, in front of it two Services and an Ingress for nginx.
-pub fn nginx_canary(replicas: u32, image: &str, steps: &str) -> String {
+pub(super) fn nginx_canary(replicas: u32, image: &str, steps: &str) -> String {
     format!(
         r"
 apiVersion: v1
@@ -425,10 +441,10 @@ spec:
 }
 
 /// Name of the canary Ingress of `nginx_canary`.
-pub const CANARY_INGRESS: &str = "web-web-canary";
+pub(super) const CANARY_INGRESS: &str = "web-web-canary";
 
 /// Fails with what was found, for a comparison inside an async block.
-pub fn same<T: Debug + PartialEq>(found: T, wanted: T, what: &str) -> Result<()> {
+pub(super) fn same<T: Debug + PartialEq>(found: T, wanted: T, what: &str) -> Result<()> {
     if found == wanted {
         return Ok(());
     }

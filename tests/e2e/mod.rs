@@ -1,8 +1,11 @@
 //! The controller on a real cluster, each test in its own namespace.
 
+mod crds;
 mod harness;
+mod rights;
 mod rollout_bad_input;
 mod rollout_canary;
 mod rollout_crash;
 mod rollout_manifests;
 mod rollout_repair;
+mod sync;

@@ -55,7 +55,11 @@ async fn a_service_deleted_in_mid_update_holds_it_until_it_is_back() -> Result<(
         .context("no Service")?;
     world.apply(service).await?;
     world.paused_at("web", 1).await?;
-    same(world.weight(CANARY_INGRESS).await?, 40, "weight")?;
+    world
+        .until("the weight is back", async || {
+            Ok(world.weight(CANARY_INGRESS).await? == 40)
+        })
+        .await?;
     world.promote("web").await?;
     world.healthy("web").await?;
     world.end().await

@@ -83,8 +83,16 @@ async fn an_update_walks_its_steps_and_becomes_stable() -> Result<()> {
         after.clone(),
         "the new version is stable",
     )?;
-    same(world.selected("web-stable").await?, after, "hash of the stable Service")?;
-    same(world.weight(CANARY_INGRESS).await?, 0, "weight at the end")?;
+    world
+        .until("the stable Service selects the new version", async || {
+            Ok(world.selected("web-stable").await? == after)
+        })
+        .await?;
+    world
+        .until("no weight is left", async || {
+            Ok(world.weight(CANARY_INGRESS).await? == 0)
+        })
+        .await?;
     world
         .until("the old version is gone", async || {
             Ok(world.available("demo:v1").await? == 0)

@@ -245,3 +245,31 @@ fn observers_learn_which_templates_are_needed() {
     );
     assert_eq!(referred.cluster.into_iter().collect::<Vec<_>>(), ["c"]);
 }
+
+#[test]
+fn metrics_are_checked_with_their_arguments_in_place() {
+    let mut counted = metric("m");
+    counted["count"] = json!("{{args.n}}");
+    let template = json!({"metrics": [counted], "args": [{"name": "n"},
+        {"name": "s", "valueFrom": {"secretKeyRef": {"name": "a", "key": "b"}}}]});
+    let known = Known::new(&[("a", template)], &[]);
+    let run = |n: &str| known.run_spec(json!({"templates": to(&["a"])}), json!([{"name": "n", "value": n}]));
+    assert_eq!(
+        run("3").unwrap_err(),
+        ["metrics[0]: interval must be specified when count > 1"]
+    );
+    assert_eq!(
+        run("x").unwrap_err(),
+        ["metrics[0]: invalid count \"x\": a whole number is expected"]
+    );
+    assert_eq!(
+        run("1").unwrap()["metrics"][0]["count"],
+        json!("{{args.n}}"),
+        "kept as written"
+    );
+    let empty = Known::new(&[("a", json!({}))], &[]);
+    assert_eq!(
+        empty.run_spec(json!({"templates": to(&["a"])}), json!([])).unwrap_err(),
+        ["no metrics specified"]
+    );
+}

@@ -1,11 +1,11 @@
 use super::*;
 use crate::k8s::{
     apply::{Writer, apply},
-    error::Class,
     store::tests::eventually,
     testing::FakeApi,
 };
 use crate::{
+    class::Class,
     clock::SystemClock,
     plan::{Action, Plan},
 };

@@ -222,3 +222,30 @@ fn long_names_lose_the_end_of_the_metric() {
         "a valid end"
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_not_given_up_because_the_api_server_is_away() {
+    let resume_at = Timestamp::from_second(1_000_010).unwrap();
+    for (status, text) in [refused(503, "ServiceUnavailable", "not now"), (0, String::new())] {
+        let away = Server::new(move |_: &Seen| (status, text.clone()));
+        let begun = measure(&away, Attempt::Begin).await;
+        assert_eq!(
+            (begun.answer, begun.metadata),
+            (Answer::UnderWay { resume_at }, under_way().metadata)
+        );
+        let resumed = measure(&away, Attempt::Resume(under_way())).await;
+        assert_eq!(resumed, Answered::plain(Answer::UnderWay { resume_at }));
+        let ended = measure(&away, Attempt::Terminate(under_way())).await;
+        assert!(matches!(ended.answer, Answer::Error(_)), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_a_right_to_see_pods_the_job_decides() {
+    let server = Server::new(|seen: &Seen| match seen.path.as_str() {
+        JOB => (200, job(&json!({"active": 1}))),
+        _ => refused(403, "Forbidden", "pods is forbidden"),
+    });
+    let answer = measure(&server, Attempt::Resume(under_way())).await.answer;
+    assert!(matches!(answer, Answer::UnderWay { .. }), "{answer:?}");
+}

@@ -41,16 +41,26 @@ fn names(rendered: &Rendered) -> Vec<&str> {
 
 /// Renders a source of a repository made of `changes`: names of the objects, or the error.
 async fn outcome(changes: &[Change<'_>], source: Value) -> String {
+    outcomes(changes, [source]).await.remove(0)
+}
+
+/// The same for several sources of one repository.
+async fn outcomes(changes: &[Change<'_>], sources: impl IntoIterator<Item = Value>) -> Vec<String> {
     let upstream = Upstream::new();
     let commit = upstream.commit(changes);
-    match render_at(&open(), &upstream, &commit, source).await {
-        Ok(rendered) => names(&rendered).join(" "),
-        Err(error) => {
-            let text = error.to_string();
-            text.replace(&upstream.file_url(), "URL")
-                .replace(commit.short(), "COMMIT")
-        }
+    let opened = open();
+    let mut texts = Vec::new();
+    for source in sources {
+        texts.push(match render_at(&opened, &upstream, &commit, source).await {
+            Ok(rendered) => names(&rendered).join(" "),
+            Err(error) => {
+                let text = error.to_string();
+                text.replace(&upstream.file_url(), "URL")
+                    .replace(commit.short(), "COMMIT")
+            }
+        });
     }
+    texts
 }
 
 fn folder_of_many() -> Vec<(&'static str, String)> {

@@ -28,8 +28,6 @@ pub(crate) enum Change<'a> {
     File(&'a str, &'a str),
     Link(&'a str, &'a str),
     Submodule(&'a str, &'a Sha),
-    /// A whole tree by its name.
-    Tree(&'a str, &'a str),
     Delete(&'a str),
 }
 
@@ -126,7 +124,6 @@ impl Upstream {
                 Change::File(path, text) => format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len()),
                 Change::Link(path, target) => format!("M 120000 inline {path}\ndata {}\n{target}\n", target.len()),
                 Change::Submodule(path, commit) => format!("M 160000 {commit} {path}\n"),
-                Change::Tree(path, name) => format!("M 040000 {name} {path}\n"),
                 Change::Delete(path) => format!("D {path}\n"),
             };
         }
@@ -315,8 +312,9 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
         ),
         ("REMOTE_ADDR", "127.0.0.1".to_owned()),
     ];
-    let backend = Process::new("git", &behaviour.root, Duration::from_secs(20))
-        .args(["http-backend"])
+    // A real web server passes on what a failing backend said, whatever its exit code.
+    let backend = Process::new("/bin/sh", &behaviour.root, Duration::from_secs(20))
+        .args(["-c", "git http-backend 2>/dev/null; exit 0"])
         .envs(variables);
     let output = backend.input(input.to_vec()).run().await.unwrap();
     cgi_response(output.stdout)

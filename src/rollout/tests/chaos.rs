@@ -224,7 +224,7 @@ impl Chaos {
     }
 
     /// A person lets everything go on; it must end Healthy.
-    fn to_the_end(&mut self) -> Result<(), String> {
+    fn end_well(&mut self) -> Result<(), String> {
         for _ in 0..20 {
             let status = self.world.status();
             if facts::text(status, "phase") == "Healthy" {
@@ -246,7 +246,7 @@ fn live(family: Family, seed: u64) {
         chaos.under_faults()?;
         chaos.story.push("    calm".to_owned());
         chaos.calm()?;
-        chaos.to_the_end()
+        chaos.end_well()
     };
     if let Err(broken) = run(&mut chaos) {
         let last: Vec<&String> = chaos.story.iter().collect();

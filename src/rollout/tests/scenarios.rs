@@ -551,10 +551,10 @@ fn killed_between_any_two_writes_it_ends_in_the_same_state() {
             if phase(&world, "Healthy") && plan.writes_nothing() && plan.requeue == Requeue::AwaitChange {
                 break;
             }
-            if let Requeue::At(at) = plan.requeue {
-                if plan.writes_nothing() {
-                    world.now = at.max(world.now);
-                }
+            if let Requeue::At(at) = plan.requeue
+                && plan.writes_nothing()
+            {
+                world.now = at.max(world.now);
             }
             world.wait(1);
         }

@@ -1,0 +1,17 @@
+//! argoproj.io AnalysisRun and Experiment.
+
+use super::{Code, Health};
+use crate::sync::resource::text;
+use serde_json::Value;
+
+pub(super) fn health(object: &Value) -> Health {
+    let message = text(object, "/status/message");
+    let code = match text(object, "/status/phase") {
+        "" | "Pending" | "Running" => Code::Progressing,
+        "Successful" => Code::Healthy,
+        "Failed" | "Error" => Code::Degraded,
+        // Inconclusive: nobody knows, and that is not success.
+        _ => Code::Unknown,
+    };
+    Health::new(code, message)
+}

@@ -1,0 +1,167 @@
+//! What a project permits: sources, destinations and kinds (reference, applications 6.1; guarantee S7).
+
+use super::{kinds::Kinds, resource::ResourceKey};
+use crate::{
+    api::{
+        app_project::{AppProjectSpec, ClusterResourceRestrictionItem, GroupKind, ProjectDestination},
+        application::ApplicationSpec,
+        well_known::{IN_CLUSTER_NAME, IN_CLUSTER_SERVER},
+    },
+    lang::glob::Glob,
+};
+
+/// The project of an application, as far as it was found.
+#[derive(Clone, Copy, Debug)]
+pub enum Project<'a> {
+    /// The default project does not exist: everything is permitted.
+    Everything,
+    /// It exists.
+    Limited {
+        /// Its name.
+        name: &'a str,
+        /// Its rules.
+        spec: &'a AppProjectSpec,
+    },
+    /// It does not exist.
+    Missing {
+        /// The name that was asked for.
+        name: &'a str,
+    },
+}
+
+/// The name of the project an application belongs to.
+pub fn name_of(spec: &ApplicationSpec) -> &str {
+    if spec.project.is_empty() {
+        "default"
+    } else {
+        &spec.project
+    }
+}
+
+impl Project<'_> {
+    /// What is wrong with an application's sources and destination, in words.
+    pub fn problems(self, spec: &ApplicationSpec, namespace: &str, control_plane_namespace: &str) -> Vec<String> {
+        let (name, rules) = match self {
+            Self::Everything => return Vec::new(),
+            Self::Missing { name } => {
+                return vec![format!("Application referencing project {name} which does not exist")];
+            }
+            Self::Limited { name, spec } => (name, spec),
+        };
+        let mut found = Vec::new();
+        for source in spec.effective_sources() {
+            if !listed(&rules.source_repos, &source.repo_url, true) {
+                found.push(format!(
+                    "application repo {} is not permitted in project '{name}'",
+                    source.repo_url
+                ));
+            }
+        }
+        if !permits_destination(rules, &spec.destination.namespace) {
+            found.push(format!(
+                "application destination server '{IN_CLUSTER_SERVER}' and namespace '{}' do not match any of the allowed destinations in project '{name}'",
+                spec.destination.namespace
+            ));
+        }
+        if namespace != control_plane_namespace && !listed(&rules.source_namespaces, namespace, false) {
+            found.push(format!(
+                "application namespace {namespace} is not permitted in project '{name}'"
+            ));
+        }
+        found
+    }
+
+    /// Why an object may not be written or pruned; `None` when it may.
+    pub fn refuses(self, key: &ResourceKey, kinds: &Kinds) -> Option<String> {
+        let (name, rules) = match self {
+            Self::Everything => return None,
+            Self::Missing { name } => return Some(format!("project {name} does not exist")),
+            Self::Limited { name, spec } => (name, spec),
+        };
+        let (group, kind) = key.group_kind();
+        let permitted = if kinds.is_cluster_scoped(key) {
+            let lists = |items: &Option<Vec<ClusterResourceRestrictionItem>>| {
+                items.iter().flatten().any(|item| {
+                    matches(&item.group, group)
+                        && matches(&item.kind, kind)
+                        && (item.name.is_empty() || matches(&item.name, &key.name))
+                })
+            };
+            lists(&rules.cluster_resource_whitelist) && !lists(&rules.cluster_resource_blacklist)
+        } else {
+            let lists = |items: &[GroupKind]| {
+                items
+                    .iter()
+                    .any(|item| matches(&item.group, group) && matches(&item.kind, kind))
+            };
+            rules
+                .namespace_resource_whitelist
+                .as_ref()
+                .is_none_or(|items| lists(items))
+                && !rules
+                    .namespace_resource_blacklist
+                    .as_ref()
+                    .is_some_and(|items| lists(items))
+        };
+        if !permitted {
+            return Some(format!("resource {group}:{kind} is not permitted in project {name}"));
+        }
+        if !kinds.is_cluster_scoped(key) && !permits_destination(rules, &key.namespace) {
+            return Some(format!(
+                "namespace {} is not permitted in project '{name}'",
+                key.namespace
+            ));
+        }
+        None
+    }
+}
+
+fn permits_destination(rules: &AppProjectSpec, namespace: &str) -> bool {
+    let (denied, allowed): (Vec<&ProjectDestination>, Vec<&ProjectDestination>) =
+        rules.destinations.iter().partition(|destination| {
+            [&destination.server, &destination.name, &destination.namespace]
+                .iter()
+                .any(|pattern| pattern.starts_with('!'))
+        });
+    let fits = |pattern: &str, text: &str| matches(pattern.strip_prefix('!').unwrap_or(pattern), text);
+    let cluster = |destination: &ProjectDestination| {
+        (!destination.server.is_empty() && fits(&destination.server, IN_CLUSTER_SERVER))
+            || (!destination.name.is_empty() && fits(&destination.name, IN_CLUSTER_NAME))
+    };
+    let is_allowed = allowed
+        .iter()
+        .any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
+    let is_denied = denied
+        .iter()
+        .any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
+    is_allowed && !is_denied
+}
+
+/// Whether a list of globs, in which a leading `!` denies, permits a text.
+fn listed(patterns: &[String], text: &str, is_path: bool) -> bool {
+    let fits = |pattern: &str| {
+        pattern == "*" || pattern == text || {
+            let glob = if is_path {
+                Glob::parse_path(pattern)
+            } else {
+                Glob::parse(pattern)
+            };
+            glob.is_ok_and(|glob| glob.matches(text))
+        }
+    };
+    let allowed = patterns
+        .iter()
+        .any(|pattern| !pattern.starts_with('!') && fits(pattern));
+    let denied = patterns
+        .iter()
+        .filter_map(|pattern| pattern.strip_prefix('!'))
+        .any(fits);
+    allowed && !denied
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    pattern == "*" || pattern == text || Glob::parse(pattern).is_ok_and(|glob| glob.matches(text))
+}
+
+#[cfg(test)]
+mod tests;
