@@ -311,7 +311,7 @@ async fn read_limited(
         if count > room && on_limit == OnLimit::Stop {
             return Ok(None);
         }
-        bytes.extend(buffer.iter().take(count.min(room)));
+        bytes.extend_from_slice(buffer.get(..count.min(room)).unwrap_or_default());
     }
 }
 

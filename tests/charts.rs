@@ -1,6 +1,11 @@
 //! The chart and the plain manifests agree with each other and with the code. What they do on an API server is in
 //! `e2e`; that `crds/` and the chart's copy are fresh is tested beside their generator.
-#![expect(clippy::panic, clippy::unwrap_used, reason = "a broken file fails the test")]
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a broken file fails the test"
+)]
 
 use serde_json::Value;
 use std::{fs, path::PathBuf};
@@ -35,6 +40,7 @@ fn manifests_grant_what_the_chart_grants() {
     let plain = documents("manifests/rbac.yaml");
     for (kind, name) in [
         ("ClusterRole", "rollouts"),
+        ("ClusterRole", "definitions"),
         ("ClusterRole", "analysis-secrets"),
         ("ClusterRole", "applications"),
         ("Role", "control-plane"),

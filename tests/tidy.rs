@@ -56,6 +56,7 @@ const SAME_LAYER: &[(&str, &str)] = &[
     ("repo", "http"),
     ("provider", "http"),
     ("live", "k8s"),
+    ("cli", "controllers"),
     ("controllers", "server"),
 ];
 

@@ -138,6 +138,12 @@ async fn good_version(stage: &Stage, watch: &Watch, traffic: &Traffic) -> Result
             (good && status.sync.status == "Synced" && status.health.status == "Healthy").then_some(())
         })
         .await?;
+    // The weight goes last, once the data plane knows that both Services lead to the same pods.
+    watch
+        .until(ACT, "the weight is back at 0", |seen| {
+            (seen.weights.len() > from + 3 && seen.weights.last().is_some_and(|(_, weight)| *weight == 0)).then_some(())
+        })
+        .await?;
     let walked: Vec<i64> = watch
         .look(|seen| seen.weights.iter().skip(from).map(|(_, weight)| *weight).collect())
         .await;
@@ -297,7 +303,7 @@ async fn kill_at_random(stage: &Stage, options: &Options) -> Result<()> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        tokio::time::sleep(Duration::from_millis(1000 + state % 4000)).await;
+        tokio::time::sleep(Duration::from_millis(2000 + state % 3500)).await;
         stage.controller.kill().await?;
         say::note(&format!(
             "  (controller killed and started again, {number} of {})",

@@ -55,7 +55,7 @@ impl Controller {
             "--leader-election-renew-deadline",
             "2s",
             "--leader-election-retry-period",
-            "500ms",
+            "1s",
         ]
         .map(str::to_owned)
         .to_vec();

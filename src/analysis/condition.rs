@@ -5,14 +5,15 @@ use crate::{
     api::analysis::Metric,
     lang::expr::{Condition, ConditionError, Measured},
 };
+use jiff::Timestamp;
 
 /// The phase of a measurement with this value, and its message when a condition has no answer.
 ///
 /// Without conditions any value is a success. A condition that cannot be evaluated is an `Error`, never a success and
-/// never a failure (guarantee D1).
-pub fn judge(metric: &Metric, measured: &Measured) -> (Phase, String) {
-    let success = answer("successCondition", &metric.success_condition, measured);
-    let failure = answer("failureCondition", &metric.failure_condition, measured);
+/// never a failure (guarantee D1). `now` is what `now()` gives in a condition.
+pub fn judge(metric: &Metric, measured: &Measured, now: Timestamp) -> (Phase, String) {
+    let success = answer("successCondition", &metric.success_condition, measured, now);
+    let failure = answer("failureCondition", &metric.failure_condition, measured, now);
     let (success, failure) = match (success, failure) {
         (Ok(success), Ok(failure)) => (success, failure),
         (Err(message), _) | (_, Err(message)) => return (Phase::Error, message),
@@ -27,11 +28,11 @@ pub fn judge(metric: &Metric, measured: &Measured) -> (Phase, String) {
 }
 
 /// Whether the condition holds; `None` without a condition.
-fn answer(field: &str, text: &str, measured: &Measured) -> Result<Option<bool>, String> {
+fn answer(field: &str, text: &str, measured: &Measured, now: Timestamp) -> Result<Option<bool>, String> {
     if text.is_empty() {
         return Ok(None);
     }
-    let evaluate = || -> Result<bool, ConditionError> { Condition::parse(text)?.evaluate(measured) };
+    let evaluate = || -> Result<bool, ConditionError> { Condition::parse(text)?.at(now).evaluate(measured) };
     evaluate()
         .map(Some)
         .map_err(|error| format!("could not evaluate {field} \"{text}\": {error}"))
@@ -49,7 +50,7 @@ mod tests {
             failure_condition: failure.into(),
             ..Metric::default()
         };
-        let (phase, message) = judge(&metric, measured);
+        let (phase, message) = judge(&metric, measured, Timestamp::UNIX_EPOCH);
         assert_eq!(phase, want, "{success} / {failure} on {measured:?}: {message}");
         assert_eq!(phase == Phase::Error, !message.is_empty(), "{message}");
     }
@@ -114,13 +115,13 @@ mod tests {
             success_condition: "result[0] >= 0.95".into(),
             ..Metric::default()
         };
-        let (_, message) = judge(&metric, &Measured::Vector(vec![]));
+        let (_, message) = judge(&metric, &Measured::Vector(vec![]), Timestamp::UNIX_EPOCH);
         assert_eq!(
             message,
             "could not evaluate successCondition \"result[0] >= 0.95\": metric result is nil or empty: no data returned \
              from the metric provider"
         );
-        let (_, message) = judge(&metric, &Measured::Scalar(1.0));
+        let (_, message) = judge(&metric, &Measured::Scalar(1.0), Timestamp::UNIX_EPOCH);
         assert!(
             message.starts_with("could not evaluate successCondition \"result[0] >= 0.95\": "),
             "{message}"

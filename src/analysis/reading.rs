@@ -129,7 +129,7 @@ impl Reading {
         let (phase, message) = match answer {
             Answer::Value { measured, text } => {
                 value = clip(known.mask_value(&text), VALUE_BYTES_MAX);
-                condition::judge(metric, &measured)
+                condition::judge(metric, &measured, times.1)
             }
             Answer::Judged { phase, message } => (phase, message),
             Answer::Error(message) => (Phase::Error, message),

@@ -107,6 +107,10 @@ impl Choices<'_> {
         self.0.next().copied().unwrap_or(0)
     }
 
+    fn coin(&mut self) -> bool {
+        self.next() & 1 == 0
+    }
+
     fn pick<'t, T>(&mut self, from: &'t [T]) -> &'t T {
         &from[usize::from(self.next()) % from.len()]
     }
@@ -141,7 +145,7 @@ impl Choices<'_> {
     /// Any JSON at all.
     fn anything(&mut self, depth: u8) -> Value {
         match self.next() % if depth > 3 { 5 } else { 7 } {
-            0 => Value::Bool(self.next() % 2 == 0),
+            0 => Value::Bool(self.coin()),
             1 => self.integer(false),
             2 => json!(0.5),
             3 => Value::String(self.text()),
@@ -165,7 +169,7 @@ impl Choices<'_> {
             return self.pick(values).clone();
         }
         if is("x-kubernetes-int-or-string") {
-            return if self.next() % 2 == 0 {
+            return if self.coin() {
                 self.integer(false)
             } else {
                 json!(self.text())
@@ -179,7 +183,7 @@ impl Choices<'_> {
             Some("object") if is("x-kubernetes-preserve-unknown-fields") => self.any_object(0),
             Some("object") => self.object(schema),
             Some("array") => (0..self.next() % 3).map(|_| self.value(&schema["items"])).collect(),
-            Some("boolean") => Value::Bool(self.next() % 2 == 0),
+            Some("boolean") => Value::Bool(self.coin()),
             Some("integer") => self.integer(schema["format"] == "int32"),
             Some("string") if schema["format"] == "date-time" => json!("2026-11-21T07:08:09Z"),
             Some("string") => json!(self.text()),

@@ -70,11 +70,22 @@ fn global_flags_are_found_on_both_sides_of_the_verb() {
 
 #[test]
 fn the_controller_has_flags_of_its_own_under_the_same_names() {
-    let words = "tidegate controller --namespaced -n shop --context c --kubeconfig /f --loglevel debug --metricsPort 9000";
-    let Ok((_, Command::Controller(args))) = parsed(words) else { panic!("{:?}", parsed(words).err()) };
-    assert_eq!((args.namespace.as_deref(), args.context.as_deref()), (Some("shop"), Some("c")));
-    assert_eq!((args.loglevel.as_str(), args.metrics_port, args.namespaced), ("debug", 9000, true));
-    let Ok((_, Command::Controller(args))) = parsed("tidegate controller") else { panic!("without flags") };
+    let words =
+        "tidegate controller --namespaced -n shop --context c --kubeconfig /f --loglevel debug --metricsPort 9000";
+    let Ok((_, Command::Controller(args))) = parsed(words) else {
+        panic!("{:?}", parsed(words).err())
+    };
+    assert_eq!(
+        (args.namespace.as_deref(), args.context.as_deref()),
+        (Some("shop"), Some("c"))
+    );
+    assert_eq!(
+        (args.loglevel.as_str(), args.metrics_port, args.namespaced),
+        ("debug", 9000, true)
+    );
+    let Ok((_, Command::Controller(args))) = parsed("tidegate controller") else {
+        panic!("without flags")
+    };
     assert_eq!(args.loglevel, "info");
 }
 

@@ -8,23 +8,18 @@ mod pass;
 mod secrets;
 
 use crate::{
-    api::{
-        app_project::AppProject,
-        application::Application,
-        well_known::SKIP_RECONCILE,
-    },
+    api::{app_project::AppProject, application::Application, well_known::SKIP_RECONCILE},
     controllers::{
         Context, RunError,
         drive::{Controller, Next, drive},
         queue::WorkQueue,
         retry::ReconcileError,
     },
-    k8s::{stores::Scope, store::{ObjectKey, Store}},
-    live::{
-        discovery::Discovery,
-        index::LiveIndex,
-        writer::SyncWriter,
+    k8s::{
+        store::{ObjectKey, Store},
+        stores::Scope,
     },
+    live::{discovery::Discovery, index::LiveIndex, writer::SyncWriter},
     repo::{PollOptions, Sources, SourcesOptions},
     server::{
         self,
@@ -61,13 +56,22 @@ pub(super) struct Shell {
 }
 
 /// Starts the controller in `controllers`, and the server of push webhooks, where one is wanted, in `background`.
-pub(super) async fn start(context: &Arc<Context>, controllers: &mut JoinSet<()>, background: &mut JoinSet<()>) -> Result<(), RunError> {
-    let directory = tempfile::Builder::new().prefix("tidegate-repositories-").tempdir().map_err(RunError::RepositoryCache)?;
+pub(super) async fn start(
+    context: &Arc<Context>,
+    controllers: &mut JoinSet<()>,
+    background: &mut JoinSet<()>,
+) -> Result<(), RunError> {
+    let directory = tempfile::Builder::new()
+        .prefix("tidegate-repositories-")
+        .tempdir()
+        .map_err(RunError::RepositoryCache)?;
     let options = SourcesOptions::new(directory.path()).inherit(std::env::vars_os());
     let sources = Sources::new(options).map_err(|error| RunError::RepositoryCache(error.source))?;
     let secret = WebhookSecret::default();
     if let Some(address) = context.args.webhook_addr {
-        let listener = server::bind(address).await.map_err(|source| RunError::Listen { address, source })?;
+        let listener = server::bind(address)
+            .await
+            .map_err(|source| RunError::Listen { address, source })?;
         let webhooks = WebhookState::new(sources.clone(), secret.clone(), false);
         let stopping = Arc::clone(context);
         background.spawn(async move {
@@ -95,10 +99,17 @@ async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret) {
         () = shell.ready() => {}
         () = context.stopping() => return,
     }
-    let controller = Controller { kind: ControllerKind::Application, workers: WORKERS, resync: RESYNC };
+    let controller = Controller {
+        kind: ControllerKind::Application,
+        workers: WORKERS,
+        resync: RESYNC,
+    };
     let everything = || shell.keys();
     let shared = Arc::clone(&shell);
-    drive(&context, controller, queue, everything, move |key| reconcile(Arc::clone(&shared), key)).await;
+    drive(&context, controller, queue, everything, move |key| {
+        reconcile(Arc::clone(&shared), key)
+    })
+    .await;
 }
 
 impl Shell {
@@ -109,7 +120,12 @@ impl Shell {
             let (namespace, name) = instance_parts(instance, &control_plane);
             queue.add(ObjectKey::new(namespace, name));
         });
-        let index = LiveIndex::new(context.client.clone(), discovery.clone(), context.scope.clone(), touched);
+        let index = LiveIndex::new(
+            context.client.clone(),
+            discovery.clone(),
+            context.scope.clone(),
+            touched,
+        );
         Self {
             writer: SyncWriter::new(context.client.clone(), discovery.clone(), index.clone()),
             context: Arc::clone(context),
@@ -149,7 +165,11 @@ impl Shell {
             });
         });
         background.spawn(self.apps.clone().watch(applications, true));
-        background.spawn(self.projects.clone().watch(Api::namespaced(client.clone(), &namespace), true));
+        background.spawn(
+            self.projects
+                .clone()
+                .watch(Api::namespaced(client.clone(), &namespace), true),
+        );
         background.spawn(self.discovery.clone().follow());
         background.spawn(Arc::clone(self).follow_sources(Arc::clone(queue)));
         background.spawn(Arc::clone(self).follow_kinds(Arc::clone(queue)));
@@ -157,13 +177,19 @@ impl Shell {
         let shell = Arc::clone(self);
         background.spawn(async move {
             let jitter = Arc::clone(&shell);
-            let options = PollOptions { interval, jitter: Arc::new(move || (jitter.context.jitter)()) };
+            let options = PollOptions {
+                interval,
+                jitter: Arc::new(move || (jitter.context.jitter)()),
+            };
             shell.sources.run_poller(options).await;
         });
         let (shell, own_namespace) = (Arc::clone(self), namespace.clone());
         background.spawn(async move {
             let client = shell.context.client.clone();
-            secrets::follow_credentials(client, &own_namespace, false, |found| shell.sources.set_credentials(found)).await;
+            secrets::follow_credentials(client, &own_namespace, false, |found| {
+                shell.sources.set_credentials(found)
+            })
+            .await;
         });
         let secret = secret.clone();
         background.spawn(async move { secrets::follow_webhook_secret(client, &namespace, secret).await });
@@ -185,7 +211,10 @@ impl Shell {
     /// Whether Applications of this namespace are managed here.
     fn is_ours(&self, key: &ObjectKey) -> bool {
         let listed = &self.context.args.sync_namespaces;
-        key.namespace == self.context.namespace || listed.iter().any(|namespace| namespace == "*" || *namespace == key.namespace)
+        key.namespace == self.context.namespace
+            || listed
+                .iter()
+                .any(|namespace| namespace == "*" || *namespace == key.namespace)
     }
 
     /// Says which repositories are in use.
@@ -193,7 +222,12 @@ impl Shell {
         let mut urls = BTreeSet::new();
         self.apps.for_each(|app| {
             if self.is_ours(&ObjectKey::of(app)) {
-                urls.extend(app.spec.effective_sources().into_iter().map(|source| source.repo_url.clone()));
+                urls.extend(
+                    app.spec
+                        .effective_sources()
+                        .into_iter()
+                        .map(|source| source.repo_url.clone()),
+                );
             }
         });
         self.sources.watch(urls);
@@ -205,7 +239,12 @@ impl Shell {
         loop {
             match changes.recv().await {
                 Ok(change) => self.apps.for_each(|app| {
-                    if app.spec.effective_sources().iter().any(|source| change.concerns(&source.repo_url)) {
+                    if app
+                        .spec
+                        .effective_sources()
+                        .iter()
+                        .any(|source| change.concerns(&source.repo_url))
+                    {
                         queue.add(ObjectKey::of(app));
                     }
                 }),
@@ -232,7 +271,9 @@ impl Shell {
             return None;
         };
         match recent.get(key) {
-            Some(own) if own.metadata.uid == stored.metadata.uid && version(own) > version(&stored) => Some(Arc::clone(own)),
+            Some(own) if own.metadata.uid == stored.metadata.uid && version(own) > version(&stored) => {
+                Some(Arc::clone(own))
+            }
             _ => {
                 recent.remove(key);
                 Some(stored)
@@ -263,12 +304,19 @@ async fn reconcile(shell: Arc<Shell>, key: ObjectKey) -> Result<Next, ReconcileE
         shell.probes().forget(&instance);
         return Ok(Next::Forget);
     };
-    let is_skipped = app.metadata.annotations.as_ref().and_then(|all| all.get(SKIP_RECONCILE)).is_some_and(|skip| skip == "true");
+    let is_skipped = app
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(SKIP_RECONCILE))
+        .is_some_and(|skip| skip == "true");
     if is_skipped {
         return Ok(Next::AwaitChange);
     }
     // A standby keeps its watches warm and writes nothing.
-    let Some(fence) = shell.context.leadership.fence() else { return Ok(Next::AwaitChange) };
+    let Some(fence) = shell.context.leadership.fence() else {
+        return Ok(Next::AwaitChange);
+    };
     if app.metadata.deletion_timestamp.is_some() {
         return deletion::proceed(&shell, &fence, &app).await;
     }

@@ -55,7 +55,11 @@ impl Known {
     /// Where objects of this kind live in the version the cluster prefers.
     pub fn preferred(&self, group: &str, kind: &str) -> Option<&Place> {
         let version = self.kinds.get(group, kind)?.versions.first()?;
-        let api_version = if group.is_empty() { version.clone() } else { format!("{group}/{version}") };
+        let api_version = if group.is_empty() {
+            version.clone()
+        } else {
+            format!("{group}/{version}")
+        };
         self.place(&api_version, kind)
     }
 }
@@ -78,7 +82,12 @@ impl std::fmt::Debug for Discovery {
 impl Discovery {
     /// Knows nothing yet.
     pub fn new(client: Client) -> Self {
-        Self { client, known: Arc::default(), refreshed: Arc::default(), changes: Arc::new(watch::Sender::new(0)) }
+        Self {
+            client,
+            known: Arc::default(),
+            refreshed: Arc::default(),
+            changes: Arc::new(watch::Sender::new(0)),
+        }
     }
 
     /// What is known now.
@@ -161,19 +170,23 @@ fn add(found: &mut Known, group: &ApiGroup) {
                 continue;
             }
             let is_namespaced = capabilities.scope == Scope::Namespaced;
-            let is_watchable = capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::WATCH);
+            let is_watchable =
+                capabilities.supports_operation(verbs::LIST) && capabilities.supports_operation(verbs::WATCH);
             let (name, kind) = (group_of(&resource.api_version).to_owned(), resource.kind.clone());
-            let mut facts = found
-                .kinds
-                .get(&name, &kind)
-                .cloned()
-                .unwrap_or(KindFacts { is_namespaced, versions: Vec::new() });
+            let mut facts = found.kinds.get(&name, &kind).cloned().unwrap_or(KindFacts {
+                is_namespaced,
+                versions: Vec::new(),
+            });
             let served = version_of(&resource.api_version).to_owned();
             if !facts.versions.contains(&served) {
                 facts.versions.push(served);
             }
             found.kinds.insert(&name, &kind, facts);
-            let place = Place { is_namespaced, is_watchable, resource };
+            let place = Place {
+                is_namespaced,
+                is_watchable,
+                resource,
+            };
             let id = (place.resource.api_version.clone(), kind);
             // Some groups serve one kind under two names; the one that can be watched is the one with objects.
             match found.places.get(&id) {

@@ -135,7 +135,9 @@ impl LiveIndex {
         let new = self.state().want(instance, wanted.keys.keys());
         let mut fresh = BTreeSet::new();
         for (group, kind) in &kinds {
-            let Some(place) = known.preferred(group, kind).filter(|place| place.is_watchable) else { continue };
+            let Some(place) = known.preferred(group, kind).filter(|place| place.is_watchable) else {
+                continue;
+            };
             if self.ensure_watch(place) {
                 fresh.insert((group.clone(), kind.clone()));
             }
@@ -144,8 +146,10 @@ impl LiveIndex {
             self.await_ready(group, kind).await?;
         }
         // A watch that was running already may have dropped the objects that are wanted only now.
-        let unseen: Vec<ResourceKey> =
-            new.into_iter().filter(|key| !fresh.contains(&(key.group.clone(), key.kind.clone()))).collect();
+        let unseen: Vec<ResourceKey> = new
+            .into_iter()
+            .filter(|key| !fresh.contains(&(key.group.clone(), key.kind.clone())))
+            .collect();
         self.read_all(unseen).await?;
         let mut found = self.state().of_instance(instance);
         self.in_wanted_versions(wanted, &mut found).await?;
@@ -177,7 +181,9 @@ impl LiveIndex {
     /// Reads an object from the API server, and enters what it says.
     pub async fn refresh(&self, key: &ResourceKey) -> Result<Option<Arc<Value>>, LiveError> {
         let known = self.shared.discovery.known();
-        let Some(place) = known.preferred(&key.group, &key.kind) else { return Ok(None) };
+        let Some(place) = known.preferred(&key.group, &key.kind) else {
+            return Ok(None);
+        };
         let found = self.fetch(place, key).await?;
         let mut state = self.state();
         let touched = match found {
@@ -192,7 +198,10 @@ impl LiveIndex {
 
     async fn fetch(&self, place: &Place, key: &ResourceKey) -> Result<Option<Value>, LiveError> {
         let api = self.api(place, &key.namespace);
-        let failed = |source: ApiError| LiveError::Read { key: key.clone(), source };
+        let failed = |source: ApiError| LiveError::Read {
+            key: key.clone(),
+            source,
+        };
         match tokio::time::timeout(READ_TIMEOUT, api.get_opt(&key.name)).await {
             Ok(Ok(found)) => Ok(found.map(|object| to_value(object, place))),
             Ok(Err(error)) => Err(failed(error.into())),
@@ -210,7 +219,9 @@ impl LiveIndex {
     }
 
     async fn read_all(&self, keys: Vec<ResourceKey>) -> Result<(), LiveError> {
-        let reads = keys.into_iter().map(|key| async move { self.refresh(&key).await.map(drop) });
+        let reads = keys
+            .into_iter()
+            .map(|key| async move { self.refresh(&key).await.map(drop) });
         let results: Vec<Result<(), LiveError>> = stream::iter(reads).buffer_unordered(READS_MAX).collect().await;
         results.into_iter().collect()
     }
@@ -221,7 +232,11 @@ impl LiveIndex {
         let other: Vec<(ResourceKey, Place)> = wanted
             .keys
             .iter()
-            .filter(|(key, version)| found.get(*key).is_some_and(|live| text(live, "/apiVersion") != version.as_str()))
+            .filter(|(key, version)| {
+                found
+                    .get(*key)
+                    .is_some_and(|live| text(live, "/apiVersion") != version.as_str())
+            })
             .filter_map(|(key, version)| Some((key.clone(), known.place(version, &key.kind)?.clone())))
             .collect();
         let reads = other.into_iter().map(|(key, place)| async move {
@@ -242,29 +257,50 @@ impl LiveIndex {
     fn ensure_watch(&self, place: &Place) -> bool {
         let id = (place.resource.group.clone(), place.resource.kind.clone());
         let mut watches = self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner);
-        if watches.get(&id).is_some_and(|watch| watch.api_version == place.resource.api_version) {
+        if watches
+            .get(&id)
+            .is_some_and(|watch| watch.api_version == place.resource.api_version)
+        {
             return false;
         }
         let (sender, ready) = watch::channel(Readiness::Listing);
         let task = tokio::spawn(self.clone().follow(place.clone(), sender)).abort_handle();
-        watches.insert(id, KindWatch { api_version: place.resource.api_version.clone(), ready, task });
+        watches.insert(
+            id,
+            KindWatch {
+                api_version: place.resource.api_version.clone(),
+                ready,
+                task,
+            },
+        );
         true
     }
 
     async fn await_ready(&self, group: &str, kind: &str) -> Result<(), LiveError> {
         let found = {
             let watches = self.shared.watches.lock().unwrap_or_else(PoisonError::into_inner);
-            watches.get(&(group.to_owned(), kind.to_owned())).map(|watch| (watch.api_version.clone(), watch.ready.clone()))
+            watches
+                .get(&(group.to_owned(), kind.to_owned()))
+                .map(|watch| (watch.api_version.clone(), watch.ready.clone()))
         };
-        let Some((api_version, mut ready)) = found else { return Ok(()) };
+        let Some((api_version, mut ready)) = found else {
+            return Ok(());
+        };
         let settled = ready.wait_for(|readiness| *readiness != Readiness::Listing);
-        let reason = match tokio::time::timeout(LIST_TIMEOUT, settled).await.map(|result| result.map(|state| state.clone())) {
+        let reason = match tokio::time::timeout(LIST_TIMEOUT, settled)
+            .await
+            .map(|result| result.map(|state| state.clone()))
+        {
             Ok(Ok(Readiness::Ready)) => return Ok(()),
             Ok(Ok(Readiness::Failing(reason))) => reason,
             Ok(Ok(Readiness::Listing) | Err(_)) => "the watch ended".to_owned(),
             Err(_) => format!("no list within {LIST_TIMEOUT:?}"),
         };
-        Err(LiveError::Watch { api_version, kind: kind.to_owned(), reason })
+        Err(LiveError::Watch {
+            api_version,
+            kind: kind.to_owned(),
+            reason,
+        })
     }
 
     async fn follow(self, place: Place, ready: watch::Sender<Readiness>) {
@@ -296,7 +332,8 @@ impl LiveIndex {
                 Ok(watcher::Event::Apply(object)) => self.state().put(to_value(object, &place), false),
                 Ok(watcher::Event::Delete(object)) => {
                     let object = to_value(object, &place);
-                    self.state().remove(&ResourceKey::of(&object), text(&object, "/metadata/uid"))
+                    self.state()
+                        .remove(&ResourceKey::of(&object), text(&object, "/metadata/uid"))
                 }
                 Err(error) => {
                     tracing::warn!(kind = %place.resource.kind, api_version = %place.resource.api_version, %error, "A watch failed; trying again.");
@@ -325,7 +362,11 @@ impl LiveIndex {
 
 /// The object as JSON, with the type that items of a list do not carry.
 fn to_value(object: DynamicObject, place: &Place) -> Value {
-    let DynamicObject { types: _, metadata, data } = object;
+    let DynamicObject {
+        types: _,
+        metadata,
+        data,
+    } = object;
     let mut value = match data {
         Value::Object(map) => Value::Object(map),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => json!({}),

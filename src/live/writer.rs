@@ -64,7 +64,11 @@ pub struct Done {
 impl SyncWriter {
     /// A writer whose results enter `index`.
     pub fn new(client: Client, discovery: Discovery, index: LiveIndex) -> Self {
-        Self { client, discovery, index }
+        Self {
+            client,
+            discovery,
+            index,
+        }
     }
 
     /// Does the work, batch by batch; a failure ends it after its batch.
@@ -88,17 +92,29 @@ impl SyncWriter {
 
     /// What the API server would make of a body, or why it refuses it.
     pub async fn dry_run(&self, body: &Value) -> Result<Arc<Value>, String> {
-        let apply = Apply { body: body.clone(), dry_run: true, ..Apply::default() };
-        self.patch(&ResourceKey::of(body), &apply).await.map(Arc::new).map_err(|error| told(&error, body))
+        let apply = Apply {
+            body: body.clone(),
+            dry_run: true,
+            ..Apply::default()
+        };
+        self.patch(&ResourceKey::of(body), &apply)
+            .await
+            .map(Arc::new)
+            .map_err(|error| told(&error, body))
     }
 
     async fn perform(&self, work: Work) -> Option<Report> {
         let result = match &work.deed {
             Deed::Note { message, .. } => Ok(message.clone()),
             Deed::Apply(apply) => self.apply(&work.key, apply).await,
-            Deed::Delete { precondition, propagation, .. } => {
-                self.delete(&work, precondition, *propagation).await.map(|()| "pruned".to_owned())
-            }
+            Deed::Delete {
+                precondition,
+                propagation,
+                ..
+            } => self
+                .delete(&work, precondition, *propagation)
+                .await
+                .map(|()| "pruned".to_owned()),
         };
         let outcome = match result {
             Err(error) if error.class() == Class::Conflict => {
@@ -117,7 +133,10 @@ impl SyncWriter {
 
     async fn apply(&self, key: &ResourceKey, apply: &Apply) -> Result<String, ApiError> {
         let before = self.index.get(key);
-        if apply.migrate && !apply.dry_run && let Some(before) = &before {
+        if apply.migrate
+            && !apply.dry_run
+            && let Some(before) = &before
+        {
             self.migrate(key, apply, before).await?;
         }
         let written = match (apply.replace, self.put(key, apply, before.as_deref()).await) {
@@ -143,7 +162,10 @@ impl SyncWriter {
         if !apply.replace {
             return self.patch(key, apply).await;
         }
-        let params = PostParams { dry_run: apply.dry_run, field_manager: Some(SYNC_MANAGER.into()) };
+        let params = PostParams {
+            dry_run: apply.dry_run,
+            field_manager: Some(SYNC_MANAGER.into()),
+        };
         let requests = self.requests(&apply.body, key).await?;
         let request = match before {
             None => requests.create(&params, encode(&apply.body)?),
@@ -160,10 +182,17 @@ impl SyncWriter {
 
     async fn patch(&self, key: &ResourceKey, apply: &Apply) -> Result<Value, ApiError> {
         let mut body = apply.body.clone();
-        if let (Some(guard), Some(metadata)) = (&apply.guard, body.pointer_mut("/metadata").and_then(Value::as_object_mut)) {
+        if let (Some(guard), Some(metadata)) = (
+            &apply.guard,
+            body.pointer_mut("/metadata").and_then(Value::as_object_mut),
+        ) {
             metadata.insert("resourceVersion".into(), guard.clone().into());
         }
-        let validation = if apply.validate { ValidationDirective::Strict } else { ValidationDirective::Ignore };
+        let validation = if apply.validate {
+            ValidationDirective::Strict
+        } else {
+            ValidationDirective::Ignore
+        };
         let params = PatchParams {
             dry_run: apply.dry_run,
             force: true,
@@ -171,16 +200,24 @@ impl SyncWriter {
             field_validation: Some(validation),
         };
         let requests = self.requests(&body, key).await?;
-        self.send(requests.patch(&key.name, &params, &Patch::Apply(&body))).await
+        self.send(requests.patch(&key.name, &params, &Patch::Apply(&body)))
+            .await
     }
 
     /// Moves the fields of client-side apply to us, so that what the source no longer names goes away.
     async fn migrate(&self, key: &ResourceKey, apply: &Apply, live: &Value) -> Result<(), ApiError> {
-        let Some(entries) = managed::migrated(live, apply.migrate_from.as_deref()) else { return Ok(()) };
+        let Some(entries) = managed::migrated(live, apply.migrate_from.as_deref()) else {
+            return Ok(());
+        };
         let patch = json!({"metadata": {"resourceVersion": version(live), "managedFields": entries}});
         let requests = self.requests(live, key).await?;
-        let params = PatchParams { field_manager: Some(SYNC_MANAGER.into()), ..PatchParams::default() };
-        let migrated = self.send(requests.patch(&key.name, &params, &Patch::Merge(&patch))).await?;
+        let params = PatchParams {
+            field_manager: Some(SYNC_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let migrated = self
+            .send(requests.patch(&key.name, &params, &Patch::Merge(&patch)))
+            .await?;
         self.index.put(migrated);
         Ok(())
     }
@@ -188,13 +225,23 @@ impl SyncWriter {
     /// Deletes an object that cannot be changed and creates it again.
     async fn recreate(&self, key: &ResourceKey, apply: &Apply) -> Result<Value, ApiError> {
         let requests = self.requests(&apply.body, key).await?;
-        let params = DeleteParams { propagation_policy: Some(PropagationPolicy::Background), ..DeleteParams::default() };
+        let params = DeleteParams {
+            propagation_policy: Some(PropagationPolicy::Background),
+            ..DeleteParams::default()
+        };
         let _answer: Value = self.send(requests.delete(&key.name, &params)).await?;
         let gone = self.settles(key, |live| live.is_none()).await?;
         if !gone {
             return Err(ApiError::TimedOut(SETTLE_TIMEOUT));
         }
-        self.patch(key, &Apply { guard: None, ..apply.clone() }).await
+        self.patch(
+            key,
+            &Apply {
+                guard: None,
+                ..apply.clone()
+            },
+        )
+        .await
     }
 
     async fn delete(&self, work: &Work, precondition: &Precondition, propagation: Propagation) -> Result<(), ApiError> {
@@ -219,7 +266,8 @@ impl SyncWriter {
         }
         // The answer may be the object with a deletion timestamp or a mere confirmation; ask what is there now.
         if self.index.refresh(&work.key).await.is_err() {
-            self.index.forget(&work.key, precondition.uid.as_deref().unwrap_or_default());
+            self.index
+                .forget(&work.key, precondition.uid.as_deref().unwrap_or_default());
         }
         Ok(())
     }
@@ -227,7 +275,10 @@ impl SyncWriter {
     /// Objects of a new kind can be written once its definition is established.
     async fn await_established(&self, key: &ResourceKey) -> Result<(), ApiError> {
         use crate::sync::health::{Code, of_object};
-        let is_healthy = |live: Option<&Value>| live.and_then(of_object).is_some_and(|health| health.code == Code::Healthy);
+        let is_healthy = |live: Option<&Value>| {
+            live.and_then(of_object)
+                .is_some_and(|health| health.code == Code::Healthy)
+        };
         self.settles(key, is_healthy).await?;
         self.discovery.refresh().await
     }
@@ -261,7 +312,9 @@ impl SyncWriter {
         }
         self.discovery.refresh_if_old().await?;
         self.discovery.known().place(api_version, kind).cloned().ok_or_else(|| {
-            ApiError::Malformed(format!("the server does not serve kind {kind:?} in {api_version:?}; is its CustomResourceDefinition installed?"))
+            ApiError::Malformed(format!(
+                "the server does not serve kind {kind:?} in {api_version:?}; is its CustomResourceDefinition installed?"
+            ))
         })
     }
 
@@ -287,7 +340,9 @@ fn requests(place: &Place, key: &ResourceKey) -> Result<Request, ApiError> {
     let (version, plural) = (&resource.api_version, &resource.plural);
     match (place.is_namespaced, key.namespace.as_str()) {
         (true, "") => Err(ApiError::Malformed(format!("{} needs a namespace", key.short()))),
-        (true, namespace) => Ok(Request::new(format!("{root}/{version}/namespaces/{namespace}/{plural}"))),
+        (true, namespace) => Ok(Request::new(format!(
+            "{root}/{version}/namespaces/{namespace}/{plural}"
+        ))),
         (false, _) => Ok(Request::new(format!("{root}/{version}/{plural}"))),
     }
 }

@@ -91,8 +91,16 @@ impl Access {
         };
         self.set("http.followRedirects", follow);
         match auth {
-            Auth::Basic { username, password, proactive } => {
-                let username = if username.is_empty() { TOKEN_USERNAME.to_owned() } else { username };
+            Auth::Basic {
+                username,
+                password,
+                proactive,
+            } => {
+                let username = if username.is_empty() {
+                    TOKEN_USERNAME.to_owned()
+                } else {
+                    username
+                };
                 if proactive {
                     let pair = BASE64_STANDARD.encode(format!("{username}:{}", password.reveal()));
                     self.header(url, "Basic", &pair);
@@ -100,7 +108,8 @@ impl Access {
                 } else {
                     let key = format!("credential.{}.helper", url.origin());
                     self.set(key, CREDENTIAL_HELPER);
-                    self.environment.push(("TIDEGATE_GIT_USERNAME".to_owned(), Hidden::new(username)));
+                    self.environment
+                        .push(("TIDEGATE_GIT_USERNAME".to_owned(), Hidden::new(username)));
                     self.hide("TIDEGATE_GIT_PASSWORD", password.reveal());
                 }
             }
@@ -126,7 +135,8 @@ impl Access {
         }
         if !credentials.no_proxy.is_empty() {
             for name in ["no_proxy", "NO_PROXY"] {
-                self.environment.push((name.to_owned(), Hidden::new(credentials.no_proxy.as_str())));
+                self.environment
+                    .push((name.to_owned(), Hidden::new(credentials.no_proxy.as_str())));
             }
         }
         Ok(())
@@ -134,7 +144,10 @@ impl Access {
 
     fn header(&mut self, url: &RepoUrl, kind: &str, value: &str) {
         self.secrets.push(value.to_owned());
-        self.set(format!("http.{}/.extraHeader", url.origin()), format!("Authorization: {kind} {value}"));
+        self.set(
+            format!("http.{}/.extraHeader", url.origin()),
+            format!("Authorization: {kind} {value}"),
+        );
     }
 
     fn prepare_ssh(
@@ -144,7 +157,8 @@ impl Access {
         private: &Path,
         insecure: bool,
     ) -> Result<()> {
-        let mut command = "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=10 -o GlobalKnownHostsFile=/dev/null".to_owned();
+        let mut command =
+            "ssh -F /dev/null -o BatchMode=yes -o ConnectTimeout=10 -o GlobalKnownHostsFile=/dev/null".to_owned();
         if insecure {
             command.push_str(" -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null");
         } else {
@@ -158,20 +172,28 @@ impl Access {
             command.push_str(" -o IdentitiesOnly=yes -o IdentityAgent=none -i ");
             command.push_str(&quoted(&key));
         }
-        self.environment.push(("GIT_SSH_COMMAND".to_owned(), Hidden::new(command)));
-        self.environment.push(("GIT_SSH_VARIANT".to_owned(), Hidden::new("ssh")));
+        self.environment
+            .push(("GIT_SSH_COMMAND".to_owned(), Hidden::new(command)));
+        self.environment
+            .push(("GIT_SSH_VARIANT".to_owned(), Hidden::new("ssh")));
         Ok(())
     }
 
     /// Writes a file that only we can read.
     fn file(&mut self, private: &Path, name: &str, content: &str) -> Result<PathBuf> {
         if self.files.is_none() {
-            let folder = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(private)?;
+            let folder = tempfile::Builder::new()
+                .permissions(Permissions::from_mode(0o700))
+                .tempdir_in(private)?;
             self.files = Some(folder);
         }
         let folder = self.files.as_ref().map(TempDir::path).unwrap_or(private);
         let path = folder.join(name);
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)?;
         file.write_all(content.as_bytes())?;
         Ok(path)
     }
@@ -179,7 +201,9 @@ impl Access {
 
 /// What the Secret says, else what the address itself holds.
 fn http_auth(url: &RepoUrl, credentials: Option<&RepositoryCredentials>) -> Auth {
-    let auth = credentials.map(|credentials| credentials.auth.clone()).unwrap_or_default();
+    let auth = credentials
+        .map(|credentials| credentials.auth.clone())
+        .unwrap_or_default();
     match auth {
         Auth::Anonymous if !url.password.is_empty() || !url.user.is_empty() => Auth::Basic {
             username: url.user.clone(),
@@ -213,7 +237,10 @@ mod tests {
         let mut data = data;
         data["url"] = json!(url);
         let url = RepoUrl::parse(url, false).unwrap();
-        let trust = Trust { ssh_known_hosts: "host ssh-ed25519 AAAA\n".to_owned(), ..Trust::default() };
+        let trust = Trust {
+            ssh_known_hosts: "host ssh-ed25519 AAAA\n".to_owned(),
+            ..Trust::default()
+        };
         Access::prepare(&url, Some(&credentials(data)), &trust, private).unwrap()
     }
 
@@ -227,12 +254,25 @@ mod tests {
         let private = tempfile::tempdir().unwrap();
         let access = prepare("git@host:a/b", json!({"sshPrivateKey": "KEY"}), private.path());
         let command = variable(&access, "GIT_SSH_COMMAND");
-        assert!(command.contains("StrictHostKeyChecking=yes") && command.contains("-F /dev/null"), "{command}");
+        assert!(
+            command.contains("StrictHostKeyChecking=yes") && command.contains("-F /dev/null"),
+            "{command}"
+        );
         let files = access.files.as_ref().unwrap().path();
         let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(files), mode(&files.join("identity")), mode(&files.join("known_hosts"))), (0o700, 0o600, 0o600));
+        assert_eq!(
+            (
+                mode(files),
+                mode(&files.join("identity")),
+                mode(&files.join("known_hosts"))
+            ),
+            (0o700, 0o600, 0o600)
+        );
         assert_eq!(std::fs::read_to_string(files.join("identity")).unwrap(), "KEY\n");
-        assert_eq!(std::fs::read_to_string(files.join("known_hosts")).unwrap(), "host ssh-ed25519 AAAA\n");
+        assert_eq!(
+            std::fs::read_to_string(files.join("known_hosts")).unwrap(),
+            "host ssh-ed25519 AAAA\n"
+        );
         let files = files.to_owned();
         drop(access);
         assert!(!files.exists(), "a key does not outlive its call");
@@ -245,7 +285,11 @@ mod tests {
         let private = tempfile::tempdir().unwrap();
         let verify = |data| {
             let access = prepare("https://host/a", data, private.path());
-            access.config.into_iter().find(|(key, _)| key == "http.sslVerify").map(|(_, value)| value)
+            access
+                .config
+                .into_iter()
+                .find(|(key, _)| key == "http.sslVerify")
+                .map(|(_, value)| value)
         };
         assert_eq!(verify(json!({"username": "u", "password": "p"})), None);
         assert_eq!(verify(json!({"insecure": "true"})).as_deref(), Some("false"));
@@ -256,14 +300,29 @@ mod tests {
         let private = tempfile::tempdir().unwrap();
         for (data, follow) in [
             (json!({"bearerToken": "t"}), "false"),
-            (json!({"username": "u", "password": "p", "forceHttpBasicAuth": "true"}), "false"),
+            (
+                json!({"username": "u", "password": "p", "forceHttpBasicAuth": "true"}),
+                "false",
+            ),
             (json!({"username": "u", "password": "p"}), "initial"),
             (json!({}), "initial"),
         ] {
             let access = prepare("https://host:8443/a", data.clone(), private.path());
-            assert!(access.config.contains(&("http.followRedirects".to_owned(), follow.to_owned())), "{data}");
-            let scoped = access.config.iter().filter(|(key, _)| key.contains("Header") || key.contains("helper"));
-            assert!(scoped.into_iter().all(|(key, _)| key.contains(".https://host:8443")), "{:?}", access.config);
+            assert!(
+                access
+                    .config
+                    .contains(&("http.followRedirects".to_owned(), follow.to_owned())),
+                "{data}"
+            );
+            let scoped = access
+                .config
+                .iter()
+                .filter(|(key, _)| key.contains("Header") || key.contains("helper"));
+            assert!(
+                scoped.into_iter().all(|(key, _)| key.contains(".https://host:8443")),
+                "{:?}",
+                access.config
+            );
         }
     }
 }

@@ -36,7 +36,10 @@ impl CacheDirectory {
             Err(std::fs::TryLockError::Error(error)) => return Err(error),
             Err(std::fs::TryLockError::WouldBlock) => {
                 let mode = Permissions::from_mode(0o700);
-                let place = tempfile::Builder::new().prefix("second-").permissions(mode).tempdir_in(directory)?;
+                let place = tempfile::Builder::new()
+                    .prefix("second-")
+                    .permissions(mode)
+                    .tempdir_in(directory)?;
                 (place.path().to_owned(), lock_file(place.path())?, Some(place))
             }
         };
@@ -72,7 +75,8 @@ impl CacheDirectory {
     /// The place of a clone.
     pub(crate) fn clone_of(&self, identity: &str) -> PathBuf {
         let digest = Sha256::new().chain_update(&self.salt).chain_update(identity).finalize();
-        self.clones().join(format!("{}.git", hex(digest.get(..20).unwrap_or(&digest))))
+        self.clones()
+            .join(format!("{}.git", hex(digest.get(..20).unwrap_or(&digest))))
     }
 }
 
@@ -82,7 +86,12 @@ fn private_directory(path: &Path) -> Result<()> {
 }
 
 fn lock_file(directory: &Path) -> Result<File> {
-    OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(directory.join("lock"))
+    OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(directory.join("lock"))
 }
 
 /// The salt of this directory, made on first use.
@@ -99,7 +108,11 @@ fn salt(root: &Path) -> Result<Vec<u8>> {
         .secure_random
         .fill(&mut salt)
         .map_err(|_| Error::other("no random numbers"))?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&path)?;
     file.write_all(&salt)?;
     Ok(salt)
 }
@@ -131,12 +144,18 @@ mod tests {
         std::fs::write(first.private().join("key"), "left behind").unwrap();
         let second = CacheDirectory::open(folder.path()).unwrap();
         assert!(second.root.starts_with(folder.path()) && second.root != folder.path());
-        assert!(first.private().join("key").exists(), "the second does not touch the first");
+        assert!(
+            first.private().join("key").exists(),
+            "the second does not touch the first"
+        );
         let place = second.root.clone();
         drop((first, second));
         assert!(!place.exists());
         let again = CacheDirectory::open(folder.path()).unwrap();
         assert_eq!(again.clone_of("https://host/a"), name);
-        assert!(!again.private().join("key").exists(), "keys of a killed process are removed");
+        assert!(
+            !again.private().join("key").exists(),
+            "keys of a killed process are removed"
+        );
     }
 }

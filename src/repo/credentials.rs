@@ -9,8 +9,12 @@ use k8s_openapi::{ByteString, api::core::v1::Secret};
 use std::collections::BTreeMap;
 
 /// Keys whose way of authentication is recognised and not supported yet.
-const UNSUPPORTED_KEYS: [&str; 4] =
-    ["githubAppPrivateKey", "gcpServiceAccountKey", "azureServicePrincipalClientSecret", "useAzureWorkloadIdentity"];
+const UNSUPPORTED_KEYS: [&str; 4] = [
+    "githubAppPrivateKey",
+    "gcpServiceAccountKey",
+    "azureServicePrincipalClientSecret",
+    "useAzureWorkloadIdentity",
+];
 
 /// What a Secret is for (label `argocd.argoproj.io/secret-type`).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,7 +90,11 @@ impl std::fmt::Display for CredentialProblem {
 impl RepositoryCredentials {
     /// Reads a Secret. `Ok(None)` when it is no Git repository Secret (another type or a Helm or OCI registry).
     pub fn parse(secret: &Secret, allow_file: bool) -> Result<Option<Self>, CredentialProblem> {
-        let label = secret.metadata.labels.as_ref().and_then(|labels| labels.get(SECRET_TYPE));
+        let label = secret
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(SECRET_TYPE));
         let scope = match label.map(String::as_str) {
             Some("repository") => CredentialScope::Repository,
             Some("repo-creds") => CredentialScope::Prefix,
@@ -213,11 +221,21 @@ impl Values {
         if !password.is_empty() || !username.is_empty() {
             let proactive = self.flag("forceHttpBasicAuth")?;
             let password = Hidden::new(password);
-            return Ok((Auth::Basic { username, password, proactive }, None));
+            return Ok((
+                Auth::Basic {
+                    username,
+                    password,
+                    proactive,
+                },
+                None,
+            ));
         }
         let unsupported = UNSUPPORTED_KEYS.into_iter().find(|key| self.data.contains_key(*key));
         let unusable = unsupported.map(|key| {
-            format!("Secret {}: {key} is not supported yet (username and password, bearerToken or sshPrivateKey are)", self.secret)
+            format!(
+                "Secret {}: {key} is not supported yet (username and password, bearerToken or sshPrivateKey are)",
+                self.secret
+            )
         });
         Ok((Auth::Anonymous, unusable))
     }
@@ -237,7 +255,11 @@ impl CredentialSet {
     /// own Secret after all (which may say `insecure` or name a proxy).
     pub fn find(&self, url: &RepoUrl) -> Option<&RepositoryCredentials> {
         let key = url.credential_key();
-        let own = self.0.iter().rev().find(|entry| entry.scope == CredentialScope::Repository && entry.key == key);
+        let own = self
+            .0
+            .iter()
+            .rev()
+            .find(|entry| entry.scope == CredentialScope::Repository && entry.key == key);
         if own.is_some_and(RepositoryCredentials::authenticates) {
             return own;
         }

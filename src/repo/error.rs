@@ -189,7 +189,16 @@ impl RepoError {
         if says(&["not our ref", "unadvertised object"]) {
             // The server hung up because it has no such object, not because it is out of order.
             Self::Clone { repository, reason }
-        } else if says(&["certificate", "ssl", "host key verification failed", "gnutls", "tls handshake"]) {
+        } else if says(&["error: 301", "error: 302", "error: 303", "error: 307", "error: 308"]) {
+            let reason = format!("{reason} (a redirect is not followed when a token is sent without being asked)");
+            Self::NotFound { repository, reason }
+        } else if says(&[
+            "certificate",
+            "ssl",
+            "host key verification failed",
+            "gnutls",
+            "tls handshake",
+        ]) {
             Self::Untrusted { repository, reason }
         } else if says(&["error: 429", "too many requests"]) {
             Self::Throttled { repository, reason }
@@ -204,11 +213,26 @@ impl RepoError {
             "authentication required",
         ]) {
             Self::AuthFailed { repository, reason }
-        } else if says(&["not found", "error: 404", "does not appear to be a git repository", "does not exist"]) {
+        } else if says(&[
+            "not found",
+            "error: 404",
+            "does not appear to be a git repository",
+            "does not exist",
+        ]) {
             Self::NotFound { repository, reason }
-        } else if says(&["could not resolve host", "unable to access", "timed out", "connection", "error: 5"])
-            || says(&["early eof", "remote end hung up", "rpc failed", "unexpected disconnect", "network is unreachable"])
-        {
+        } else if says(&[
+            "could not resolve host",
+            "unable to access",
+            "timed out",
+            "connection",
+            "error: 5",
+        ]) || says(&[
+            "early eof",
+            "remote end hung up",
+            "rpc failed",
+            "unexpected disconnect",
+            "network is unreachable",
+        ]) {
             Self::Unreachable { repository, reason }
         } else {
             Self::Clone { repository, reason }
@@ -262,24 +286,64 @@ mod tests {
     #[test]
     fn what_git_says_has_a_type() {
         check("fatal: Authentication failed for 'https://host/r/'", "auth_failed");
-        check("fatal: could not read Username for 'https://host': terminal prompts disabled", "auth_failed");
-        check("fatal: unable to access 'https://host/r/': The requested URL returned error: 403", "auth_failed");
-        check("git@host: Permission denied (publickey).\nfatal: Could not read from remote repository.", "auth_failed");
-        check("fatal: unable to access 'https://host/r/': The requested URL returned error: 503", "unreachable");
-        check("fatal: unable to access 'https://host/r/': The requested URL returned error: 429", "throttled");
-        check("fatal: unable to access 'https://host/r/': Could not resolve host: host", "unreachable");
-        check("fatal: unable to access 'http://host/r/': Failed to connect to host port 1: Connection refused", "unreachable");
-        check("fatal: unable to access 'https://host/': server certificate verification failed.", "untrusted");
-        check("Host key verification failed.\nfatal: Could not read from remote repository.", "untrusted");
-        check("remote: Repository not found.\nfatal: repository 'https://host/r/' not found", "not_found");
+        check(
+            "fatal: could not read Username for 'https://host': terminal prompts disabled",
+            "auth_failed",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': The requested URL returned error: 403",
+            "auth_failed",
+        );
+        check(
+            "git@host: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+            "auth_failed",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': The requested URL returned error: 503",
+            "unreachable",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': The requested URL returned error: 429",
+            "throttled",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': Could not resolve host: host",
+            "unreachable",
+        );
+        check(
+            "fatal: unable to access 'http://host/r/': Failed to connect to host port 1: Connection refused",
+            "unreachable",
+        );
+        check(
+            "fatal: unable to access 'https://host/': server certificate verification failed.",
+            "untrusted",
+        );
+        check(
+            "Host key verification failed.\nfatal: Could not read from remote repository.",
+            "untrusted",
+        );
+        check(
+            "remote: Repository not found.\nfatal: repository 'https://host/r/' not found",
+            "not_found",
+        );
         check("fatal: '/x' does not appear to be a git repository", "not_found");
-        check("fatal: remote error: upload-pack: not our ref 12ab\nfatal: the remote end hung up unexpectedly", "clone");
+        check(
+            "fatal: remote error: upload-pack: not our ref 12ab\nfatal: the remote end hung up unexpectedly",
+            "clone",
+        );
+        check(
+            "fatal: unable to access 'https://host/r/': The requested URL returned error: 301",
+            "not_found",
+        );
         check("fatal: pack has bad object at offset 12", "clone");
     }
 
     #[test]
     fn secrets_masked_in_errors() {
-        let text = clean("fatal: bad \u{1b}[31mthing at https://me:hunter2@host/x with tok3n\nhint: x", &["tok3n".to_owned()]);
+        let text = clean(
+            "fatal: bad \u{1b}[31mthing at https://me:hunter2@host/x with tok3n\nhint: x",
+            &["tok3n".to_owned()],
+        );
         assert_eq!(text, "bad [31mthing at https://host/x with <hidden>");
         assert!(clean(&"é".repeat(2000), &[]).len() < 600);
     }

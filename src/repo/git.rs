@@ -20,8 +20,8 @@ use std::{
 /// Output of `ls-remote`: about 100 bytes for each reference.
 const REFS_BYTES_MAX: usize = 128 << 20;
 
-/// Output of `ls-tree`: about 120 bytes for each file.
-const LISTING_BYTES_MAX: usize = 64 << 20;
+/// Output of `ls-tree`: about 100 bytes for each file, enough for as many as `tree` takes.
+const LISTING_BYTES_MAX: usize = 40 << 20;
 
 /// Output of commands that answer with a few lines.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -81,7 +81,11 @@ pub(crate) enum Located {
 impl GitProgram {
     /// Git that knows neither the user, nor the machine, nor any transport but the allowed ones.
     fn process(&self, directory: &Path, deadline: Duration) -> Process {
-        let protocols = if self.allow_file { "https:http:ssh:file" } else { "https:http:ssh" };
+        let protocols = if self.allow_file {
+            "https:http:ssh:file"
+        } else {
+            "https:http:ssh"
+        };
         Process::new(&self.program, directory, deadline)
             .envs(self.inherited.clone())
             .env("HOME", &self.home)
@@ -141,13 +145,20 @@ fn network_environment(access: &Access) -> Vec<(String, String)> {
         variables.push((format!("GIT_CONFIG_KEY_{index}"), key));
         variables.push((format!("GIT_CONFIG_VALUE_{index}"), value));
     }
-    variables.extend(access.environment.iter().map(|(name, value)| (name.clone(), value.reveal().to_owned())));
+    variables.extend(
+        access
+            .environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.reveal().to_owned())),
+    );
     variables
 }
 
 impl BareClone {
     fn read(&self) -> Process {
-        self.git.process(&self.git.home, self.git.read_timeout).args([self.git_dir()])
+        self.git
+            .process(&self.git.home, self.git.read_timeout)
+            .args([self.git_dir()])
     }
 
     fn git_dir(&self) -> OsString {
@@ -178,19 +189,32 @@ impl BareClone {
         let process = self
             .git
             .process(&self.git.home, self.git.read_timeout)
-            .args(["init", "--quiet", "--bare", "--template=", "--initial-branch=unused", "--"])
+            .args([
+                "init",
+                "--quiet",
+                "--bare",
+                "--template=",
+                "--initial-branch=unused",
+                "--",
+            ])
             .args([&self.directory]);
         self.answer("creating the clone", process).await.map(drop)
     }
 
     /// Brings all branches and tags.
     pub(crate) async fn fetch_refs(&self, access: &Access) -> Result<(), RepoError> {
-        self.fetch(access, &["--prune"], &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]).await
+        self.fetch(
+            access,
+            &["--prune"],
+            &["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"],
+        )
+        .await
     }
 
     /// Brings one commit that no branch or tag names, and keeps it.
     pub(crate) async fn fetch_commit(&self, access: &Access, commit: &Sha) -> Result<(), RepoError> {
-        self.fetch(access, &[], &[&format!("+{commit}:refs/tidegate/{commit}")]).await
+        self.fetch(access, &[], &[&format!("+{commit}:refs/tidegate/{commit}")])
+            .await
     }
 
     async fn fetch(&self, access: &Access, options: &[&str], refspecs: &[&str]) -> Result<(), RepoError> {
@@ -199,7 +223,14 @@ impl BareClone {
             .process(&self.git.home, self.git.network_timeout)
             .envs(network_environment(access))
             .args([self.git_dir()])
-            .args(["fetch", "--quiet", "--force", "--no-tags", "--no-write-fetch-head", "--no-recurse-submodules"])
+            .args([
+                "fetch",
+                "--quiet",
+                "--force",
+                "--no-tags",
+                "--no-write-fetch-head",
+                "--no-recurse-submodules",
+            ])
             .args(["--no-show-forced-updates", "--no-auto-maintenance"])
             .args(options)
             .args(["--", "origin"])
@@ -225,7 +256,10 @@ impl BareClone {
         let answer = self.batch_check(lines).await?;
         let mut kinds = answer.lines().map(|line| {
             let mut words = line.split(' ');
-            (words.next().and_then(Sha::parse), words.next().unwrap_or_default().to_owned())
+            (
+                words.next().and_then(Sha::parse),
+                words.next().unwrap_or_default().to_owned(),
+            )
         });
         let (commit, root, found) = (kinds.next(), kinds.next(), kinds.next());
         let Some(((Some(_), _), (Some(root), _))) = commit.zip(root) else {
@@ -240,11 +274,18 @@ impl BareClone {
 
     /// Whether the clone has the commit.
     pub(crate) async fn has_commit(&self, commit: &Sha) -> Result<bool, RepoError> {
-        Ok(self.batch_check(format!("{commit}^{{commit}}\n")).await?.contains(" commit "))
+        Ok(self
+            .batch_check(format!("{commit}^{{commit}}\n"))
+            .await?
+            .contains(" commit "))
     }
 
     async fn batch_check(&self, lines: String) -> Result<String, RepoError> {
-        let process = self.read().args(["cat-file", "--batch-check"]).input(lines).stdout_bytes_max(ANSWER_BYTES_MAX);
+        let process = self
+            .read()
+            .args(["cat-file", "--batch-check"])
+            .input(lines)
+            .stdout_bytes_max(ANSWER_BYTES_MAX);
         let bytes = self.answer("looking up objects", process).await?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -258,8 +299,14 @@ impl BareClone {
     /// Lists a tree by its name, with everything below it if `recurse`.
     pub(crate) async fn list(&self, tree: &Sha, recurse: bool) -> Result<Vec<Entry>, RepoError> {
         let options: &[&str] = if recurse { &["-r", "-t"] } else { &[] };
-        let process = self.read().args(["ls-tree", "-z", "-l"]).args(options).args([tree.as_str()]);
-        let bytes = self.answer("listing files", process.stdout_bytes_max(LISTING_BYTES_MAX)).await?;
+        let process = self
+            .read()
+            .args(["ls-tree", "-z", "-l"])
+            .args(options)
+            .args([tree.as_str()]);
+        let bytes = self
+            .answer("listing files", process.stdout_bytes_max(LISTING_BYTES_MAX))
+            .await?;
         tree::parse_listing(&bytes).map_err(|reason| RepoError::TooLarge {
             repository: self.repository.clone(),
             reason,
@@ -287,12 +334,13 @@ impl BareClone {
 
     /// Author, date and subject of a commit that the clone has.
     pub(crate) async fn commit_info(&self, commit: &Sha) -> Result<CommitInfo, RepoError> {
-        let process = self.read().args(["log", "-1", "--no-show-signature", "--no-mailmap", "--encoding=UTF-8"]).args([
-            "--format=%an <%ae>%x00%aI%x00%s",
-            "--end-of-options",
-            commit.as_str(),
-        ]);
-        let bytes = self.answer("reading a commit", process.stdout_bytes_max(ANSWER_BYTES_MAX)).await?;
+        let process = self
+            .read()
+            .args(["log", "-1", "--no-show-signature", "--no-mailmap", "--encoding=UTF-8"])
+            .args(["--format=%an <%ae>%x00%aI%x00%s", "--end-of-options", commit.as_str()]);
+        let bytes = self
+            .answer("reading a commit", process.stdout_bytes_max(ANSWER_BYTES_MAX))
+            .await?;
         let text = String::from_utf8_lossy(&bytes);
         let mut fields = text.trim_end_matches('\n').split('\0').map(str::to_owned);
         Ok(CommitInfo {
@@ -305,7 +353,9 @@ impl BareClone {
 
     /// Whether `ancestor` is `descendant` or one of its ancestors; the clone has both.
     pub(crate) async fn is_ancestor(&self, ancestor: &Sha, descendant: &Sha) -> Result<bool, RepoError> {
-        let process = self.read().args(["merge-base", "--is-ancestor", ancestor.as_str(), descendant.as_str()]);
+        let process = self
+            .read()
+            .args(["merge-base", "--is-ancestor", ancestor.as_str(), descendant.as_str()]);
         match process.run().await {
             Ok(_) => Ok(true),
             Err(ProcessError::Failed { code: Some(1), .. }) => Ok(false),
@@ -317,7 +367,15 @@ impl BareClone {
     pub(crate) async fn changed_files(&self, from: &Sha, to: &Sha) -> Result<Vec<String>, RepoError> {
         let process = self
             .read()
-            .args(["diff-tree", "-r", "-z", "--name-only", "--no-renames", from.as_str(), to.as_str()])
+            .args([
+                "diff-tree",
+                "-r",
+                "-z",
+                "--name-only",
+                "--no-renames",
+                from.as_str(),
+                to.as_str(),
+            ])
             .stdout_bytes_max(LISTING_BYTES_MAX);
         let bytes = self.answer("comparing commits", process).await?;
         let names = bytes.split(|byte| *byte == 0).filter(|name| !name.is_empty());
@@ -340,7 +398,6 @@ fn parse_batch(mut bytes: &[u8], count: usize) -> Option<Vec<Vec<u8>>> {
     }
     Some(blobs)
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -58,7 +58,7 @@ const PARALLEL_READS_DEFAULT: usize = 8;
 const ANNOUNCEMENTS_KEPT: usize = 1024;
 
 /// Variables of our own environment that git may see.
-const INHERITED: [&str; 12] = [
+const INHERITED: [&str; 11] = [
     "PATH",
     "HTTP_PROXY",
     "HTTPS_PROXY",
@@ -70,7 +70,6 @@ const INHERITED: [&str; 12] = [
     "no_proxy",
     "SSL_CERT_FILE",
     "SSL_CERT_DIR",
-    "TZ",
 ];
 
 /// How to reach repositories, fixed at start-up.
@@ -109,7 +108,9 @@ impl SourcesOptions {
     /// Lets git see those of `variables` that say where programs, proxies and certificates are.
     #[must_use]
     pub fn inherit(mut self, variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
-        let wanted = variables.into_iter().filter(|(name, _)| INHERITED.iter().any(|inherited| name == inherited));
+        let wanted = variables
+            .into_iter()
+            .filter(|(name, _)| INHERITED.iter().any(|inherited| name == inherited));
         self.environment.extend(wanted);
         self
     }
@@ -163,7 +164,10 @@ impl Shared {
     }
 
     fn announce(&self, url: &RepoUrl) {
-        let change = SourceChange { key: url.loose_key(), repository: url.redacted() };
+        let change = SourceChange {
+            key: url.loose_key(),
+            repository: url.redacted(),
+        };
         // Without subscribers there is nobody to tell.
         let _ = self.changes.send(change);
     }
@@ -212,7 +216,10 @@ impl Sources {
     /// Replaces the credentials (all repository Secrets). Repositories that failed are tried again.
     pub fn set_credentials(&self, credentials: Vec<RepositoryCredentials>) {
         let trust = self.shared.credentials().trust.clone();
-        self.replace(Credentials { set: CredentialSet::new(credentials), trust });
+        self.replace(Credentials {
+            set: CredentialSet::new(credentials),
+            trust,
+        });
     }
 
     /// Replaces the trusted certificates and host keys. Repositories that failed are tried again.
@@ -236,7 +243,12 @@ impl Sources {
     }
 
     fn known(&self) -> Vec<Arc<Repository>> {
-        self.repositories.lock().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        self.repositories
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
     }
 
     fn repository(&self, repo_url: &str) -> Result<Arc<Repository>, RepoError> {
@@ -265,7 +277,9 @@ impl Sources {
         tag_prefix: &str,
         freshness: Freshness,
     ) -> Result<Sha, RepoError> {
-        self.repository(repo_url)?.resolve(target_revision, tag_prefix, freshness).await
+        self.repository(repo_url)?
+            .resolve(target_revision, tag_prefix, freshness)
+            .await
     }
 
     /// The objects of a source at a commit (guarantee S1: the result names the commit and a digest of all inputs).

@@ -1,7 +1,12 @@
 //! One poller for each repository, however many applications use it: one listing of references in each interval, and at
 //! once when a push event says so.
 
-use super::{Sources, error::RepoError, repository::{Freshness, Repository}, url::loose_key};
+use super::{
+    Sources,
+    error::RepoError,
+    repository::{Freshness, Repository},
+    url::loose_key,
+};
 use futures::future::join_all;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,7 +32,10 @@ pub struct PollOptions {
 
 impl Default for PollOptions {
     fn default() -> Self {
-        Self { interval: POLL_INTERVAL_DEFAULT, jitter: Arc::new(|| 0.5) }
+        Self {
+            interval: POLL_INTERVAL_DEFAULT,
+            jitter: Arc::new(|| 0.5),
+        }
     }
 }
 
@@ -35,7 +43,9 @@ impl PollOptions {
     /// Between 0.9 and 1.1 intervals, longer after failures.
     fn wait(&self, failures: u32) -> Duration {
         let jitter = (self.jitter)().clamp(0.0, 1.0);
-        let intervals = 2_u32.saturating_pow(failures.saturating_sub(1).min(8)).min(FAILURE_INTERVALS_MAX);
+        let intervals = 2_u32
+            .saturating_pow(failures.saturating_sub(1).min(8))
+            .min(FAILURE_INTERVALS_MAX);
         self.interval.mul_f64(f64::from(intervals) * (0.9 + 0.2 * jitter))
     }
 }
@@ -87,8 +97,11 @@ impl Sources {
     /// Returns how many repositories in use it was about; an event about others costs nothing.
     pub async fn notify(&self, repository_urls: &[String]) -> usize {
         let keys: BTreeSet<String> = repository_urls.iter().filter_map(|url| loose_key(url)).collect();
-        let concerned: Vec<_> =
-            self.known().into_iter().filter(|repository| keys.contains(&repository.url.loose_key())).collect();
+        let concerned: Vec<_> = self
+            .known()
+            .into_iter()
+            .filter(|repository| keys.contains(&repository.url.loose_key()))
+            .collect();
         let results = join_all(concerned.iter().map(|repository| repository.refs(Freshness::Latest))).await;
         for (repository, result) in concerned.iter().zip(&results) {
             if let Err(error) = result {
@@ -130,10 +143,16 @@ mod tests {
     #[test]
     fn waits_are_spread_and_grow_after_failures() {
         let wait = |jitter: f64, failures| {
-            let options = PollOptions { interval: Duration::from_secs(10), jitter: Arc::new(move || jitter) };
+            let options = PollOptions {
+                interval: Duration::from_secs(10),
+                jitter: Arc::new(move || jitter),
+            };
             options.wait(failures).as_millis()
         };
         assert_eq!((wait(0.0, 0), wait(0.5, 0), wait(1.0, 0)), (9_000, 10_000, 11_000));
-        assert_eq!((wait(0.5, 1), wait(0.5, 2), wait(0.5, 3), wait(0.5, 99)), (10_000, 20_000, 40_000, 40_000));
+        assert_eq!(
+            (wait(0.5, 1), wait(0.5, 2), wait(0.5, 3), wait(0.5, 99)),
+            (10_000, 20_000, 40_000, 40_000)
+        );
     }
 }

@@ -37,7 +37,9 @@ impl RefMap {
         let mut map = Self::default();
         let mut peeled = Vec::new();
         for line in output.lines() {
-            let Some((value, name)) = line.split_once('\t') else { continue };
+            let Some((value, name)) = line.split_once('\t') else {
+                continue;
+            };
             if let Some(target) = value.strip_prefix("ref: ") {
                 if name == "HEAD" {
                     map.default_branch = Some(target.to_owned());
@@ -74,13 +76,17 @@ impl RefMap {
         }
         let names = match revision.starts_with("refs/") {
             true => vec![revision.to_owned()],
-            false => ["heads/", "tags/", "", "remotes/"].map(|folder| format!("refs/{folder}{revision}")).into(),
+            false => ["heads/", "tags/", "", "remotes/"]
+                .map(|folder| format!("refs/{folder}{revision}"))
+                .into(),
         };
         if let Some(sha) = names.iter().find_map(|name| self.refs.get(name)) {
             return Named::Commit(sha.clone());
         }
         if let Some(range) = VersionRange::parse(revision) {
-            return self.newest_in(&range, tag_prefix).map_or(Named::NoTagInRange, Named::Commit);
+            return self
+                .newest_in(&range, tag_prefix)
+                .map_or(Named::NoTagInRange, Named::Commit);
         }
         let is_abbreviation = (4..40).contains(&revision.len()) && revision.bytes().all(|b| b.is_ascii_hexdigit());
         match is_abbreviation {

@@ -57,7 +57,6 @@ pub(crate) struct Repository {
 /// What only the holder of the network turn touches.
 #[derive(Default)]
 struct CloneState {
-    ready: bool,
     fetches: u32,
     wiped_at: Option<Instant>,
 }
@@ -70,6 +69,10 @@ struct State {
     fetching: Option<Attempt>,
     failures: u32,
     known_commits: BTreeSet<Sha>,
+    /// The clone was made, or found complete, by this process; before that nobody reads it.
+    ready: bool,
+    /// Counts clones made anew, so that a read of the old one says nothing about the new one.
+    generation: u64,
     /// An object could not be read: the clone is made anew before it is used again.
     suspect: bool,
 }
@@ -100,7 +103,9 @@ impl State {
         match freshness {
             Freshness::Latest => {
                 let is_new = listing.started >= asked;
-                is_new.then(|| listing.error.clone().map_or_else(known, |error| Some(Err(error)))).flatten()
+                is_new
+                    .then(|| listing.error.clone().map_or_else(known, |error| Some(Err(error))))
+                    .flatten()
             }
             Freshness::Cached => match self.outage() {
                 Some(error) => {
@@ -138,7 +143,10 @@ impl Repository {
     fn access(&self) -> Result<Access, RepoError> {
         let credentials = self.shared.credentials();
         let found = credentials.set.find(&self.url);
-        let refuse = |reason: String| RepoError::Credentials { repository: self.url.redacted(), reason };
+        let refuse = |reason: String| RepoError::Credentials {
+            repository: self.url.redacted(),
+            reason,
+        };
         if let Some(reason) = found.and_then(|entry| entry.unusable.clone()) {
             return Err(refuse(reason));
         }
@@ -184,7 +192,11 @@ impl Repository {
             }
             Err(_) => state.failures = state.failures.saturating_add(1),
         }
-        state.listing = Some(Attempt { started, finished, error: result.as_ref().err().cloned() });
+        state.listing = Some(Attempt {
+            started,
+            finished,
+            error: result.as_ref().err().cloned(),
+        });
         let outage = state.outage().cloned();
         drop(state);
         if moved || outage.is_some() != outage_before.is_some() {
@@ -203,17 +215,30 @@ impl Repository {
     }
 
     /// The commit that a revision means.
-    pub(crate) async fn resolve(&self, revision: &str, tag_prefix: &str, freshness: Freshness) -> Result<Sha, RepoError> {
+    pub(crate) async fn resolve(
+        &self,
+        revision: &str,
+        tag_prefix: &str,
+        freshness: Freshness,
+    ) -> Result<Sha, RepoError> {
         let repository = || self.url.redacted();
         if let Some(reason) = revision_problem(revision) {
-            return Err(RepoError::InvalidRevision { repository: repository(), revision: revision.to_owned(), reason });
+            return Err(RepoError::InvalidRevision {
+                repository: repository(),
+                revision: revision.to_owned(),
+                reason,
+            });
         }
         if let Some(sha) = Sha::parse(revision.trim()) {
             return Ok(sha);
         }
         let unknown = |reason: Option<String>| RepoError::UnknownRevision {
             repository: repository(),
-            revision: if revision.is_empty() { "HEAD".to_owned() } else { revision.to_owned() },
+            revision: if revision.is_empty() {
+                "HEAD".to_owned()
+            } else {
+                revision.to_owned()
+            },
             reason,
         };
         match self.refs(freshness).await?.resolve(revision, tag_prefix) {
@@ -225,7 +250,9 @@ impl Repository {
     }
 
     async fn expand(&self, digits: &str) -> Result<Option<Sha>, RepoError> {
-        if self.is_ready() && let Some(sha) = self.clone.expand(digits).await? {
+        if self.is_ready()
+            && let Some(sha) = self.clone.expand(digits).await?
+        {
             return Ok(Some(sha));
         }
         self.fetch(Instant::now(), None).await?;
@@ -233,7 +260,8 @@ impl Repository {
     }
 
     fn is_ready(&self) -> bool {
-        self.clone.directory.join("HEAD").exists() && !self.state().suspect
+        let state = self.state();
+        state.ready && !state.suspect
     }
 
     async fn has_commit(&self, commit: &Sha) -> Result<bool, RepoError> {
@@ -262,13 +290,20 @@ impl Repository {
     /// Brings what the server has, and `wanted` even if no branch or tag leads to it.
     async fn fetch(&self, asked: Instant, wanted: Option<&Sha>) -> Result<(), RepoError> {
         let mut turn = self.network.lock().await;
-        if let Some(commit) = wanted && self.has_commit(commit).await? {
+        // A clone from before a restart may have the commit, so look there before the server is asked.
+        if !self.state().suspect {
+            self.prepare().await?;
+        }
+        if let Some(commit) = wanted
+            && self.has_commit(commit).await?
+        {
             return Ok(());
         }
         let access = self.access()?;
         let _permit = self.shared.network_permits.acquire().await;
         // A failure also answers those who came while it was under way: nobody queues up for a server that is down.
-        let answers = |attempt: &Attempt| attempt.started >= asked || (attempt.error.is_some() && attempt.finished >= asked);
+        let answers =
+            |attempt: &Attempt| attempt.started >= asked || (attempt.error.is_some() && attempt.finished >= asked);
         let shared_attempt = self.state().fetching.clone().filter(answers);
         match shared_attempt {
             Some(Attempt { error: Some(error), .. }) => return Err(error),
@@ -276,7 +311,11 @@ impl Repository {
             None => {
                 let started = Instant::now();
                 let result = self.fetch_refs(&mut turn, &access).await;
-                let attempt = Attempt { started, finished: Instant::now(), error: result.as_ref().err().cloned() };
+                let attempt = Attempt {
+                    started,
+                    finished: Instant::now(),
+                    error: result.as_ref().err().cloned(),
+                };
                 self.state().fetching = Some(attempt);
                 result?;
             }
@@ -285,7 +324,10 @@ impl Repository {
         if self.has_commit(commit).await? {
             return Ok(());
         }
-        let missing = RepoError::MissingCommit { repository: self.url.redacted(), commit: commit.clone() };
+        let missing = RepoError::MissingCommit {
+            repository: self.url.redacted(),
+            commit: commit.clone(),
+        };
         match self.clone.fetch_commit(&access, commit).await {
             Ok(()) if self.has_commit(commit).await? => Ok(()),
             // The server's words for "no such commit" differ; anything that is not about the network means that.
@@ -298,32 +340,32 @@ impl Repository {
         if self.state().suspect {
             self.wipe(turn)?;
         }
-        self.prepare(turn).await?;
+        self.prepare().await?;
         let result = match self.clone.fetch_refs(access).await {
             // Neither the network nor the server: the clone itself may be damaged, and it can be had anew.
             Err(error @ RepoError::Clone { .. }) => {
                 tracing::warn!(repository = %self.url.redacted(), %error, "The clone is damaged, making it anew.");
                 self.wipe(turn)?;
-                self.prepare(turn).await?;
+                self.prepare().await?;
                 self.clone.fetch_refs(access).await
             }
             other => other,
         };
         turn.fetches += 1;
-        if result.is_ok() && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION) {
-            if let Err(error) = self.clone.compact(self.shared.git.network_timeout).await {
-                tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
-            }
+        let is_due = result.is_ok() && turn.fetches.is_multiple_of(FETCHES_PER_COMPACTION);
+        if is_due && let Err(error) = self.clone.compact(self.shared.git.network_timeout).await {
+            tracing::debug!(repository = %self.url.redacted(), %error, "The clone was not compacted.");
         }
         result
     }
 
-    async fn prepare(&self, turn: &mut CloneState) -> Result<(), RepoError> {
-        if !turn.ready || !self.is_ready() {
-            self.clone.init().await?;
-            turn.ready = true;
-        }
+    /// Makes the clone usable. Only the holder of the network turn calls this.
+    async fn prepare(&self) -> Result<(), RepoError> {
         remove_leftovers(&self.clone.directory);
+        if !self.is_ready() {
+            self.clone.init().await?;
+            self.state().ready = true;
+        }
         Ok(())
     }
 
@@ -336,22 +378,29 @@ impl Repository {
                 reason: format!("the damaged clone cannot be removed: {error}"),
             })?;
         }
-        turn.ready = false;
         turn.wiped_at = Some(Instant::now());
         let mut state = self.state();
+        state.ready = false;
         state.suspect = false;
+        state.generation += 1;
         state.known_commits.clear();
         Ok(())
     }
 
     /// Reads from the clone; a failure that is the clone's own makes it suspect.
-    pub(crate) async fn read<T>(&self, work: impl AsyncFnOnce(&BareClone) -> Result<T, RepoError>) -> Result<T, RepoError> {
+    pub(crate) async fn read<T>(
+        &self,
+        work: impl AsyncFnOnce(&BareClone) -> Result<T, RepoError>,
+    ) -> Result<T, RepoError> {
         let _permit = self.shared.read_permits.acquire().await;
+        let generation = self.state().generation;
         let result = work(&self.clone).await;
         if let Err(RepoError::Clone { .. }) = &result {
             let mut state = self.state();
-            state.suspect = true;
-            state.known_commits.clear();
+            if state.generation == generation {
+                state.suspect = true;
+                state.known_commits.clear();
+            }
         }
         result
     }
@@ -369,7 +418,8 @@ impl Repository {
     pub(crate) async fn is_ancestor(&self, ancestor: &Sha, descendant: &Sha) -> Result<bool, RepoError> {
         self.ensure(descendant).await?;
         self.ensure(ancestor).await?;
-        self.read(async |clone| clone.is_ancestor(ancestor, descendant).await).await
+        self.read(async |clone| clone.is_ancestor(ancestor, descendant).await)
+            .await
     }
 
     pub(crate) async fn changed_files(&self, from: &Sha, to: &Sha) -> Result<Vec<String>, RepoError> {
@@ -398,5 +448,7 @@ fn remove_leftovers(directory: &Path) {
     let is_lock = |name: &str| name.ends_with(".lock");
     remove(directory, NO_DESCENT, &is_lock);
     remove(&directory.join("refs"), 0, &is_lock);
-    remove(&directory.join("objects/pack"), NO_DESCENT, &|name| name.starts_with("tmp_") || name.ends_with(".lock"));
+    remove(&directory.join("objects/pack"), NO_DESCENT, &|name| {
+        name.starts_with("tmp_") || name.ends_with(".lock")
+    });
 }

@@ -54,14 +54,28 @@ async fn revisions_resolve_over_http() {
         let found = opened.sources.resolve(&server.url(), revision, Freshness::Cached).await;
         assert_eq!(found.as_ref(), Ok(expect), "{revision}");
     }
-    assert_eq!(server.conversations(), 2, "one listing for all, one fetch for the abbreviated commit");
+    assert_eq!(
+        server.conversations(),
+        2,
+        "one listing for all, one fetch for the abbreviated commit"
+    );
     for (revision, text) in [
         ("nope", "unable to resolve 'nope' to a commit SHA in `URL`"),
-        (">=3", "unable to resolve '>=3' to a commit SHA in `URL`: no tag satisfies the version range"),
+        (
+            ">=3",
+            "unable to resolve '>=3' to a commit SHA in `URL`: no tag satisfies the version range",
+        ),
         ("abcdef0", "unable to resolve 'abcdef0' to a commit SHA in `URL`"),
-        ("--upload-pack=x", "invalid revision `--upload-pack=x` for `URL`: it starts with `-`"),
+        (
+            "--upload-pack=x",
+            "invalid revision `--upload-pack=x` for `URL`: it starts with `-`",
+        ),
     ] {
-        let error = opened.sources.resolve(&server.url(), revision, Freshness::Cached).await.unwrap_err();
+        let error = opened
+            .sources
+            .resolve(&server.url(), revision, Freshness::Cached)
+            .await
+            .unwrap_err();
         assert_eq!(error.to_string(), text.replace("URL", &server.url()));
     }
 }
@@ -69,21 +83,25 @@ async fn revisions_resolve_over_http() {
 #[tokio::test]
 async fn an_empty_repository_has_no_revision() {
     let upstream = Upstream::new();
-    let error = open().sources.resolve(&upstream.file_url(), "", Freshness::Cached).await.unwrap_err();
+    let error = open()
+        .sources
+        .resolve(&upstream.file_url(), "", Freshness::Cached)
+        .await
+        .unwrap_err();
     assert_eq!(error.label(), "unknown_revision");
 }
 
 #[tokio::test]
 async fn fifty_waiting_callers_share_one_listing() {
-    let (_upstream, first, server, opened) = served().await;
+    let (_upstream, first, server, _) = served().await;
     for (freshness, most) in [(Freshness::Cached, 1), (Freshness::Latest, 2)] {
-        let sources = open().sources;
+        let opened = open();
         let before = server.asked().len();
         let conversations = server.conversations();
         server.hold();
         let callers: Vec<_> = (0..50)
             .map(|_| {
-                let (sources, url) = (sources.clone(), server.url());
+                let (sources, url) = (opened.sources.clone(), server.url());
                 tokio::spawn(async move { sources.resolve(&url, "main", freshness).await })
             })
             .collect();
@@ -95,17 +113,28 @@ async fn fifty_waiting_callers_share_one_listing() {
         }
         assert!(server.conversations() - conversations <= most, "{freshness:?}");
     }
-    drop(opened);
 }
 
 #[tokio::test]
 async fn a_latest_answer_is_never_older_than_the_question() {
     let (upstream, first, server, opened) = served().await;
-    assert_eq!(opened.sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(first.clone()));
+    assert_eq!(
+        opened.sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(first.clone())
+    );
     let second = upstream.commit(&[Change::File("b.yaml", "")]);
-    assert_eq!(opened.sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(first));
-    assert_eq!(opened.sources.resolve(&server.url(), "main", Freshness::Latest).await, Ok(second.clone()));
-    assert_eq!(opened.sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(second));
+    assert_eq!(
+        opened.sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(first)
+    );
+    assert_eq!(
+        opened.sources.resolve(&server.url(), "main", Freshness::Latest).await,
+        Ok(second.clone())
+    );
+    assert_eq!(
+        opened.sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(second)
+    );
 }
 
 #[tokio::test]
@@ -118,7 +147,10 @@ async fn a_slow_repository_holds_up_no_other() {
         async move { sources.resolve(&url, "", Freshness::Cached).await }
     });
     slow.was_asked(1).await;
-    assert_eq!(opened.sources.resolve(&quick.url(), "", Freshness::Cached).await, Ok(second));
+    assert_eq!(
+        opened.sources.resolve(&quick.url(), "", Freshness::Cached).await,
+        Ok(second)
+    );
     assert!(!waiting.is_finished());
     slow.release();
     assert!(waiting.await.unwrap().is_ok());
@@ -129,7 +161,10 @@ fn recording_git(folder: &Path) -> std::path::PathBuf {
     use std::os::unix::fs::PermissionsExt;
     let program = folder.join("recording-git");
     let log = folder.join("arguments");
-    let script = format!("#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\nexec git \"$@\"\n", log.display());
+    let script = format!(
+        "#!/bin/sh\nprintf '%s\\n' \"$*\" >> '{}'\nexec git \"$@\"\n",
+        log.display()
+    );
     std::fs::write(&program, script).unwrap();
     std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
     program
@@ -155,16 +190,28 @@ async fn credentials_open_a_repository_and_show_nowhere() {
     let right = || json!({"username": "me", "password": "s3cret-pwd"});
     for (header, data) in [
         (BASIC, right()),
-        (BASIC, json!({"username": "me", "password": "s3cret-pwd", "forceHttpBasicAuth": "true"})),
+        (
+            BASIC,
+            json!({"username": "me", "password": "s3cret-pwd", "forceHttpBasicAuth": "true"}),
+        ),
         ("Bearer s3cret-pwd", json!({"bearerToken": "s3cret-pwd"})),
     ] {
         let opened = open_with(|options| options.git_program.clone_from(&git));
         server.require(header);
         let url = server.url();
         let refused = opened.sources.resolve(&url, "", Freshness::Cached).await.unwrap_err();
-        assert_eq!((refused.label(), refused.class()), ("auth_failed", Class::Denied), "{refused}");
+        assert_eq!(
+            (refused.label(), refused.class()),
+            ("auth_failed", Class::Denied),
+            "{refused}"
+        );
         let mut wrong = data.clone();
-        for value in wrong.as_object_mut().unwrap().values_mut().filter(|value| *value == "s3cret-pwd") {
+        for value in wrong
+            .as_object_mut()
+            .unwrap()
+            .values_mut()
+            .filter(|value| *value == "s3cret-pwd")
+        {
             *value = json!("wr0ng-pwd");
         }
         opened.sources.set_credentials(vec![secret(&url, wrong)]);
@@ -173,17 +220,30 @@ async fn credentials_open_a_repository_and_show_nowhere() {
         assert!(!format!("{refused} {refused:?}").contains("wr0ng"), "{refused:?}");
         // Mended credentials heal at once, although the failure is fresh.
         opened.sources.set_credentials(vec![secret(&url, data)]);
-        assert_eq!(opened.sources.resolve(&url, "", Freshness::Cached).await, Ok(first.clone()));
+        assert_eq!(
+            opened.sources.resolve(&url, "", Freshness::Cached).await,
+            Ok(first.clone())
+        );
         assert!(opened.sources.commit_info(&url, &first).await.is_ok());
         for file in files_below(opened.cache.path()) {
             let bytes = std::fs::read(&file).unwrap();
             let text = String::from_utf8_lossy(&bytes);
-            assert!(!text.contains("s3cret") && !text.contains("wr0ng") && !text.contains("bWU6"), "{}", file.display());
+            assert!(
+                !text.contains("s3cret") && !text.contains("wr0ng") && !text.contains("bWU6"),
+                "{}",
+                file.display()
+            );
         }
     }
     let arguments = std::fs::read_to_string(folder.path().join("arguments")).unwrap();
-    assert!(arguments.contains("ls-remote") && arguments.contains("fetch"), "{arguments}");
-    assert!(!arguments.contains("pwd") && !arguments.contains("bWU6") && !arguments.contains("http"), "{arguments}");
+    assert!(
+        arguments.contains("ls-remote") && arguments.contains("fetch"),
+        "{arguments}"
+    );
+    assert!(
+        !arguments.contains("pwd") && !arguments.contains("bWU6") && !arguments.contains("http"),
+        "{arguments}"
+    );
 }
 
 #[tokio::test]
@@ -192,10 +252,21 @@ async fn credentials_in_the_address_work_and_show_nowhere() {
     server.require("Basic bWU6czNjcmV0LXB3ZA==");
     let url = server.url().replace("http://", "http://me:s3cret-pwd@");
     assert_eq!(opened.sources.resolve(&url, "", Freshness::Cached).await, Ok(first));
-    let error = opened.sources.resolve(&url, "nope", Freshness::Cached).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("unable to resolve 'nope' to a commit SHA in `{}`", server.url()));
+    let error = opened
+        .sources
+        .resolve(&url, "nope", Freshness::Cached)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("unable to resolve 'nope' to a commit SHA in `{}`", server.url())
+    );
     // The clone of somebody who may see it is not open to somebody who may not.
-    let error = opened.sources.resolve(&server.url(), "", Freshness::Cached).await.unwrap_err();
+    let error = opened
+        .sources
+        .resolve(&server.url(), "", Freshness::Cached)
+        .await
+        .unwrap_err();
     assert_eq!(error.label(), "auth_failed");
 }
 
@@ -204,19 +275,52 @@ async fn each_failure_has_its_type_and_names_the_repository() {
     let (_upstream, _first, server, _) = served().await;
     let closed = TcpPort::closed().await;
     for (url, status, label, class) in [
-        (server.url(), Some(StatusCode::SERVICE_UNAVAILABLE), "unreachable", Class::Transient),
+        (
+            server.url(),
+            Some(StatusCode::SERVICE_UNAVAILABLE),
+            "unreachable",
+            Class::Transient,
+        ),
         (server.url(), Some(StatusCode::FORBIDDEN), "auth_failed", Class::Denied),
-        (server.url(), Some(StatusCode::TOO_MANY_REQUESTS), "throttled", Class::Throttled(Duration::from_secs(60))),
+        (
+            server.url(),
+            Some(StatusCode::TOO_MANY_REQUESTS),
+            "throttled",
+            Class::Throttled(Duration::from_secs(60)),
+        ),
         (server.url(), Some(StatusCode::NOT_FOUND), "not_found", Class::NotFound),
         (format!("{}/other.git", server.base), None, "not_found", Class::NotFound),
-        (format!("http://{closed}/repo.git"), None, "unreachable", Class::Transient),
-        (format!("https://{closed}/repo.git"), None, "unreachable", Class::Transient),
-        ("file:///nowhere/repo.git".to_owned(), None, "not_found", Class::NotFound),
+        (
+            format!("http://{closed}/repo.git"),
+            None,
+            "unreachable",
+            Class::Transient,
+        ),
+        (
+            format!("https://{closed}/repo.git"),
+            None,
+            "unreachable",
+            Class::Transient,
+        ),
+        (
+            "file:///nowhere/repo.git".to_owned(),
+            None,
+            "not_found",
+            Class::NotFound,
+        ),
         ("ftp://host/repo.git".to_owned(), None, "invalid_url", Class::Permanent),
     ] {
         server.answer_with(status);
-        let error = open().sources.resolve(&url, "main", Freshness::Cached).await.unwrap_err();
-        assert_eq!((error.label(), error.class()), (label, class), "{url} {status:?}: {error}");
+        let error = open()
+            .sources
+            .resolve(&url, "main", Freshness::Cached)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.label(), error.class()),
+            (label, class),
+            "{url} {status:?}: {error}"
+        );
         assert!(error.to_string().contains(&url), "{error}");
     }
 }
@@ -226,7 +330,11 @@ struct TcpPort;
 impl TcpPort {
     /// An address where nobody listens.
     async fn closed() -> std::net::SocketAddr {
-        tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+        tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap()
     }
 }
 
@@ -235,8 +343,15 @@ async fn a_silent_server_is_a_timeout() {
     let (_upstream, _first, server, _) = served().await;
     server.hold();
     let opened = open_with(|options| options.git_timeout = Duration::from_millis(300));
-    let error = opened.sources.resolve(&server.url(), "", Freshness::Cached).await.unwrap_err();
-    assert_eq!(error.to_string(), format!("`{}` did not answer within 300ms (listing references)", server.url()));
+    let error = opened
+        .sources
+        .resolve(&server.url(), "", Freshness::Cached)
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("`{}` did not answer within 300ms (listing references)", server.url())
+    );
     assert_eq!(error.class(), Class::Transient);
 }
 
@@ -272,7 +387,10 @@ async fn history_is_read_from_the_clone() {
     assert_eq!(sources.is_ancestor(&url, &second, &first).await, Ok(false));
     assert_eq!(sources.is_ancestor(&url, &second, &second).await, Ok(true));
     assert_eq!(sources.is_ancestor(&url, &aside, &second).await, Ok(false));
-    assert_eq!(sources.changed_files(&url, &first, &second).await, Ok(vec!["app/a.yaml".to_owned(), "app/b.yaml".to_owned()]));
+    assert_eq!(
+        sources.changed_files(&url, &first, &second).await,
+        Ok(vec!["app/a.yaml".to_owned(), "app/b.yaml".to_owned()])
+    );
     let info = sources.commit_info(&url, &second).await.unwrap();
     assert_eq!(
         (info.author.as_str(), info.date.as_str(), info.subject.as_str()),
@@ -305,7 +423,13 @@ async fn what_a_killed_git_left_behind_is_in_nobodys_way() {
     let (upstream, first, server, opened) = served().await;
     assert!(opened.sources.commit_info(&server.url(), &first).await.is_ok());
     let clone = clone_of(&opened);
-    for leftover in ["packed-refs.lock", "HEAD.lock", "config.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x"] {
+    for leftover in [
+        "packed-refs.lock",
+        "HEAD.lock",
+        "config.lock",
+        "refs/heads/main.lock",
+        "objects/pack/tmp_pack_x",
+    ] {
         std::fs::write(clone.join(leftover), "").unwrap();
     }
     let second = upstream.commit(&[Change::File("b", "")]);
@@ -342,7 +466,10 @@ async fn clones_survive_a_restart() {
 
 fn polling(sources: &Sources, interval: Duration) -> tokio::task::JoinHandle<()> {
     let sources = sources.clone();
-    let options = PollOptions { interval, ..PollOptions::default() };
+    let options = PollOptions {
+        interval,
+        ..PollOptions::default()
+    };
     tokio::spawn(async move { sources.run_poller(options).await })
 }
 
@@ -353,15 +480,29 @@ async fn one_poller_for_each_repository_announces_a_push() {
     let mut changes = sources.subscribe();
     let poller = polling(sources, Duration::from_millis(50));
     // Three spellings of one clone, and an address that cannot be used.
-    let urls = [server.url(), format!("{}/", server.url()), server.url().replace("http:", "HTTP:"), "ftp://x/y".to_owned()];
+    let urls = [
+        server.url(),
+        format!("{}/", server.url()),
+        server.url().replace("http:", "HTTP:"),
+        "ftp://x/y".to_owned(),
+    ];
     sources.watch(BTreeSet::from(urls));
     server.was_asked(8).await;
-    assert_eq!(sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(first));
+    assert_eq!(
+        sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(first)
+    );
     assert!(changes.try_recv().is_err(), "nothing moved");
     let second = upstream.commit(&[Change::File("b", "")]);
-    let change = tokio::time::timeout(Duration::from_secs(20), changes.recv()).await.unwrap().unwrap();
+    let change = tokio::time::timeout(Duration::from_secs(20), changes.recv())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(change.concerns(&server.url()) && !change.concerns("https://github.com/a/b"));
-    assert_eq!(sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(second));
+    assert_eq!(
+        sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(second)
+    );
     sources.watch(BTreeSet::new());
     poller.abort();
 }
@@ -373,7 +514,10 @@ async fn a_push_event_beats_the_poll() {
     let poller = polling(sources, Duration::from_secs(3600));
     sources.watch(BTreeSet::from([server.url()]));
     server.was_asked(2).await;
-    assert_eq!(sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(first));
+    assert_eq!(
+        sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(first)
+    );
     let mut changes = sources.subscribe();
     let second = upstream.commit(&[Change::File("b", "")]);
     let asked = server.conversations();
@@ -382,8 +526,16 @@ async fn a_push_event_beats_the_poll() {
     assert_eq!(sources.notify(&urls).await, 1);
     assert_eq!(server.conversations(), asked + 1);
     assert!(changes.try_recv().unwrap().concerns(&server.url()));
-    assert_eq!(sources.resolve(&server.url(), "main", Freshness::Cached).await, Ok(second));
-    assert_eq!(sources.notify(&["https://127.0.0.1/other".to_owned(), "nonsense".to_owned()]).await, 0);
+    assert_eq!(
+        sources.resolve(&server.url(), "main", Freshness::Cached).await,
+        Ok(second)
+    );
+    assert_eq!(
+        sources
+            .notify(&["https://127.0.0.1/other".to_owned(), "nonsense".to_owned()])
+            .await,
+        0
+    );
     assert_eq!(server.conversations(), asked + 1, "an event about others costs nothing");
     poller.abort();
 }
@@ -396,9 +548,17 @@ async fn new_credentials_wake_the_poller() {
     let mut changes = sources.subscribe();
     let poller = polling(sources, Duration::from_secs(3600));
     sources.watch(BTreeSet::from([server.url()]));
-    let mut next = async || tokio::time::timeout(Duration::from_secs(20), changes.recv()).await.unwrap().unwrap();
+    let mut next = async || {
+        tokio::time::timeout(Duration::from_secs(20), changes.recv())
+            .await
+            .unwrap()
+            .unwrap()
+    };
     assert!(next().await.concerns(&server.url()), "the outage");
-    sources.set_credentials(vec![secret(&server.url(), json!({"username": "me", "password": "pwd"}))]);
+    sources.set_credentials(vec![secret(
+        &server.url(),
+        json!({"username": "me", "password": "pwd"}),
+    )]);
     assert!(next().await.concerns(&server.url()), "another try is worth while");
     let asked = server.asked().len();
     server.was_asked(asked.max(4)).await;

@@ -160,14 +160,22 @@ mod tests {
 
     fn tree(files: &[&str], links: &[(&str, &str)]) -> WholeTree {
         let name = || Sha::parse(&"a".repeat(40)).unwrap();
-        let entry = |kind, path: &str| Entry { kind, name: name(), size: 1, path: path.to_owned() };
+        let entry = |kind, path: &str| Entry {
+            kind,
+            name: name(),
+            size: 1,
+            path: path.to_owned(),
+        };
         let mut entries: Vec<Entry> = links.iter().map(|(path, _)| entry(Kind::Link, path)).collect();
         for path in files {
             entries.push(entry(Kind::File, path));
             let folders = path.match_indices('/').filter_map(|(end, _)| path.get(..end));
             entries.extend(folders.map(|folder| entry(Kind::Folder, folder)));
         }
-        let targets = links.iter().map(|(path, target)| ((*path).to_owned(), (*target).to_owned())).collect();
+        let targets = links
+            .iter()
+            .map(|(path, target)| ((*path).to_owned(), (*target).to_owned()))
+            .collect();
         WholeTree::new(entries, targets)
     }
 
@@ -214,7 +222,10 @@ mod tests {
             "010644 blob {name}       5\tfifo.yaml\0020000 blob {name} 5\tdevice\0160000 commit {name}       -\tsub\0100755 blob {name}      12\ta b\tc.yaml\0"
         );
         let entries = parse_listing(listing.as_bytes()).unwrap();
-        let kinds: Vec<_> = entries.iter().map(|entry| (entry.kind, entry.path.as_str(), entry.size)).collect();
+        let kinds: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.kind, entry.path.as_str(), entry.size))
+            .collect();
         assert_eq!(
             kinds,
             [
@@ -229,7 +240,10 @@ mod tests {
     #[test]
     fn a_deep_path_is_refused() {
         let line = format!("100644 blob {} 1\t{}x\0", "a".repeat(40), "d/".repeat(DEPTH_MAX));
-        assert_eq!(parse_listing(line.as_bytes()), Err(format!("folders more than {DEPTH_MAX} deep")));
+        assert_eq!(
+            parse_listing(line.as_bytes()),
+            Err(format!("folders more than {DEPTH_MAX} deep"))
+        );
     }
 
     proptest! {

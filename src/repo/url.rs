@@ -162,13 +162,18 @@ impl RepoUrl {
             true => String::new(),
             false => format!("{}:{}@", self.user, self.password.reveal()),
         };
-        format!("{}://{userinfo}{}/{}", self.scheme.as_str(), self.authority(), self.path.trim_end_matches('/'))
+        format!(
+            "{}://{userinfo}{}/{}",
+            self.scheme.as_str(),
+            self.authority(),
+            self.path.trim_end_matches('/')
+        )
     }
 
     /// Key under which repository Secrets are compared: transport, host, port and path, without case, `.git`, user or
     /// trailing slash.
     pub(crate) fn credential_key(&self) -> String {
-        format!("{}://{}", self.scheme.as_str(), self.loose_key())
+        format!("{}/{}", self.origin(), bare_path(&self.path).to_lowercase())
     }
 
     /// Key under which the addresses of a push event are compared: as `credential_key`, and without the transport and
@@ -276,7 +281,10 @@ fn parse_scp(text: &str) -> Result<RepoUrl, &'static str> {
     };
     let (user, host) = authority.split_once('@').unwrap_or(("", authority));
     let is_name = |name: &str| {
-        !name.starts_with('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
+        !name.starts_with('-')
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_'))
     };
     if host.is_empty() || !is_name(host) || !is_name(user) {
         return Err("it is neither `https://…`, `ssh://…` nor `user@host:path`");
@@ -309,7 +317,9 @@ fn decode(text: &str) -> Result<String, &'static str> {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut index = 0;
     while let Some(&byte) = bytes.get(index) {
-        let digits = bytes.get(index + 1..index + 3).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = bytes
+            .get(index + 1..index + 3)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
             Some(value) if byte == b'%' => {
                 decoded.push(value);

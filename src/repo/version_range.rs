@@ -77,7 +77,11 @@ impl Partial {
             Some((core, pre)) => (core, Prerelease::new(pre).ok()?),
             None => (text, Prerelease::EMPTY),
         };
-        let mut partial = Self { numbers: Vec::new(), pre, wild: false };
+        let mut partial = Self {
+            numbers: Vec::new(),
+            pre,
+            wild: false,
+        };
         let parts: Vec<&str> = core.split('.').collect();
         if parts.len() > 3 {
             return None;
@@ -151,7 +155,11 @@ fn add(conditions: &mut Conditions, operator: &str, version: &str) -> Option<()>
         "" | "=" | "==" => between(known),
         "~" | "~>" => between(known.min(2)),
         // The first number that is not zero may not change.
-        "^" => between((0..known).find(|index| partial.number(*index) > 0).map_or(known, |index| index + 1)),
+        "^" => between(
+            (0..known)
+                .find(|index| partial.number(*index) > 0)
+                .map_or(known, |index| index + 1),
+        ),
         ">=" | "=>" => conditions.list.push(Condition::AtLeast(lower)),
         "<" => conditions.list.push(Condition::Below(lower)),
         ">" if known == 3 => conditions.list.push(Condition::Above(lower)),
@@ -168,7 +176,17 @@ fn add(conditions: &mut Conditions, operator: &str, version: &str) -> Option<()>
 mod tests {
     use super::*;
 
-    const TAGS: [&str; 9] = ["v0.2.3", "v0.2.9", "v1.0.0", "1.2.0", "v1.2.7", "v1.10.0", "v2.0.0-rc.1", "v2.0.0", "v2.1"];
+    const TAGS: [&str; 9] = [
+        "v0.2.3",
+        "v0.2.9",
+        "v1.0.0",
+        "1.2.0",
+        "v1.2.7",
+        "v1.10.0",
+        "v2.0.0-rc.1",
+        "v2.0.0",
+        "v2.1",
+    ];
 
     /// The newest tag in the range, `-` when there is none, `no range` when the text is none.
     #[track_caller]

@@ -133,7 +133,9 @@ pub fn verify_and_parse(headers: &HeaderMap, body: &[u8], secret: Option<&str>) 
         return Err(WebhookError::TooLarge);
     }
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let found = Server::ALL.into_iter().find_map(|(server, header)| Some((server, text(header)?)));
+    let found = Server::ALL
+        .into_iter()
+        .find_map(|(server, header)| Some((server, text(header)?)));
     let (server, event) = found.ok_or(WebhookError::UnknownEvent)?;
     if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
         let header = server.signature_header();
@@ -142,9 +144,13 @@ pub fn verify_and_parse(headers: &HeaderMap, body: &[u8], secret: Option<&str>) 
     }
     match (server, event) {
         (_, "ping") => Ok(WebhookEvent::Ping),
-        (Server::GitLab, "Push Hook" | "Tag Push Hook" | "System Hook") => gitlab(&payload(text("content-type"), body)?),
+        (Server::GitLab, "Push Hook" | "Tag Push Hook" | "System Hook") => {
+            gitlab(&payload(text("content-type"), body)?)
+        }
         (Server::GitHub | Server::Gitea | Server::Gogs, "push") => github(&payload(text("content-type"), body)?),
-        (_, other) => Ok(WebhookEvent::Ignored { event: other.chars().take(64).collect() }),
+        (_, other) => Ok(WebhookEvent::Ignored {
+            event: other.chars().take(64).collect(),
+        }),
     }
 }
 
@@ -156,9 +162,15 @@ fn verify(server: Server, given: &str, body: &[u8], secret: &str) -> Result<(), 
         mac.update(&digest(given));
         let mut expected = signer(secret)?;
         expected.update(&digest(secret));
-        return mac.verify(&expected.finalize().into_bytes()).map_err(|_| WebhookError::BadSignature);
+        return mac
+            .verify(&expected.finalize().into_bytes())
+            .map_err(|_| WebhookError::BadSignature);
     }
-    let given = if server == Server::GitHub { given.strip_prefix("sha256=") } else { Some(given) };
+    let given = if server == Server::GitHub {
+        given.strip_prefix("sha256=")
+    } else {
+        Some(given)
+    };
     let signature = given.and_then(from_hex).ok_or(WebhookError::BadSignature)?;
     let mut mac = signer(secret)?;
     mac.update(body);
@@ -183,7 +195,10 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) {
         return None;
     }
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok())
+        .collect()
 }
 
 /// The JSON text; GitHub's older default is a form with one field.
@@ -197,7 +212,9 @@ fn payload(content_type: Option<&str>, body: &[u8]) -> Result<Vec<u8>, WebhookEr
 }
 
 fn malformed(reason: impl ToString) -> WebhookError {
-    WebhookError::Malformed { reason: reason.to_string() }
+    WebhookError::Malformed {
+        reason: reason.to_string(),
+    }
 }
 
 #[derive(Deserialize)]
@@ -211,7 +228,9 @@ struct Commit {
 }
 
 fn changed_files(commits: &[Commit]) -> BTreeSet<String> {
-    let lists = commits.iter().flat_map(|commit| [&commit.added, &commit.modified, &commit.removed]);
+    let lists = commits
+        .iter()
+        .flat_map(|commit| [&commit.added, &commit.modified, &commit.removed]);
     lists.flatten().flatten().cloned().collect()
 }
 
@@ -248,7 +267,12 @@ struct GitHubRepository {
 fn github(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
     let push: GitHubPush = serde_json::from_slice(body).map_err(malformed)?;
     let commits = push.commits.unwrap_or_default();
-    let GitHubRepository { html_url, clone_url, ssh_url, default_branch } = push.repository;
+    let GitHubRepository {
+        html_url,
+        clone_url,
+        ssh_url,
+        default_branch,
+    } = push.repository;
     let is_cut = commits.len() >= GITHUB_COMMITS_MAX || push.total_commits.is_some_and(|total| total > commits.len());
     conclude(Facts {
         urls: [html_url, clone_url, ssh_url].into_iter().flatten().collect(),
@@ -295,13 +319,24 @@ struct GitLabProject {
 
 fn gitlab(body: &[u8]) -> Result<WebhookEvent, WebhookError> {
     let push: GitLabPush = serde_json::from_slice(body).map_err(malformed)?;
-    let kind = if push.object_kind.is_empty() { push.event_name } else { push.object_kind };
+    let kind = if push.object_kind.is_empty() {
+        push.event_name
+    } else {
+        push.object_kind
+    };
     // System hooks tell of everything that happens on a server.
     if !matches!(kind.as_str(), "push" | "tag_push") {
-        return Ok(WebhookEvent::Ignored { event: kind.chars().take(64).collect() });
+        return Ok(WebhookEvent::Ignored {
+            event: kind.chars().take(64).collect(),
+        });
     }
     let commits = push.commits.unwrap_or_default();
-    let GitLabProject { web_url, git_http_url, git_ssh_url, default_branch } = push.project.unwrap_or_default();
+    let GitLabProject {
+        web_url,
+        git_http_url,
+        git_ssh_url,
+        default_branch,
+    } = push.project.unwrap_or_default();
     conclude(Facts {
         urls: [web_url, git_http_url, git_ssh_url].into_iter().flatten().collect(),
         reference: push.reference,
@@ -324,14 +359,25 @@ struct Facts<'a> {
 }
 
 fn conclude(facts: Facts<'_>) -> Result<WebhookEvent, WebhookError> {
-    let Facts { mut urls, reference, before, after, commits, is_cut, default_branch } = facts;
+    let Facts {
+        mut urls,
+        reference,
+        before,
+        after,
+        commits,
+        is_cut,
+        default_branch,
+    } = facts;
     urls.retain(|url| !url.is_empty());
     urls.dedup();
     if urls.is_empty() {
         return Err(malformed("no address of the repository"));
     }
     if !reference.starts_with("refs/") {
-        return Err(malformed(format_args!("`ref` must start with refs/, found `{}`", reference.chars().take(80).collect::<String>())));
+        return Err(malformed(format_args!(
+            "`ref` must start with refs/, found `{}`",
+            reference.chars().take(80).collect::<String>()
+        )));
     }
     let commit = |text: &str| Sha::parse(text).filter(|sha| !sha.is_zero());
     let (before, after) = (commit(before), commit(after));

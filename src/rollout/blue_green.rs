@@ -8,16 +8,18 @@ use super::{
     decision::{Deadline, Decision, Sizing},
     progress::Progress,
     retire::retire,
-    runs::{self, Gate, Purpose, Wanted},
+    runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
     services,
     view::{View, later},
 };
 use crate::api::{
-    replica_set::ReplicaSet, rollout_status::PauseCondition, scalar::wire_time, strategy::BlueGreenStrategy,
+    replica_set::ReplicaSet,
+    rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+    scalar::wire_time,
+    strategy::BlueGreenStrategy,
 };
 
 const PAUSE: &str = "BlueGreenPause";
-const INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 /// Seconds before the old active ReplicaSet is scaled down.
 const SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
 /// Seconds before the preview of an aborted update is scaled down.
@@ -47,6 +49,9 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
         this.size_new(view.replicas, &mut decision);
         this.switch(&view.status.stable_rs, &mut decision);
         this.retire_others(&mut decision);
+        if view.new_available() < view.replicas {
+            this.wait_for_capacity(view.replicas, &mut decision);
+        }
     } else if view.progress.abort {
         this.aborted(&mut decision);
     } else {
@@ -167,7 +172,7 @@ impl<'a> BlueGreen<'a> {
             self.switch(&view.status.stable_rs, decision);
             return;
         }
-        if analysed && view.new_available() > 0 {
+        if analysed && (view.new_available() > 0 || view.replicas == 0) {
             self.promote("Completed blue-green update", decision);
         }
     }
@@ -258,14 +263,14 @@ impl<'a> BlueGreen<'a> {
             Gate::Passed => return true,
             Gate::Failed(because) => self.abort(because, decision),
             Gate::Waiting => decision.wait_for("WaitingForAnalysis", format!("AnalysisRun {name}"), None),
-            Gate::Inconclusive => self.hold_for_a_person(before, decision),
+            Gate::Inconclusive => self.hold_for_a_person(before, current.as_ref(), decision),
         }
         false
     }
 
-    fn hold_for_a_person(&self, before: bool, decision: &mut Decision<'a>) {
+    fn hold_for_a_person(&self, before: bool, current: Option<&RolloutAnalysisRunStatus>, decision: &mut Decision<'a>) {
         let progress = &mut decision.progress;
-        if progress.controller_pause && progress.pauses.is_empty() {
+        if runs::is_overruled(current, &progress.pauses) {
             progress.controller_pause = false;
             *(if before {
                 &mut progress.pre_run

@@ -82,6 +82,11 @@ impl<'a> Canary<'a> {
             ..Progress::default()
         };
         decision.create_with = view.replicas;
+        if view.spec.paused && view.status.stable_rs.is_empty() && !view.is_scaling_event() {
+            decision.wait_for("Paused", "paused by spec.paused", None);
+            self.freeze(decision);
+            return 0;
+        }
         self.resize(self.steps(), decision);
         if enough(
             view.new_available(),
@@ -91,15 +96,20 @@ impl<'a> Canary<'a> {
         {
             self.promote("Initial deploy".to_owned(), decision);
         } else {
-            let message = format!(
-                "{} of {} pods of revision {} are available",
-                view.new_available(),
-                view.replicas,
-                view.revisions.number
-            );
-            decision.wait_for("WaitingForCapacity", message, None);
+            self.wait_for_all(decision);
         }
         0
+    }
+
+    fn wait_for_all(&self, decision: &mut Decision<'a>) {
+        let view = self.view;
+        let message = format!(
+            "{} of {} pods of revision {} are available",
+            view.new_available(),
+            view.replicas,
+            view.revisions.number
+        );
+        decision.wait_for("WaitingForCapacity", message, None);
     }
 
     /// Nothing to update: keep size and selectors, let what is old go, and take the weight back once the stable Service
@@ -115,6 +125,9 @@ impl<'a> Canary<'a> {
         }
         decision.create_with = self.view.replicas;
         self.resize(self.steps(), decision);
+        if self.view.new_available() < self.view.replicas {
+            self.wait_for_all(decision);
+        }
         self.weight_when_promoted(decision)
     }
 
@@ -156,7 +169,14 @@ impl<'a> Canary<'a> {
         if leaves_update {
             // An aborted canary whose stable side cannot serve yet keeps its Service: traffic stays where healthy
             // pods are (guarantee T4).
-            return services::reachable(view, service, if view.is_initial() { hash } else { stable_hash });
+            // So does one whose stable side has yet to grow back under the weight.
+            let grows_back = self.strategy.dynamic_stable_scale && self.observed > 0 && !self.carried_hash.is_empty();
+            let wanted = match view.is_initial() {
+                true => hash,
+                false if grows_back => &self.carried_hash,
+                false => stable_hash,
+            };
+            return services::reachable(view, service, wanted);
         }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.

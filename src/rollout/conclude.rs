@@ -20,6 +20,8 @@ use serde_json::{Map, Value, json};
 const SCALE_MANAGER: &str = "tidegate-scale";
 /// Field manager of what is written into the Rollout beside its status.
 const ROLLOUT_MANAGER: &str = "tidegate";
+/// Seconds after which a ReplicaSet that was created should have been seen.
+const CREATION_SHOWS_UP_SECONDS: i64 = 10;
 /// Annotations of a Rollout that its ReplicaSets do not inherit.
 const NOT_INHERITED: [&str; 5] = [
     well_known::LAST_APPLIED,
@@ -33,6 +35,9 @@ const NOT_INHERITED: [&str; 5] = [
 pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[Problem]) -> Plan {
     let mut plan = Plan::default();
     let mut events = Vec::new();
+    if view.revisions.new.is_none() && !decision.frozen {
+        creation_shows_up(view, &mut decision);
+    }
     if !decision.frozen {
         write_objects(view, &mut decision, &mut plan, &mut events);
     }
@@ -46,8 +51,8 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     for wake in &decision.wakes {
         plan.wake((*wake).max(view.now()));
     }
-    if let Some(ends) = deadline::ends_at(view).filter(|_| !decision.at_waiting_step) {
-        plan.wake(ends.max(view.now()).max(super::view::later(ends, 1)));
+    if let Some(overdue) = deadline::wake_at(view).filter(|_| !decision.at_waiting_step) {
+        plan.wake(overdue);
     }
     if let Some(waiting) = &decision.waiting {
         plan.because("Waiting", format!("{}: {}", waiting.reason, waiting.message));
@@ -55,6 +60,41 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     for problem in problems {
         plan.because("InvalidSpec", problem.to_string());
     }
+    finish(view, plan, &status)
+}
+
+/// A ReplicaSet that was created and is not seen: a store that lags, or a name that somebody else holds. Names it,
+/// rather than wait in silence (guarantee D6).
+fn creation_shows_up(view: &View<'_>, decision: &mut Decision<'_>) {
+    if view.name_is_taken() {
+        decision.wakes.push(view.now());
+        return;
+    }
+    let Some(created) = view.created_since() else { return };
+    let overdue = super::view::later(created, CREATION_SHOWS_UP_SECONDS);
+    if overdue > view.now() {
+        decision.wakes.push(overdue);
+        return;
+    }
+    let message = format!(
+        "ReplicaSet \"{}\" was created and is not there: its name may be taken by a ReplicaSet that is not this Rollout's",
+        new_name(view)
+    );
+    decision.waiting = None;
+    decision.wait_for("WaitingForReplicaSet", message, None);
+}
+
+/// The plan for a ReplicaSet whose name is taken by somebody else's.
+pub(crate) fn collided(view: &View<'_>) -> Plan {
+    let decision = Decision::frozen(view);
+    let mut status = status::of(view, &decision, &[], &mut Vec::new());
+    status.collision_count = Some(view.status.collision_count.unwrap_or(0).saturating_add(1));
+    let mut plan = Plan::default();
+    plan.because(
+        "NameCollision",
+        format!("ReplicaSet \"{}\" belongs to somebody else", new_name(view)),
+    );
+    plan.wake(view.now());
     finish(view, plan, &status)
 }
 
@@ -106,11 +146,14 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     additions.append(&mut decision.routes);
     let (patches, switched) = services::patches(view, &decision.selectors);
     additions.extend(patches);
-    if view.revisions.new.is_none() {
+    // An aborted update needs only the stable side.
+    if view.revisions.new.is_none() && !decision.progress.abort && !view.name_is_taken() {
         additions.push(Action::Create {
             object: new_replica_set(view, decision.create_with),
         });
-        created_events(view, decision.create_with, events);
+        if view.created_since().is_none() {
+            created_events(view, decision.create_with, events);
+        }
     }
     events.extend(
         switched
@@ -254,8 +297,8 @@ fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> A
     }
 }
 
-/// The write for a size or deadline that differs. Growing is safe on any version; shrinking carries the version it was
-/// decided on (guarantee C3).
+/// The write for a size or deadline that differs. Shrinking carries the version it was decided on (guarantee C3), and so
+/// does growing where the sizes share a budget (guarantee T6). Else growing is safe on any version.
 fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     let set = sizing.set;
     let desired = view.replicas.to_string();
@@ -266,12 +309,14 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     if (sized || idle) && sizing.deadline == Deadline::Keep {
         return None;
     }
-    let shrinks = sizing.replicas < set.replicas();
+    let canary = view.spec.strategy.canary.as_ref();
+    let shares_budget = canary.is_some_and(|canary| canary.traffic_routing.is_none());
+    let pinned = sizing.replicas < set.replicas() || (sizing.replicas > set.replicas() && shares_budget);
     let mut annotations = Map::from_iter([(well_known::DESIRED_REPLICAS.to_owned(), Value::from(desired))]);
     if sizing.deadline == Deadline::Clear {
         annotations.insert(well_known::SCALE_DOWN_DEADLINE.to_owned(), Value::Null);
         let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": sizing.replicas } });
-        return Some(merge_set(view, set, patch, shrinks));
+        return Some(merge_set(view, set, patch, pinned));
     }
     let deadline = match sizing.deadline {
         Deadline::Set(at) => Some(rfc3339(at)),
@@ -286,7 +331,7 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
         manager: SCALE_MANAGER,
         precondition: Some(Precondition {
             uid: set.metadata.uid.clone(),
-            resource_version: set.metadata.resource_version.clone().filter(|_| shrinks),
+            resource_version: set.metadata.resource_version.clone().filter(|_| pinned),
         }),
     })
 }
@@ -297,10 +342,7 @@ fn rfc3339(at: Timestamp) -> String {
 
 /// The name of the ReplicaSet of the current pod template.
 pub(crate) fn new_name(view: &View<'_>) -> String {
-    view.revisions.new.map_or_else(
-        || format!("{}-{}", view.name(), view.revisions.hash),
-        |set| set.name().to_owned(),
-    )
+    view.new_name()
 }
 
 fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {

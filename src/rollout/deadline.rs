@@ -6,13 +6,26 @@ use jiff::Timestamp;
 /// Seconds when `progressDeadlineSeconds` is absent.
 const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
 
-/// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`.
+/// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`. Never while another
+/// ReplicaSet waits for its own scale-down.
 pub(crate) fn exceeded(view: &View<'_>) -> bool {
-    ends_at(view).is_some_and(|ends| ends < view.now())
+    let others = view.revisions.older.iter().copied().chain(view.revisions.stable);
+    let over = is_said(view) || ends_at(view).is_some_and(|ends| ends < view.now());
+    over && others.into_iter().all(|set| set.scale_down_deadline().is_none())
 }
 
-/// When the deadline is over, counted from the last progress; `None` while the clock does not run.
-pub(crate) fn ends_at(view: &View<'_>) -> Option<Timestamp> {
+/// When to look whether the deadline is over; `None` while the clock does not run, and once it has been said.
+pub(crate) fn wake_at(view: &View<'_>) -> Option<Timestamp> {
+    let overdue = later(ends_at(view)?, 1);
+    (overdue > view.now() && !is_said(view)).then_some(overdue)
+}
+
+fn is_said(view: &View<'_>) -> bool {
+    (view.status.condition("Progressing")).is_some_and(|progressing| progressing.reason == "ProgressDeadlineExceeded")
+}
+
+/// When the deadline is over, counted from the last progress.
+fn ends_at(view: &View<'_>) -> Option<Timestamp> {
     let progressing = view.status.condition("Progressing")?;
     // A finished, paused or aborted rollout makes no progress by design.
     if matches!(

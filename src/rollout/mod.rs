@@ -7,6 +7,7 @@ mod canary;
 mod conclude;
 mod deadline;
 mod decision;
+mod duration;
 mod field_path;
 mod phase;
 mod progress;
@@ -52,6 +53,12 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
 pub fn plan_after_refusal(snapshot: &Snapshot<'_>, refusal: &str) -> Plan {
     let view = View::of(snapshot);
     conclude::refused(&view, refusal)
+}
+
+/// What to record when the name of the new ReplicaSet turned out to be taken by one that this Rollout does not control:
+/// the next plan uses another name.
+pub fn plan_after_collision(snapshot: &Snapshot<'_>) -> Plan {
+    conclude::collided(&View::of(snapshot))
 }
 
 /// Sharding by instance id is strict: without one, only Rollouts without the label are ours.

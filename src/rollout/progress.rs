@@ -104,7 +104,7 @@ fn turn(status: &RolloutStatus, revisions: &Revisions<'_>, steps: &[CanaryStep])
             Turn::NewTemplate
         };
     }
-    let steps_changed = !status.current_step_hash.is_empty() && !step_hashes(steps).contains(&status.current_step_hash);
+    let steps_changed = !status.current_step_hash.is_empty() && !is_step_hash(&status.current_step_hash, steps);
     // Once promoted there is no update that changed steps could restart.
     if steps_changed && status.stable_rs != revisions.hash {
         return Turn::NewSteps;
@@ -114,6 +114,11 @@ fn turn(status: &RolloutStatus, revisions: &Revisions<'_>, steps: &[CanaryStep])
     } else {
         Turn::Continue
     }
+}
+
+/// Whether this hash stands for these steps, in our spelling or the original's.
+pub(crate) fn is_step_hash(hash: &str, steps: &[CanaryStep]) -> bool {
+    step_hashes(steps).iter().any(|known| known == hash)
 }
 
 /// The hash of the steps that goes into the status.

@@ -147,13 +147,16 @@ pub(crate) fn basic_move(
     (canary_size, stable_size, older_sizes)
 }
 
-/// Whether enough of `desired` pods are available to proceed. Without a threshold all of them must be.
+/// Whether enough of `desired` pods are available to proceed. Without a threshold all of them must be; a threshold of
+/// more pods than are desired asks for those desired, because more never come.
 pub(crate) fn enough(available: i32, desired: i32, threshold: Option<&ReplicaProgressThreshold>) -> bool {
     match threshold {
         Some(threshold) if threshold.value >= 0 && threshold.r#type == "Percent" => {
             desired == 0 || i64::from(available) * 100 >= i64::from(threshold.value) * i64::from(desired)
         }
-        Some(threshold) if threshold.value >= 0 && threshold.r#type == "Pods" => available >= threshold.value,
+        Some(threshold) if threshold.value >= 0 && threshold.r#type == "Pods" => {
+            available >= threshold.value.min(desired)
+        }
         _ => available >= desired,
     }
 }

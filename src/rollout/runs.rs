@@ -11,7 +11,7 @@ use crate::{
     },
     api::{
         analysis::{AnalysisRun, AnalysisRunSpec, Argument},
-        rollout_status::RolloutAnalysisRunStatus,
+        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
         strategy::{AnalysisRunArgument, PodTemplateMetadata, RolloutAnalysis, RolloutAnalysisBackground},
         well_known,
     },
@@ -19,6 +19,8 @@ use crate::{
 };
 use serde_json::{Map, Value, json};
 
+/// Reason of the pause that an analysis without a verdict causes.
+pub(crate) const INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 /// Finished runs kept when the specification does not say.
 const HISTORY_LIMIT_DEFAULT: i32 = 5;
 /// Field manager of requests to terminate a run.
@@ -135,6 +137,7 @@ pub(crate) fn ensure(
     current: Option<&RolloutAnalysisRunStatus>,
     decision: &mut Decision<'_>,
 ) -> (RolloutAnalysisRunStatus, Gate) {
+    let current = current.filter(|current| is_for(view, wanted.purpose, &current.name));
     let Some(current) = current else {
         let name = free_name(view, wanted.purpose);
         decision.wakes.push(view.now());
@@ -175,21 +178,7 @@ pub(crate) fn ensure(
         status: phase,
         message: status.message,
     };
-    if seen.status != current.status && phase::completed(&seen.status) {
-        let text = format!(
-            "{} Analysis Run '{}' Status New: '{}' Previous: '{}'",
-            wanted.purpose.label(),
-            seen.name,
-            seen.status,
-            current.status
-        );
-        match seen.status.as_str() {
-            "Successful" => decision.event("AnalysisRunSuccessful", text),
-            "Inconclusive" => decision.warning("AnalysisRunInconclusive", text),
-            "Error" => decision.warning("AnalysisRunError", text),
-            _ => decision.warning("AnalysisRunFailed", text),
-        }
-    }
+    tell(wanted.purpose, current, &seen, decision);
     let gate = match seen.status.as_str() {
         "Successful" if analysis::is_evidence(run) => Gate::Passed,
         // Guarantee D1: a run that was terminated, or measured nothing, proves nothing.
@@ -200,14 +189,74 @@ pub(crate) fn ensure(
     (seen, gate)
 }
 
+/// Whether the run of this name judges this moment of this update, and not a step that a user skipped (guarantee D1).
+fn is_for(view: &View<'_>, purpose: Purpose, name: &str) -> bool {
+    let Some(run) = view.snapshot.analysis_runs.iter().find(|run| run_name(run) == name) else {
+        let base = base_name(view, purpose);
+        let attempt = name
+            .strip_prefix(&base)
+            .map(|rest| rest.strip_prefix('.').unwrap_or(rest));
+        return attempt.is_some_and(|attempt| attempt.bytes().all(|byte| byte.is_ascii_digit()));
+    };
+    let label = |key: &str| {
+        run.metadata
+            .labels
+            .as_ref()
+            .and_then(|labels| labels.get(key))
+            .map(String::as_str)
+    };
+    let step = match purpose {
+        Purpose::Step(index) => label(well_known::STEP_INDEX) == Some(index.to_string().as_str()),
+        Purpose::Background | Purpose::PrePromotion | Purpose::PostPromotion => true,
+    };
+    step && label(well_known::ROLLOUT_TYPE) == Some(purpose.label())
+        && label(well_known::POD_TEMPLATE_HASH) == Some(view.revisions.hash.as_str())
+}
+
+/// Whether a person let the update go on after a run that proved nothing: the status knows how it ended, and the pause
+/// that was set with it is gone.
+pub(crate) fn is_overruled(current: Option<&RolloutAnalysisRunStatus>, pauses: &[PauseCondition]) -> bool {
+    current.is_some_and(|current| phase::completed(&current.status))
+        && !pauses.iter().any(|pause| pause.reason == INCONCLUSIVE)
+}
+
+/// The event of a run that changed its phase.
+fn tell(
+    purpose: Purpose,
+    before: &RolloutAnalysisRunStatus,
+    seen: &RolloutAnalysisRunStatus,
+    decision: &mut Decision<'_>,
+) {
+    if seen.status == before.status || seen.status == "Pending" {
+        return;
+    }
+    let previous = if before.status == "Pending" {
+        "NoPreviousStatus"
+    } else {
+        before.status.as_str()
+    };
+    let text = format!(
+        "{} Analysis Run '{}' Status New: '{}' Previous: '{previous}'",
+        purpose.label(),
+        seen.name,
+        seen.status,
+    );
+    match seen.status.as_str() {
+        "Running" => decision.event("AnalysisRunRunning", text),
+        "Successful" => decision.event("AnalysisRunSuccessful", text),
+        "Inconclusive" => decision.warning("AnalysisRunInconclusive", text),
+        "Error" => decision.warning("AnalysisRunError", text),
+        _ => decision.warning("AnalysisRunFailed", text),
+    }
+}
+
 fn failed(purpose: Purpose, run: &RolloutAnalysisRunStatus) -> Gate {
-    let verdict = if run.status == "Error" { "error" } else { "error/failed" };
     let message = if run.message.is_empty() {
         String::new()
     } else {
         format!(": {}", run.message)
     };
-    Gate::Failed(format!("{} phase {verdict}{message}", purpose.text()))
+    Gate::Failed(format!("{} phase error/failed{message}", purpose.text()))
 }
 
 /// Stops runs that no longer belong to the update, and deletes those beyond the history limits.
@@ -274,10 +323,7 @@ fn run_name(run: &AnalysisRun) -> &str {
 
 /// `<rollout>-<hash>-<revision>[-<infix>]`, with `.1`, `.2` … when earlier attempts hold that name.
 fn free_name(view: &View<'_>, purpose: Purpose) -> String {
-    let mut base = format!("{}-{}-{}", view.name(), view.revisions.hash, view.revisions.number);
-    if let Some(infix) = purpose.infix() {
-        base = format!("{base}-{infix}");
-    }
+    let base = base_name(view, purpose);
     let taken = |name: &str| view.snapshot.analysis_runs.iter().any(|run| run_name(run) == name);
     let mut name = base.clone();
     for attempt in 1.. {
@@ -287,6 +333,14 @@ fn free_name(view: &View<'_>, purpose: Purpose) -> String {
         name = format!("{base}.{attempt}");
     }
     name
+}
+
+fn base_name(view: &View<'_>, purpose: Purpose) -> String {
+    let base = format!("{}-{}-{}", view.name(), view.revisions.hash, view.revisions.number);
+    match purpose.infix() {
+        Some(infix) => format!("{base}-{infix}"),
+        None => base,
+    }
 }
 
 fn object(view: &View<'_>, wanted: &Wanted<'_>, name: &str, spec: &AnalysisRunSpec) -> Value {

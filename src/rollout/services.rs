@@ -35,7 +35,8 @@ pub(crate) fn reachable(view: &View<'_>, service: &str, wanted: &str) -> Option<
     } else {
         1
     };
-    (set.available() >= needed).then(|| wanted.to_owned())
+    // A rollout of no pods has no endpoint to lose.
+    (set.available() >= needed || view.replicas == 0).then(|| wanted.to_owned())
 }
 
 /// The patches for Services that do not select what they should. Merge patches, because `spec.selector` is one atomic

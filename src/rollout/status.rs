@@ -1,10 +1,10 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
-use super::{deadline, decision::Decision, phase, progress, progress::Turn, validate::Problem, view::View};
+use super::{deadline, decision::Decision, duration, phase, progress, progress::Turn, validate::Problem, view::View};
 use crate::{
     api::{
         replica_set::ReplicaSet,
-        rollout_status::{BlueGreenStatus, CanaryStatus, RolloutCondition, RolloutDuration, RolloutStatus},
+        rollout_status::{BlueGreenStatus, CanaryStatus, RolloutCondition, RolloutStatus, WaitingFor},
         scalar::wire_time,
     },
     plan::EventKind,
@@ -23,8 +23,30 @@ pub(crate) fn of(
     conditions(view, decision, problems, &mut status, events);
     (status.phase, status.message) = phase::of(view, &status);
     let moving = status.phase != "Healthy" || decision.promotion.is_some();
-    status.waiting_for = decision.waiting.clone().filter(|_| moving);
+    status.waiting_for = (decision.waiting.clone())
+        .or_else(|| restart(view, &status))
+        .or_else(|| unnamed(&status))
+        .filter(|_| moving);
     status
+}
+
+/// A restart is not carried out yet: said, rather than shown as going on forever.
+fn restart(view: &View<'_>, status: &RolloutStatus) -> Option<WaitingFor> {
+    let asked = view.spec.restart_at.is_some() && view.spec.restart_at != status.restarted_at;
+    asked.then(|| WaitingFor {
+        reason: "RestartNotSupported".to_owned(),
+        message: phase::RESTART.to_owned(),
+        until: None,
+    })
+}
+
+/// Whatever is not waited for by name is waited for by what the message says (guarantee D6).
+fn unnamed(status: &RolloutStatus) -> Option<WaitingFor> {
+    (status.phase == "Progressing").then(|| WaitingFor {
+        reason: "WaitingForReplicaSets".to_owned(),
+        message: status.message.clone(),
+        until: None,
+    })
 }
 
 fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
@@ -43,7 +65,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
     // A spelling of the hash that the original wrote stays, so that a take-over writes nothing.
     if canary_spec.is_none() {
         status.current_step_hash.clear();
-    } else if before.current_step_hash.is_empty() || !matches!(progress.turn, Turn::Continue | Turn::Retry) {
+    } else if !progress::is_step_hash(&before.current_step_hash, steps) {
         status.current_step_hash = progress::step_hash(steps);
     }
     status.stable_rs.clone_from(&decision.stable_rs);
@@ -82,7 +104,10 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
     if !matches!(progress.turn, Turn::Continue | Turn::Retry) {
         status.restarted_at.clone_from(&view.spec.restart_at);
     }
-    status.duration = duration(view, decision);
+    status.duration = duration::of(view, decision);
+    if view.name_is_taken() && !decision.frozen {
+        status.collision_count = Some(before.collision_count.unwrap_or(0).saturating_add(1));
+    }
     status
 }
 
@@ -275,7 +300,7 @@ fn progressing(
             "NewReplicaSetAvailable",
             &format!("ReplicaSet \"{name}\" has successfully progressed."),
         );
-    } else if view.revisions.new.is_none() {
+    } else if view.revisions.new.is_none() && !view.name_is_taken() {
         set(
             "True",
             "NewReplicaSetCreated",
@@ -300,15 +325,7 @@ fn progressing(
             "ReplicaSetNotAvailable",
             "Rollout does not have minimum availability",
         );
-    } else if !decision.at_waiting_step
-        && deadline::exceeded(view)
-        && view
-            .revisions
-            .older
-            .iter()
-            .chain(&view.revisions.stable)
-            .all(|set| set.scale_down_deadline().is_none())
-    {
+    } else if !decision.at_waiting_step && deadline::exceeded(view) {
         set("False", "ProgressDeadlineExceeded", &deadline::message(view));
     }
 }
@@ -372,45 +389,6 @@ pub(crate) fn set_condition(
         status: status.to_owned(),
         r#type: r#type.to_owned(),
     });
-}
-
-/// When the update began and how it ended.
-fn duration(view: &View<'_>, decision: &Decision<'_>) -> Option<RolloutDuration> {
-    let now = || Some(wire_time(view.now()));
-    let standing = view.status.duration.clone();
-    if matches!(
-        view.progress.turn,
-        Turn::NewTemplate | Turn::NewSteps | Turn::BackToStable
-    ) {
-        return Some(RolloutDuration {
-            rollout_started_at: now(),
-            ..RolloutDuration::default()
-        });
-    }
-    let mut duration = match standing {
-        Some(duration) => duration,
-        None if view.status.stable_rs.is_empty() => RolloutDuration {
-            rollout_started_at: now(),
-            ..RolloutDuration::default()
-        },
-        None => return None,
-    };
-    if view.progress.turn == Turn::Retry {
-        duration.finished_at = None;
-        duration.completion_status.clear();
-    }
-    let ended = match &decision.promotion {
-        Some(reason) if reason == "Full promotion requested" => Some("FastPromoted"),
-        Some(_) => Some("Promoted"),
-        None if decision.aborts_because.is_some() => Some("Aborted"),
-        None if view.is_promoted() && duration.finished_at.is_none() => Some("RolledBack"),
-        None => None,
-    };
-    if let Some(ended) = ended.filter(|_| duration.finished_at.is_none()) {
-        duration.finished_at = now();
-        ended.clone_into(&mut duration.completion_status);
-    }
-    Some(duration)
 }
 
 /// Events about the end of a pass: pause, resume, abort, promotion.

@@ -62,6 +62,29 @@ impl<'a> View<'a> {
         self.status.stable_rs.is_empty() || self.revisions.stable.is_none()
     }
 
+    /// The name of the ReplicaSet of the current pod template.
+    pub(crate) fn new_name(&self) -> String {
+        self.revisions.new.map_or_else(
+            || format!("{}-{}", self.name(), self.revisions.hash),
+            |set| set.name().to_owned(),
+        )
+    }
+
+    /// Whether the name of the ReplicaSet to be created is held by one of our own with another template, as one that
+    /// was edited in place.
+    pub(crate) fn name_is_taken(&self) -> bool {
+        let name = self.new_name();
+        self.revisions.new.is_none() && self.revisions.all().iter().any(|set| set.name() == name)
+    }
+
+    /// When the status first said that the ReplicaSet of the current pod template was created.
+    pub(crate) fn created_since(&self) -> Option<Timestamp> {
+        let progressing = self.status.condition("Progressing")?;
+        let named = progressing.reason == "NewReplicaSetCreated"
+            && progressing.message == format!("Created new replica set \"{}\"", self.new_name());
+        named.then_some(progressing.last_update_time.as_ref()?.0)
+    }
+
     /// Whether the current template is the promoted one.
     pub(crate) fn is_promoted(&self) -> bool {
         !self.status.stable_rs.is_empty() && self.status.stable_rs == self.revisions.hash

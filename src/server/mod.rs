@@ -13,8 +13,14 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// Serves until `stop` ends and open requests are answered.
-pub async fn serve(listener: TcpListener, webhooks: WebhookState, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-    axum::serve(listener, router(webhooks)).with_graceful_shutdown(stop).await
+pub async fn serve(
+    listener: TcpListener,
+    webhooks: WebhookState,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    axum::serve(listener, router(webhooks))
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 /// All routes.

@@ -37,7 +37,9 @@ pub struct WebhookSecret(Arc<RwLock<Option<String>>>);
 
 impl std::fmt::Debug for WebhookSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("WebhookSecret").field(&self.get().map(|_| "set")).finish()
+        f.debug_tuple("WebhookSecret")
+            .field(&self.get().map(|_| "set"))
+            .finish()
     }
 }
 
@@ -89,12 +91,18 @@ async fn receive(State(state): State<WebhookState>, request: Request) -> Respons
     };
     let secret = state.secret.get();
     if secret.is_none() && state.requires_signature {
-        return answer(StatusCode::UNAUTHORIZED, "no webhook secret is set (Secret argocd-secret, key webhook.github.secret)");
+        return answer(
+            StatusCode::UNAUTHORIZED,
+            "no webhook secret is set (Secret argocd-secret, key webhook.github.secret)",
+        );
     }
     match verify_and_parse(&parts.headers, &body, secret.as_deref()) {
         Ok(WebhookEvent::Push(push)) => {
             let Ok(permit) = Arc::clone(&state.events).try_acquire_owned() else {
-                return answer(StatusCode::SERVICE_UNAVAILABLE, "Queue is full, discarding webhook payload");
+                return answer(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Queue is full, discarding webhook payload",
+                );
             };
             tokio::spawn(async move {
                 let concerned = state.sources.notify(&push.repository_urls).await;
@@ -111,7 +119,10 @@ async fn receive(State(state): State<WebhookState>, request: Request) -> Respons
 /// Reads the body within its limits.
 async fn read(state: &WebhookState, body: Body) -> Result<axum::body::Bytes, Response> {
     let Ok(_permit) = state.bodies.try_acquire() else {
-        return Err(answer(StatusCode::SERVICE_UNAVAILABLE, "Queue is full, discarding webhook payload"));
+        return Err(answer(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Queue is full, discarding webhook payload",
+        ));
     };
     match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, WEBHOOK_BODY_BYTES_MAX)).await {
         Ok(Ok(body)) => Ok(body),
@@ -122,7 +133,10 @@ async fn read(state: &WebhookState, body: Body) -> Result<axum::body::Bytes, Res
 
 fn refused(error: &WebhookError) -> Response {
     tracing::warn!(reason = error.label(), %error, "A webhook was refused.");
-    answer(StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST), &error.to_string())
+    answer(
+        StatusCode::from_u16(error.status()).unwrap_or(StatusCode::BAD_REQUEST),
+        &error.to_string(),
+    )
 }
 
 fn answer(status: StatusCode, text: &str) -> Response {

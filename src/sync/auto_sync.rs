@@ -74,7 +74,11 @@ pub fn is_on(spec: &ApplicationSpec) -> bool {
 }
 
 fn automated(spec: &ApplicationSpec) -> Option<&SyncPolicyAutomated> {
-    spec.sync_policy.as_ref()?.automated.as_ref().filter(|automated| automated.enabled.unwrap_or(true))
+    spec.sync_policy
+        .as_ref()?
+        .automated
+        .as_ref()
+        .filter(|automated| automated.enabled.unwrap_or(true))
 }
 
 /// Decides. The caller made sure that no operation is requested or under way and that nothing is being deleted.
@@ -87,12 +91,19 @@ pub fn decide(facts: &Facts<'_>) -> AutoSync {
     }
     let prunes = automated.prune.unwrap_or(false);
     let differs = |comparison: &&Comparison| comparison.counts && comparison.sync == SyncCode::OutOfSync;
-    let only_pruning = facts.comparisons.iter().filter(differs).all(Comparison::requires_pruning);
+    let only_pruning = facts
+        .comparisons
+        .iter()
+        .filter(differs)
+        .all(Comparison::requires_pruning);
     if only_pruning && !prunes {
         return AutoSync::Idle("OnlyPruning", "the only differences need pruning, which is off".into());
     }
     if let Some(hold) = facts.hold.filter(|hold| hold.revision == facts.revisions.to_string()) {
-        return AutoSync::Idle("Held", format!("commit {} is held by {}: {}", hold.revision, hold.by, hold.reason));
+        return AutoSync::Idle(
+            "Held",
+            format!("commit {} is held by {}: {}", hold.revision, hold.by, hold.reason),
+        );
     }
     if facts.ancestry == Ancestry::Backward {
         return AutoSync::Blocked(format!(
@@ -107,12 +118,18 @@ pub fn decide(facts: &Facts<'_>) -> AutoSync {
             let until = finished.saturating_add(retry::exhausted_delay()).unwrap_or(facts.now);
             if facts.now < until {
                 let error = format!("Failed last sync attempt to {}: {message}", facts.revisions);
-                return AutoSync::Wait { until, error: Some(error) };
+                return AutoSync::Wait {
+                    until,
+                    error: Some(error),
+                };
             }
             None
         }
         Attempt::Succeeded { .. } if !automated.self_heal.unwrap_or(false) => {
-            return AutoSync::Idle("SelfHealOff", format!("{} was synced before and self-healing is off", facts.revisions));
+            return AutoSync::Idle(
+                "SelfHealOff",
+                format!("{} was synced before and self-healing is off", facts.revisions),
+            );
         }
         Attempt::Succeeded { finished, heals } => {
             let until = finished.saturating_add(retry::heal_delay(heals)).unwrap_or(facts.now);
@@ -137,7 +154,8 @@ enum Attempt {
 
 fn attempt(facts: &Facts<'_>) -> Attempt {
     let Some(last) = facts.last else { return Attempt::None };
-    let (Some(sync), Some(result), Some(finished)) = (&last.operation.sync, &last.sync_result, &last.finished_at) else {
+    let (Some(sync), Some(result), Some(finished)) = (&last.operation.sync, &last.sync_result, &last.finished_at)
+    else {
         return Attempt::None;
     };
     // A dry run, or a person's sync of a few objects, says nothing about the commit.
@@ -153,18 +171,31 @@ fn attempt(facts: &Facts<'_>) -> Attempt {
         return Attempt::None;
     }
     if last.phase == OperationPhase::Succeeded.name() {
-        return Attempt::Succeeded { finished: finished.0, heals: sync.auto_heal_attempts_count };
+        return Attempt::Succeeded {
+            finished: finished.0,
+            heals: sync.auto_heal_attempts_count,
+        };
     }
-    Attempt::Failed { message: last.message.clone(), finished: finished.0 }
+    Attempt::Failed {
+        message: last.message.clone(),
+        finished: finished.0,
+    }
 }
 
 fn prune_problem(facts: &Facts<'_>, automated: &SyncPolicyAutomated) -> Option<String> {
-    let resources: Vec<&Comparison> = facts.comparisons.iter().filter(|comparison| !comparison.is_hook).collect();
+    let resources: Vec<&Comparison> = facts
+        .comparisons
+        .iter()
+        .filter(|comparison| !comparison.is_hook)
+        .collect();
     let wipes_out = !resources.is_empty() && resources.iter().all(|comparison| comparison.requires_pruning());
     if wipes_out {
         return (!automated.allow_empty.unwrap_or(false)).then(|| "auto-sync will wipe out all resources".to_owned());
     }
-    let since = facts.last.and_then(|last| last.finished_at.as_ref()).map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+    let since = facts
+        .last
+        .and_then(|last| last.finished_at.as_ref())
+        .map_or(Timestamp::UNIX_EPOCH, |at| at.0);
     if prune::is_approved(facts.deletion_approved, since) {
         return None;
     }
@@ -197,10 +228,14 @@ fn operation(facts: &Facts<'_>, prune: bool, heal: Option<i64>) -> Operation {
             auto_heal_attempts_count: heal.unwrap_or(0),
             ..SyncOperation::default()
         }),
-        initiated_by: OperationInitiator { automated: true, ..OperationInitiator::default() },
-        retry: policy
-            .and_then(|policy| policy.retry.clone())
-            .unwrap_or(RetryStrategy { limit: retry::AUTOMATED_LIMIT, ..RetryStrategy::default() }),
+        initiated_by: OperationInitiator {
+            automated: true,
+            ..OperationInitiator::default()
+        },
+        retry: policy.and_then(|policy| policy.retry.clone()).unwrap_or(RetryStrategy {
+            limit: retry::AUTOMATED_LIMIT,
+            ..RetryStrategy::default()
+        }),
         ..Operation::default()
     }
 }

@@ -13,10 +13,7 @@ use super::{
     resource::{ResourceKey, TrackingId, annotation_lists, text, version_of},
     target::{self, TargetSet},
 };
-use crate::api::{
-    application::ResourceIgnoreDifferences,
-    well_known::COMPARE_OPTIONS,
-};
+use crate::api::{application::ResourceIgnoreDifferences, well_known::COMPARE_OPTIONS};
 use serde_json::Value;
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -164,7 +161,10 @@ fn with_target(key: &ResourceKey, target: &Arc<Value>, is_scaled: bool, sides: S
         options,
         prune_last: options.prune_last,
         is_hook: false,
-        shared_with: live.and_then(|live| TrackingId::of_live(live)).map(|id| id.instance).filter(|instance| instance != sides.instance),
+        shared_with: live
+            .and_then(|live| TrackingId::of_live(live))
+            .map(|id| id.instance)
+            .filter(|instance| instance != sides.instance),
     }
 }
 
@@ -224,11 +224,13 @@ pub fn shared(comparisons: &[Comparison], app_name: &str) -> Vec<String> {
         .filter_map(|comparison| {
             let other = comparison.shared_with.as_deref()?;
             let key = &comparison.key;
-            Some(format!("{}/{} is part of applications {app_name} and {other}", key.kind, key.name))
+            Some(format!(
+                "{}/{} is part of applications {app_name} and {other}",
+                key.kind, key.name
+            ))
         })
         .collect()
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -23,7 +23,11 @@ use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
 
-const OURS: &[&str] = &[RESOURCES_FINALIZER, RESOURCES_FINALIZER_FOREGROUND, RESOURCES_FINALIZER_BACKGROUND];
+const OURS: &[&str] = &[
+    RESOURCES_FINALIZER,
+    RESOURCES_FINALIZER_FOREGROUND,
+    RESOURCES_FINALIZER_BACKGROUND,
+];
 const DELETION_APPROVED: &str = "argocd.argoproj.io/deletion-approved";
 const HELM_POLICY: &str = "helm.sh/resource-policy";
 
@@ -46,23 +50,49 @@ pub fn plan(app: &Application, instance: &str, live: &LiveObjects, now: Timestam
     if !finalizers.iter().any(|finalizer| OURS.contains(&finalizer.as_str())) {
         return Deletion::NotOurs;
     }
-    let rest = || finalizers.iter().filter(|finalizer| !OURS.contains(&finalizer.as_str())).cloned().collect();
-    let in_background = finalizers.iter().any(|finalizer| finalizer == RESOURCES_FINALIZER_BACKGROUND);
-    let propagation = if in_background { Propagation::Background } else { Propagation::Foreground };
-    let options = AppOptions::parse(app.spec.sync_policy.as_ref().map_or(&[], |policy| policy.sync_options.as_slice()));
+    let rest = || {
+        finalizers
+            .iter()
+            .filter(|finalizer| !OURS.contains(&finalizer.as_str()))
+            .cloned()
+            .collect()
+    };
+    let in_background = finalizers
+        .iter()
+        .any(|finalizer| finalizer == RESOURCES_FINALIZER_BACKGROUND);
+    let propagation = if in_background {
+        Propagation::Background
+    } else {
+        Propagation::Foreground
+    };
+    let options = AppOptions::parse(
+        app.spec
+            .sync_policy
+            .as_ref()
+            .map_or(&[], |policy| policy.sync_options.as_slice()),
+    );
     let since = app.metadata.deletion_timestamp.as_ref().map_or(now, |at| at.0);
-    let approved = app.metadata.annotations.as_ref().and_then(|all| all.get(DELETION_APPROVED)).map(String::as_str);
+    let approved = app
+        .metadata
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(DELETION_APPROVED))
+        .map(String::as_str);
     let is_approved = prune::is_approved(approved, since);
     let doomed: Vec<(&ResourceKey, &Arc<Value>)> = live
         .iter()
         .filter(|(key, object)| {
-            TrackingId::of_live(object).is_some_and(|id| id.instance == instance) && !is_spared(app, key, object, &options)
+            TrackingId::of_live(object).is_some_and(|id| id.instance == instance)
+                && !is_spared(app, key, object, &options)
         })
         .collect();
     let Some(wave) = doomed.iter().map(|(_, object)| target::wave(object)).max() else {
         return Deletion::Release(rest());
     };
-    let now_due: Vec<(&ResourceKey, &Arc<Value>)> = doomed.into_iter().filter(|(_, object)| target::wave(object) == wave).collect();
+    let now_due: Vec<(&ResourceKey, &Arc<Value>)> = doomed
+        .into_iter()
+        .filter(|(_, object)| target::wave(object) == wave)
+        .collect();
     let blocked: Vec<&ResourceKey> = now_due
         .iter()
         .filter(|(_, object)| options.of_object(object).delete_confirm && !is_approved && !is_deleting(object))
@@ -76,14 +106,21 @@ pub fn plan(app: &Application, instance: &str, live: &LiveObjects, now: Timestam
             api_version: text(object, "/apiVersion").to_owned(),
             phase: Phase::Sync,
             is_hook: false,
-            deed: Deed::Delete { precondition: operation::identity(object), propagation, is_preparation: false },
+            deed: Deed::Delete {
+                precondition: operation::identity(object),
+                propagation,
+                is_preparation: false,
+            },
         })
         .collect();
     if !works.is_empty() {
         return Deletion::Delete(works);
     }
     if let Some(first) = blocked.first() {
-        return Deletion::Await(format!("waiting for deletion confirmation of {} (annotate the application with {DELETION_APPROVED})", first.short()));
+        return Deletion::Await(format!(
+            "waiting for deletion confirmation of {} (annotate the application with {DELETION_APPROVED})",
+            first.short()
+        ));
     }
     let names: Vec<String> = now_due.iter().take(3).map(|(key, _)| key.short()).collect();
     Deletion::Await(format!("waiting for deletion of {}", names.join(", ")))

@@ -6,8 +6,8 @@ use super::{
     compare::{Comparison, SyncCode},
     health::{self, Code},
     operation::OperationPhase,
-    revisions::Revisions,
     resource::text,
+    revisions::Revisions,
 };
 use crate::api::{
     GROUP,
@@ -65,18 +65,27 @@ pub fn decide(facts: &Facts<'_>) -> Option<Hold> {
 
 /// The condition and event text of a hold.
 pub fn message(hold: &Hold) -> String {
-    format!("Automation holds back commit {}, by {}: {}; a newer commit releases it", hold.revision, hold.by, hold.reason)
+    format!(
+        "Automation holds back commit {}, by {}: {}; a newer commit releases it",
+        hold.revision, hold.by, hold.reason
+    )
 }
 
 /// A Rollout that is as this commit says and has given it up.
 fn aborted(facts: &Facts<'_>) -> Option<Hold> {
     // Objects that still wait for this commit come first: only what was tried can be held back.
     let was_tried = facts.sync == SyncCode::Synced
-        || facts.last.and_then(|last| last.sync_result.as_ref()).is_some_and(|result| Revisions::of_result(result) == *facts.revisions);
+        || facts
+            .last
+            .and_then(|last| last.sync_result.as_ref())
+            .is_some_and(|result| Revisions::of_result(result) == *facts.revisions);
     let rollout = facts.comparisons.iter().find(|comparison| {
         is_rollout(comparison)
             && comparison.sync == SyncCode::Synced
-            && comparison.health.as_ref().is_some_and(|health| health.code == Code::Degraded)
+            && comparison
+                .health
+                .as_ref()
+                .is_some_and(|health| health.code == Code::Degraded)
             && abort_message(comparison).is_some()
     })?;
     was_tried.then(|| Hold {
@@ -103,7 +112,11 @@ fn rolled_back(facts: &Facts<'_>) -> Option<Hold> {
         Hold {
             revision: facts.revisions.to_string(),
             reason: format!("rolled back to {deployed}"),
-            by: if who.is_empty() { "user".to_owned() } else { format!("user {who}") },
+            by: if who.is_empty() {
+                "user".to_owned()
+            } else {
+                format!("user {who}")
+            },
             since: Some(wire_time(facts.now)),
         }
     })
@@ -115,7 +128,10 @@ fn recovered(facts: &Facts<'_>, previous: &Hold) -> bool {
         is_rollout(comparison)
             && name(comparison) == previous.by
             && comparison.sync == SyncCode::Synced
-            && comparison.health.as_ref().is_some_and(|health| health.code == Code::Healthy)
+            && comparison
+                .health
+                .as_ref()
+                .is_some_and(|health| health.code == Code::Healthy)
     })
 }
 
@@ -125,7 +141,10 @@ fn resynced(facts: &Facts<'_>, previous: &Hold) -> bool {
         && facts.last.is_some_and(|last| {
             last.phase == OperationPhase::Succeeded.name()
                 && !last.operation.initiated_by.automated
-                && last.sync_result.as_ref().is_some_and(|result| Revisions::of_result(result).to_string() == previous.revision)
+                && last
+                    .sync_result
+                    .as_ref()
+                    .is_some_and(|result| Revisions::of_result(result).to_string() == previous.revision)
         })
 }
 

@@ -37,11 +37,21 @@ pub struct DeletePolicies {
 /// The role of an object. Argo's annotation wins over Helm's.
 pub fn role(object: &Value) -> Role {
     if let Some(list) = annotation(object, HOOK) {
-        let entries: Vec<&str> = list.split(',').map(str::trim).filter(|entry| !entry.is_empty()).collect();
+        let entries: Vec<&str> = list
+            .split(',')
+            .map(str::trim)
+            .filter(|entry| !entry.is_empty())
+            .collect();
         let phases: Vec<Phase> = entries.iter().filter_map(|entry| Phase::parse(entry)).collect();
-        return if phases.is_empty() { Role::Ignored } else { Role::Hook(phases) };
+        return if phases.is_empty() {
+            Role::Ignored
+        } else {
+            Role::Hook(phases)
+        };
     }
-    let Some(list) = annotation(object, HELM_HOOK) else { return Role::Resource };
+    let Some(list) = annotation(object, HELM_HOOK) else {
+        return Role::Resource;
+    };
     let mut phases = Vec::new();
     for entry in list.split(',').map(str::trim) {
         match entry {
@@ -53,7 +63,11 @@ pub fn role(object: &Value) -> Role {
     }
     phases.sort_unstable();
     phases.dedup();
-    if phases.is_empty() { Role::Ignored } else { Role::Hook(phases) }
+    if phases.is_empty() {
+        Role::Ignored
+    } else {
+        Role::Hook(phases)
+    }
 }
 
 /// Whether an object is a hook of any kind, whatever its phase.
@@ -87,7 +101,13 @@ pub fn name(object: &Value, revision: &str, phase: Phase, started: Timestamp) ->
     }
     let prefix = text(object, "/metadata/generateName");
     let short: String = revision.chars().take(7).collect();
-    (!prefix.is_empty()).then(|| format!("{prefix}{short}-{}-{}", phase.name().to_lowercase(), started.as_second()))
+    (!prefix.is_empty()).then(|| {
+        format!(
+            "{prefix}{short}-{}-{}",
+            phase.name().to_lowercase(),
+            started.as_second()
+        )
+    })
 }
 
 #[cfg(test)]
@@ -131,6 +151,9 @@ mod tests {
             name(&object, "0123456789abcdef", Phase::PreSync, started).as_deref(),
             Some("migrate-0123456-presync-1700000000")
         );
-        assert_eq!(name(&json!({"metadata": {"name": "x"}}), "", Phase::Sync, started).as_deref(), Some("x"));
+        assert_eq!(
+            name(&json!({"metadata": {"name": "x"}}), "", Phase::Sync, started).as_deref(),
+            Some("x")
+        );
     }
 }

@@ -11,7 +11,10 @@ pub fn of_object(object: &Value) -> Vec<String> {
     for template in TEMPLATES {
         for list in ["initContainers", "containers"] {
             let containers = object.pointer(&format!("{template}/{list}")).and_then(Value::as_array);
-            let images = containers.into_iter().flatten().filter_map(|container| container.get("image")?.as_str());
+            let images = containers
+                .into_iter()
+                .flatten()
+                .filter_map(|container| container.get("image")?.as_str());
             found.extend(images.map(str::to_owned));
         }
     }

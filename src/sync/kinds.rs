@@ -31,7 +31,8 @@ impl Kinds {
     /// Whether the cluster serves exactly this version of a kind.
     pub fn serves(&self, api_version: &str, kind: &str) -> bool {
         let version = super::resource::version_of(api_version);
-        self.get(group_of(api_version), kind).is_some_and(|facts| facts.versions.iter().any(|served| served == version))
+        self.get(group_of(api_version), kind)
+            .is_some_and(|facts| facts.versions.iter().any(|served| served == version))
     }
 
     /// Whether objects of a kind live in namespaces. A kind that nobody knows is taken to: that is what almost all do,
@@ -52,8 +53,15 @@ impl Kinds {
                 .filter(|version| version.get("served") == Some(&Value::Bool(true)))
                 .map(|version| text(version, "/name").to_owned())
                 .collect();
-            let facts = KindFacts { is_namespaced: text(definition, "/spec/scope") == "Namespaced", versions };
-            kinds.insert(text(definition, "/spec/group"), text(definition, "/spec/names/kind"), facts);
+            let facts = KindFacts {
+                is_namespaced: text(definition, "/spec/scope") == "Namespaced",
+                versions,
+            };
+            kinds.insert(
+                text(definition, "/spec/group"),
+                text(definition, "/spec/names/kind"),
+                facts,
+            );
         }
         kinds
     }

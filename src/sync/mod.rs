@@ -211,18 +211,27 @@ impl<'a> Pass<'a> {
     fn was_applied(&self, desired: &Desired) -> bool {
         self.before.operation_state.as_ref().is_some_and(|state| {
             state.phase == OperationPhase::Succeeded.name()
-                && state.sync_result.as_ref().is_some_and(|result| Revisions::of_result(result) == desired.revisions)
+                && state
+                    .sync_result
+                    .as_ref()
+                    .is_some_and(|result| Revisions::of_result(result) == desired.revisions)
         })
     }
 
     fn compare(&self, desired: &'a Desired, was_applied: bool) -> Result<Compared<'a>, Failure> {
         let instance = self.instance();
         let spec = &self.snapshot.app.spec;
-        let destination =
-            Destination { instance: &instance, namespace: &spec.destination.namespace, kinds: self.snapshot.kinds };
+        let destination = Destination {
+            instance: &instance,
+            namespace: &spec.destination.namespace,
+            kinds: self.snapshot.kinds,
+        };
         let targets = target::targets(desired.objects(), destination);
         if !targets.problems.is_empty() {
-            return Err(Failure { message: targets.problems.join("; "), is_transient: false });
+            return Err(Failure {
+                message: targets.problems.join("; "),
+                is_transient: false,
+            });
         }
         let comparisons = compare::compare(Sides {
             targets: &targets,
@@ -234,22 +243,36 @@ impl<'a> Pass<'a> {
             was_applied,
             kinds: self.snapshot.kinds,
         });
-        Ok(Compared { desired, targets, comparisons })
+        Ok(Compared {
+            desired,
+            targets,
+            comparisons,
+        })
     }
 
     fn invalid(mut self, problems: Vec<String>) -> Decision {
-        self.findings.extend(problems.iter().map(|problem| ("InvalidSpecError", problem.clone())));
+        self.findings
+            .extend(problems.iter().map(|problem| ("InvalidSpecError", problem.clone())));
         let message = problems.join("; ");
         let is_asked = self.snapshot.app.operation.is_some();
         if is_asked && !self.is_operating() {
-            self.begin(self.snapshot.app.operation.clone().unwrap_or_default(), &Revisions::default());
+            self.begin(
+                self.snapshot.app.operation.clone().unwrap_or_default(),
+                &Revisions::default(),
+            );
             self.takes_operation = true;
         }
         if self.is_operating() || self.takes_operation {
-            self.state = self.state.map(|state| operation::finish(&state, OperationPhase::Error, &message, self.snapshot.now, false));
+            self.state = self
+                .state
+                .map(|state| operation::finish(&state, OperationPhase::Error, &message, self.snapshot.now, false));
         }
         let mut after = self.before.clone();
-        after.sync = status::sync(self.snapshot.app, SyncCode::Unknown, &Revisions::of_sync(&self.before.sync));
+        after.sync = status::sync(
+            self.snapshot.app,
+            SyncCode::Unknown,
+            &Revisions::of_sync(&self.before.sync),
+        );
         let (resources, _) = status::retained(self.snapshot.app, &self.before.resources, self.snapshot.live);
         after.resources = resources;
         let unknown = health::Health::new(health::Code::Unknown, "");
@@ -273,13 +296,21 @@ impl<'a> Pass<'a> {
         }
         let just_ended = (was_operating || self.takes_operation) && !self.is_operating();
         after.hold = self.hold(&current, sync, just_ended);
-        if !self.is_operating() && !just_ended && !self.takes_operation && let Ok(compared) = &current {
+        if !self.is_operating()
+            && !just_ended
+            && !self.takes_operation
+            && let Ok(compared) = &current
+        {
             self.automate(compared, sync, after.hold.as_ref(), &current);
         }
         if let Some(hold) = &after.hold {
             self.findings.push(("SyncHoldWarning", hold::message(hold)));
         }
-        if let Some(state) = self.state.as_ref().filter(|state| just_ended_well(state, self.before.operation_state.as_ref())) {
+        if let Some(state) = self
+            .state
+            .as_ref()
+            .filter(|state| just_ended_well(state, self.before.operation_state.as_ref()))
+        {
             after.history = status::history(snapshot.app, &self.before.history, state);
         }
         self.conclude(after)
@@ -290,9 +321,16 @@ impl<'a> Pass<'a> {
         let snapshot = self.snapshot;
         let (comparisons, revisions) = (&compared.comparisons, &compared.desired.revisions);
         self.findings.extend(compared.targets.warnings.iter().cloned());
-        self.findings.extend(compared.desired.notes.iter().map(|note| ("SkippedManifestWarning", note.clone())));
+        self.findings.extend(
+            compared
+                .desired
+                .notes
+                .iter()
+                .map(|note| ("SkippedManifestWarning", note.clone())),
+        );
         let shared = compare::shared(comparisons, &self.instance());
-        self.findings.extend(shared.into_iter().map(|message| ("SharedResourceWarning", message)));
+        self.findings
+            .extend(shared.into_iter().map(|message| ("SharedResourceWarning", message)));
         let code = status::sync_code(comparisons);
         after.sync = status::sync(snapshot.app, code, revisions);
         after.resources = status::resources(comparisons);
@@ -314,8 +352,14 @@ impl<'a> Pass<'a> {
     fn describe_failure(&mut self, failure: &Failure, after: &mut ApplicationStatus) -> SyncCode {
         let snapshot = self.snapshot;
         self.findings.push(("ComparisonError", failure.message.clone()));
-        let since = self.before.conditions.iter().find(|condition| condition.r#type == "ComparisonError");
-        let since = since.and_then(|condition| condition.last_transition_time.as_ref()).map_or(snapshot.now, |at| at.0);
+        let since = self
+            .before
+            .conditions
+            .iter()
+            .find(|condition| condition.r#type == "ComparisonError");
+        let since = since
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map_or(snapshot.now, |at| at.0);
         let until = since.saturating_add(SOURCE_ERROR_GRACE).unwrap_or(snapshot.now);
         let had_any = !self.before.sync.revision.is_empty() || !self.before.sync.revisions.is_empty();
         let (resources, health) = status::retained(snapshot.app, &self.before.resources, snapshot.live);
@@ -330,7 +374,9 @@ impl<'a> Pass<'a> {
     }
 
     fn is_operating(&self) -> bool {
-        self.state.as_ref().is_some_and(|state| matches!(state.phase.as_str(), "Running" | "Terminating"))
+        self.state
+            .as_ref()
+            .is_some_and(|state| matches!(state.phase.as_str(), "Running" | "Terminating"))
     }
 
     /// Takes `operation` over into the status, pinned to commits (guarantee S1).
@@ -344,7 +390,10 @@ impl<'a> Pass<'a> {
         let Some(sync) = &mut asked.sync else {
             self.begin(asked, &revisions);
             let message = "Invalid operation request: no operation specified";
-            self.state = self.state.take().map(|state| operation::finish(&state, OperationPhase::Error, message, self.snapshot.now, false));
+            self.state = self
+                .state
+                .take()
+                .map(|state| operation::finish(&state, OperationPhase::Error, message, self.snapshot.now, false));
             return;
         };
         if sync.sync_options.is_empty() {
@@ -370,7 +419,10 @@ impl<'a> Pass<'a> {
             source,
             sources,
             revisions: revisions.several.clone(),
-            managed_namespace_metadata: spec.sync_policy.as_ref().and_then(|policy| policy.managed_namespace_metadata.clone()),
+            managed_namespace_metadata: spec
+                .sync_policy
+                .as_ref()
+                .and_then(|policy| policy.managed_namespace_metadata.clone()),
             ..SyncOperationResult::default()
         };
         self.state = Some(operation::begin(asked, result, self.snapshot.now));
@@ -396,14 +448,21 @@ impl<'a> Pass<'a> {
         let newer = self.newer(current);
         for _ in 0..STEPS_MAX {
             let Some(state) = self.state.clone() else { return };
-            let Some(sync) = state.operation.sync.clone() else { return };
+            let Some(sync) = state.operation.sync.clone() else {
+                return;
+            };
             let options = AppOptions::parse(&sync.sync_options);
-            let comparisons = pinned.as_ref().map(|compared| with_hooks(compared, &state, snapshot.live, &options));
+            let comparisons = pinned
+                .as_ref()
+                .map(|compared| with_hooks(compared, &state, snapshot.live, &options));
             let view = operation::View {
                 state: &state,
                 sync: &sync,
                 desired: match (&pinned, &comparisons) {
-                    (Ok(compared), Ok(comparisons)) => Ok(operation::Desired { comparisons, targets: &compared.targets }),
+                    (Ok(compared), Ok(comparisons)) => Ok(operation::Desired {
+                        comparisons,
+                        targets: &compared.targets,
+                    }),
                     (Err(message), _) => Err(message),
                     (Ok(_), Err(_)) => Err("the source could not be rendered"),
                 },
@@ -413,7 +472,12 @@ impl<'a> Pass<'a> {
                 options: &options,
                 prune: self.prune_request(&sync, &state, pinned.as_ref().ok().copied()),
                 namespace: &snapshot.app.spec.destination.namespace,
-                namespace_metadata: snapshot.app.spec.sync_policy.as_ref().and_then(|policy| policy.managed_namespace_metadata.as_ref()),
+                namespace_metadata: snapshot
+                    .app
+                    .spec
+                    .sync_policy
+                    .as_ref()
+                    .and_then(|policy| policy.managed_namespace_metadata.as_ref()),
                 newer: newer.as_deref(),
                 now: snapshot.now,
             };
@@ -470,7 +534,11 @@ impl<'a> Pass<'a> {
                 }
                 with_latest
             }
-            Step::Done { phase, message, may_retry } => {
+            Step::Done {
+                phase,
+                message,
+                may_retry,
+            } => {
                 let is_dry = state.operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
                 let state = operation::finish(&state, phase, &message, self.snapshot.now, may_retry && !is_dry);
                 let is_over = OperationPhase::is_over(&state.phase);
@@ -487,16 +555,28 @@ impl<'a> Pass<'a> {
 
     /// What the running operation may give way to (guarantee S2).
     fn newer(&self, current: &Result<Compared<'a>, Failure>) -> Option<String> {
-        let state = self.before.operation_state.as_ref().filter(|_| self.is_operating() && !self.takes_operation)?;
+        let state = self
+            .before
+            .operation_state
+            .as_ref()
+            .filter(|_| self.is_operating() && !self.takes_operation)?;
         if self.snapshot.app.operation.is_some() {
             return Some("a new operation".to_owned());
         }
         let current = current.as_ref().ok()?;
         let newest = &current.desired.revisions;
         let sync = state.operation.sync.as_ref()?;
-        let was_explicit = !state.operation.initiated_by.automated && !(sync.revision.is_empty() && sync.revisions.is_empty());
-        let is_other = state.sync_result.as_ref().is_some_and(|result| Revisions::of_result(result) != *newest);
-        let is_held = self.before.hold.as_ref().is_some_and(|hold| hold.revision == newest.to_string());
+        let was_explicit =
+            !state.operation.initiated_by.automated && (!sync.revision.is_empty() || !sync.revisions.is_empty());
+        let is_other = state
+            .sync_result
+            .as_ref()
+            .is_some_and(|result| Revisions::of_result(result) != *newest);
+        let is_held = self
+            .before
+            .hold
+            .as_ref()
+            .is_some_and(|hold| hold.revision == newest.to_string());
         let gives_way = auto_sync::is_on(&self.snapshot.app.spec)
             && is_other
             && !was_explicit
@@ -505,7 +585,12 @@ impl<'a> Pass<'a> {
         gives_way.then(|| format!("commit {newest}"))
     }
 
-    fn prune_request(&self, sync: &SyncOperation, state: &OperationState, pinned: Option<&Compared<'_>>) -> prune::Request {
+    fn prune_request(
+        &self,
+        sync: &SyncOperation,
+        state: &OperationState,
+        pinned: Option<&Compared<'_>>,
+    ) -> prune::Request {
         let app = self.snapshot.app;
         let allows_empty = app
             .spec
@@ -523,7 +608,13 @@ impl<'a> Pass<'a> {
     }
 
     fn annotation(&self, key: &str) -> Option<&str> {
-        self.snapshot.app.metadata.annotations.as_ref()?.get(key).map(String::as_str)
+        self.snapshot
+            .app
+            .metadata
+            .annotations
+            .as_ref()?
+            .get(key)
+            .map(String::as_str)
     }
 
     fn hold(&self, current: &Result<Compared<'a>, Failure>, sync: SyncCode, just_ended: bool) -> Option<Hold> {
@@ -543,7 +634,13 @@ impl<'a> Pass<'a> {
         })
     }
 
-    fn automate(&mut self, compared: &Compared<'a>, sync: SyncCode, hold: Option<&Hold>, current: &Result<Compared<'a>, Failure>) {
+    fn automate(
+        &mut self,
+        compared: &Compared<'a>,
+        sync: SyncCode,
+        hold: Option<&Hold>,
+        current: &Result<Compared<'a>, Failure>,
+    ) {
         let snapshot = self.snapshot;
         let decision = auto_sync::decide(&auto_sync::Facts {
             spec: &snapshot.app.spec,
@@ -565,7 +662,10 @@ impl<'a> Pass<'a> {
             }
             AutoSync::Blocked(error) => self.findings.push(("SyncError", error)),
             AutoSync::Start(operation) => {
-                self.because("SyncStarted", format!("{} is not what the cluster has", compared.desired.revisions));
+                self.because(
+                    "SyncStarted",
+                    format!("{} is not what the cluster has", compared.desired.revisions),
+                );
                 self.begin(*operation, &compared.desired.revisions);
                 self.run_steps(Ok(compared), current);
             }
@@ -581,11 +681,28 @@ impl<'a> Pass<'a> {
     }
 
     fn conclude(self, mut after: ApplicationStatus) -> Decision {
-        let Self { snapshot, before, findings, state, takes_operation, work, wake, reasons, options: _ } = self;
+        let Self {
+            snapshot,
+            before,
+            findings,
+            state,
+            takes_operation,
+            work,
+            wake,
+            reasons,
+            options: _,
+        } = self;
         after.operation_state = state;
         after.conditions = status::conditions(&findings, &before.conditions, snapshot.now);
-        snapshot.control_plane_namespace.clone_into(&mut after.controller_namespace);
-        let answers_refresh = snapshot.app.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(REFRESH));
+        snapshot
+            .control_plane_namespace
+            .clone_into(&mut after.controller_namespace);
+        let answers_refresh = snapshot
+            .app
+            .metadata
+            .annotations
+            .as_ref()
+            .is_some_and(|all| all.contains_key(REFRESH));
         if answers_refresh || status::differs(&before, &after) {
             after.reconciled_at = Some(wire_time(snapshot.now));
         }
@@ -602,21 +719,35 @@ impl<'a> Pass<'a> {
 }
 
 /// The comparisons of an operation: resources, and its hooks under their names in this operation.
-fn with_hooks(compared: &Compared<'_>, state: &OperationState, live: &LiveObjects, options: &AppOptions) -> Vec<Comparison> {
+fn with_hooks(
+    compared: &Compared<'_>,
+    state: &OperationState,
+    live: &LiveObjects,
+    options: &AppOptions,
+) -> Vec<Comparison> {
     let started = state.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0);
     let revision = state.sync_result.as_ref().map(Revisions::of_result).unwrap_or_default();
     let hooks = operation::hook_comparisons(&compared.targets.hooks, revision.first(), started, live, options);
     let own: Vec<&ResourceKey> = hooks.iter().map(|hook| &hook.key).collect();
-    let mut all: Vec<Comparison> =
-        compared.comparisons.iter().filter(|comparison| !own.contains(&&comparison.key)).cloned().collect();
+    let mut all: Vec<Comparison> = compared
+        .comparisons
+        .iter()
+        .filter(|comparison| !own.contains(&&comparison.key))
+        .cloned()
+        .collect();
     all.extend(hooks);
     all
 }
 
 /// Whether an operation that deploys a commit as a whole has just succeeded.
 fn just_ended_well(state: &OperationState, before: Option<&OperationState>) -> bool {
-    let is_whole = state.operation.sync.as_ref().is_some_and(|sync| !sync.dry_run && sync.resources.is_empty());
-    let was_over = before.is_some_and(|before| before.started_at == state.started_at && OperationPhase::is_over(&before.phase));
+    let is_whole = state
+        .operation
+        .sync
+        .as_ref()
+        .is_some_and(|sync| !sync.dry_run && sync.resources.is_empty());
+    let was_over =
+        before.is_some_and(|before| before.started_at == state.started_at && OperationPhase::is_over(&before.phase));
     state.phase == OperationPhase::Succeeded.name() && is_whole && !was_over
 }
 

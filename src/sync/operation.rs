@@ -144,7 +144,13 @@ pub fn step(view: &View<'_>) -> Step {
     };
     let plan = tasks::plan(view, desired);
     if !plan.problems.is_empty() {
-        return done(OperationPhase::Failed, format!("one or more synchronization tasks are not valid: {}", plan.problems.join("; ")));
+        return done(
+            OperationPhase::Failed,
+            format!(
+                "one or more synchronization tasks are not valid: {}",
+                plan.problems.join("; ")
+            ),
+        );
     }
     if let Some(work) = tasks::namespace(view) {
         return Step::Work(vec![vec![work]]);
@@ -153,12 +159,20 @@ pub fn step(view: &View<'_>) -> Step {
 }
 
 fn done(phase: OperationPhase, message: impl Into<String>) -> Step {
-    Step::Done { phase, message: message.into(), may_retry: true }
+    Step::Done {
+        phase,
+        message: message.into(),
+        may_retry: true,
+    }
 }
 
 /// The end of an operation that nobody waits for any more.
 fn pointless(newer: &str, message: &str) -> Step {
-    Step::Done { phase: OperationPhase::Failed, message: format!("superseded by {newer}: {message}"), may_retry: false }
+    Step::Done {
+        phase: OperationPhase::Failed,
+        message: format!("superseded by {newer}: {message}"),
+        may_retry: false,
+    }
 }
 
 fn advance(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step {
@@ -172,22 +186,34 @@ fn advance(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step 
         return step;
     }
     // The last step is not waited for, unless a hook of it is still running.
-    let running: Vec<&Task<'_>> =
-        tasks.iter().filter(|task| state_of(task) == State::Running && (task.is_hook || Some(task.step()) != last)).collect();
+    let running: Vec<&Task<'_>> = tasks
+        .iter()
+        .filter(|task| state_of(task) == State::Running && (task.is_hook || Some(task.step()) != last))
+        .collect();
     if !running.is_empty() {
         return wait(view, waiting_message(&running));
     }
     let pending: Vec<&Task<'_>> = tasks.iter().filter(|task| state_of(task) == State::Pending).collect();
     let Some(first) = pending.first() else {
-        let message = if tasks.is_empty() { "successfully synced (no more tasks)" } else { "successfully synced (all tasks run)" };
+        let message = if tasks.is_empty() {
+            "successfully synced (no more tasks)"
+        } else {
+            "successfully synced (all tasks run)"
+        };
         return done(OperationPhase::Succeeded, message);
     };
-    let leaving: Vec<&Task<'_>> =
-        tasks.iter().filter(|task| state_of(task) == State::Pruned && task.comparison.live.is_some()).collect();
+    let leaving: Vec<&Task<'_>> = tasks
+        .iter()
+        .filter(|task| state_of(task) == State::Pruned && task.comparison.live.is_some())
+        .collect();
     if !leaving.is_empty() {
         return wait(view, named("deletion of", &leaving));
     }
-    let now: Vec<&Task<'_>> = pending.iter().copied().filter(|task| task.step() == first.step()).collect();
+    let now: Vec<&Task<'_>> = pending
+        .iter()
+        .copied()
+        .filter(|task| task.step() == first.step())
+        .collect();
     tasks::work(view, &now)
 }
 
@@ -198,9 +224,17 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
         return None;
     }
     let refused = failures.iter().any(|result| result.status == "SyncFailed");
-    let reasons: Vec<&str> =
-        failures.iter().map(|result| result.message.as_str()).filter(|message| !message.is_empty()).take(NAMED_MAX).collect();
-    let reasons = if reasons.is_empty() { String::new() } else { format!(", reason: {}", reasons.join(",")) };
+    let reasons: Vec<&str> = failures
+        .iter()
+        .map(|result| result.message.as_str())
+        .filter(|message| !message.is_empty())
+        .take(NAMED_MAX)
+        .collect();
+    let reasons = if reasons.is_empty() {
+        String::new()
+    } else {
+        format!(", reason: {}", reasons.join(","))
+    };
     let message = if refused {
         format!("one or more objects failed to apply{reasons}")
     } else {
@@ -215,13 +249,20 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
     if hooks.iter().any(|task| state_of(task) == State::Running) {
         return Some(wait(view, named("completion of hook", &hooks)));
     }
-    let pending: Vec<&Task<'_>> = hooks.iter().copied().filter(|task| state_of(task) == State::Pending).collect();
+    let pending: Vec<&Task<'_>> = hooks
+        .iter()
+        .copied()
+        .filter(|task| state_of(task) == State::Pending)
+        .collect();
     if !pending.is_empty() {
         return Some(tasks::work(view, &pending));
     }
     let broken: Vec<&ResourceResult> = record::failures(view.state, sync_fail);
     if let Some(first) = broken.first() {
-        return Some(done(OperationPhase::Failed, format!("one or more SyncFail hooks failed, reason: {}", first.message)));
+        return Some(done(
+            OperationPhase::Failed,
+            format!("one or more SyncFail hooks failed, reason: {}", first.message),
+        ));
     }
     Some(done(OperationPhase::Failed, message))
 }
@@ -236,11 +277,17 @@ fn wait(view: &View<'_>, message: String) -> Step {
 
 fn waiting_message(running: &[&Task<'_>]) -> String {
     let hooks: Vec<&Task<'_>> = running.iter().copied().filter(|task| task.is_hook).collect();
-    if hooks.is_empty() { named("healthy state of", running) } else { named("completion of hook", &hooks) }
+    if hooks.is_empty() {
+        named("healthy state of", running)
+    } else {
+        named("completion of hook", &hooks)
+    }
 }
 
 fn named(reason: &str, tasks: &[&Task<'_>]) -> String {
-    let Some(first) = tasks.first() else { return "one or more tasks are running".to_owned() };
+    let Some(first) = tasks.first() else {
+        return "one or more tasks are running".to_owned();
+    };
     let noun = if reason.contains("hook") { "hooks" } else { "resources" };
     let more = match tasks.len() - 1 {
         0 => String::new(),
@@ -252,19 +299,28 @@ fn named(reason: &str, tasks: &[&Task<'_>]) -> String {
 fn terminate(view: &View<'_>) -> Step {
     let hooks = record::running_hooks(view);
     if hooks.is_empty() {
-        return Step::Done { phase: OperationPhase::Failed, message: "Operation terminated".into(), may_retry: false };
+        return Step::Done {
+            phase: OperationPhase::Failed,
+            message: "Operation terminated".into(),
+            may_retry: false,
+        };
     }
     Step::Work(vec![hooks])
 }
 
 fn await_retry(view: &View<'_>, finished: Timestamp) -> Step {
     let done = view.state.retry_count;
-    let due = finished.saturating_add(retry::delay(&view.state.operation.retry, done.saturating_sub(1))).unwrap_or(view.now);
+    let due = finished
+        .saturating_add(retry::delay(&view.state.operation.retry, done.saturating_sub(1)))
+        .unwrap_or(view.now);
     if let Some(newer) = view.newer {
         return pointless(newer, &view.state.message);
     }
     if view.now < due {
-        return Step::Wait { message: view.state.message.clone(), until: Some(due) };
+        return Step::Wait {
+            message: view.state.message.clone(),
+            until: Some(due),
+        };
     }
     Step::Again
 }
@@ -272,10 +328,17 @@ fn await_retry(view: &View<'_>, finished: Timestamp) -> Step {
 /// Judges a live hook or resource that was applied before; `None` while it is under way.
 fn ended(is_hook: bool, live: Option<&serde_json::Value>, key: &ResourceKey) -> Option<Result<String, String>> {
     let Some(live) = live else {
-        return Some(Err(format!("Resource {} is missing, it might have been deleted", key.short())));
+        return Some(Err(format!(
+            "Resource {} is missing, it might have been deleted",
+            key.short()
+        )));
     };
     let Some(health) = health::of_object(live) else {
-        return Some(Ok(if is_hook { format!("{} created", key.name) } else { String::new() }));
+        return Some(Ok(if is_hook {
+            format!("{} created", key.name)
+        } else {
+            String::new()
+        }));
     };
     match (health.code, is_hook) {
         (Code::Healthy, _) => Some(Ok(health.message)),
@@ -286,7 +349,10 @@ fn ended(is_hook: bool, live: Option<&serde_json::Value>, key: &ResourceKey) -> 
 
 /// Whether a phase of an operation has hooks; selective operations and strategy `apply` have none.
 fn runs_hooks(sync: &SyncOperation) -> bool {
-    let applies_only = sync.sync_strategy.as_ref().is_some_and(|strategy| strategy.apply.is_some() && strategy.hook.is_none());
+    let applies_only = sync
+        .sync_strategy
+        .as_ref()
+        .is_some_and(|strategy| strategy.apply.is_some() && strategy.hook.is_none());
     sync.resources.is_empty() && !applies_only
 }
 
@@ -294,6 +360,3 @@ fn runs_hooks(sync: &SyncOperation) -> bool {
 fn phase_of(result: &ResourceResult) -> Phase {
     Phase::parse(&result.sync_phase).unwrap_or(Phase::Sync)
 }
-
-#[cfg(test)]
-mod tests;

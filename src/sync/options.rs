@@ -210,7 +210,9 @@ fn distance(a: &str, b: &str) -> usize {
             *first = i + 1;
         }
         for (j, y) in b.chars().enumerate() {
-            let (Some(above), Some(left)) = (row.get(j + 1).copied(), row.get(j).copied()) else { continue };
+            let (Some(above), Some(left)) = (row.get(j + 1).copied(), row.get(j).copied()) else {
+                continue;
+            };
             let next = (above + 1).min(left + 1).min(diagonal + usize::from(x != y));
             diagonal = above;
             if let Some(cell) = row.get_mut(j + 1) {
@@ -232,7 +234,12 @@ mod tests {
 
     #[test]
     fn unknown_options_are_named_with_what_was_probably_meant() {
-        let read = parse(&["CreateNamespace=true", "CreateNamspace=true", "createNamespace: true", "Fancy=yes"]);
+        let read = parse(&[
+            "CreateNamespace=true",
+            "CreateNamspace=true",
+            "createNamespace: true",
+            "Fancy=yes",
+        ]);
         assert!(read.create_namespace);
         assert_eq!(
             read.unknown,

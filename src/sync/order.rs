@@ -34,7 +34,9 @@ impl Phase {
 
     /// The inverse of [`Phase::name`].
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::PreSync, Self::Sync, Self::PostSync, Self::SyncFail].into_iter().find(|phase| phase.name() == name)
+        [Self::PreSync, Self::Sync, Self::PostSync, Self::SyncFail]
+            .into_iter()
+            .find(|phase| phase.name() == name)
     }
 }
 
@@ -132,26 +134,39 @@ pub fn sort(tasks: &mut Vec<Task<'_>>) {
         _ => Vec::new(),
     });
     for name in namespaces {
-        advance(tasks, |task| is_target(task, "Namespace", |o| text(o, "/metadata/name") == name), |task| {
-            task.key().namespace == name
-        });
+        advance(
+            tasks,
+            |task| is_target(task, "Namespace", |o| text(o, "/metadata/name") == name),
+            |task| task.key().namespace == name,
+        );
     }
     let definitions = provided(tasks, |object| match text(object, "/kind") {
         "CustomResourceDefinition" => {
-            vec![format!("{}/{}", text(object, "/spec/group"), text(object, "/spec/names/kind"))]
+            vec![format!(
+                "{}/{}",
+                text(object, "/spec/group"),
+                text(object, "/spec/names/kind")
+            )]
         }
         _ => Vec::new(),
     });
     for defined in definitions {
         let defines = |o: &Value| format!("{}/{}", text(o, "/spec/group"), text(o, "/spec/names/kind")) == defined;
-        advance(tasks, |task| is_target(task, "CustomResourceDefinition", defines), |task| {
-            format!("{}/{}", task.key().group, task.key().kind) == defined
-        });
+        advance(
+            tasks,
+            |task| is_target(task, "CustomResourceDefinition", defines),
+            |task| format!("{}/{}", task.key().group, task.key().kind) == defined,
+        );
     }
 }
 
 fn provided(tasks: &[Task<'_>], names: impl Fn(&Value) -> Vec<String>) -> Vec<String> {
-    tasks.iter().filter(|task| task.effort == Effort::Apply).filter_map(|task| task.comparison.target.as_deref()).flat_map(names).collect()
+    tasks
+        .iter()
+        .filter(|task| task.effort == Effort::Apply)
+        .filter_map(|task| task.comparison.target.as_deref())
+        .flat_map(names)
+        .collect()
 }
 
 fn is_target(task: &Task<'_>, kind: &str, matches: impl Fn(&Value) -> bool) -> bool {
@@ -160,8 +175,15 @@ fn is_target(task: &Task<'_>, kind: &str, matches: impl Fn(&Value) -> bool) -> b
 
 /// Moves the provider in front of the first task that needs it; it takes over that task's phase and wave.
 fn advance(tasks: &mut Vec<Task<'_>>, provides: impl Fn(&Task<'_>) -> bool, needs: impl Fn(&Task<'_>) -> bool) {
-    let Some(provider) = tasks.iter().position(provides) else { return };
-    let Some(first) = tasks.iter().position(|task| task.effort == Effort::Apply && needs(task)) else { return };
+    let Some(provider) = tasks.iter().position(provides) else {
+        return;
+    };
+    let Some(first) = tasks
+        .iter()
+        .position(|task| task.effort == Effort::Apply && needs(task))
+    else {
+        return;
+    };
     if first >= provider {
         return;
     }
@@ -175,7 +197,11 @@ fn advance(tasks: &mut Vec<Task<'_>>, provides: impl Fn(&Task<'_>) -> bool, need
 /// Removal goes backwards: the lowest wave of the objects to be pruned changes places with the highest, and so on.
 /// What asks for `PruneLast=true` goes behind everything else.
 fn mirror_prune_waves(tasks: &mut [Task<'_>]) {
-    let mut waves: Vec<i64> = tasks.iter().filter(|task| task.effort == Effort::Prune).map(|task| task.wave).collect();
+    let mut waves: Vec<i64> = tasks
+        .iter()
+        .filter(|task| task.effort == Effort::Prune)
+        .map(|task| task.wave)
+        .collect();
     waves.sort_unstable();
     waves.dedup();
     let mirrored: BTreeMap<i64, i64> = waves.iter().copied().zip(waves.iter().rev().copied()).collect();
@@ -184,8 +210,16 @@ fn mirror_prune_waves(tasks: &mut [Task<'_>]) {
             task.wave = *wave;
         }
     }
-    let last = tasks.iter().filter(|task| task.phase == Phase::Sync).map(|task| task.wave).max().unwrap_or(0);
-    for task in tasks.iter_mut().filter(|task| task.effort == Effort::Prune && task.comparison.prune_last) {
+    let last = tasks
+        .iter()
+        .filter(|task| task.phase == Phase::Sync)
+        .map(|task| task.wave)
+        .max()
+        .unwrap_or(0);
+    for task in tasks
+        .iter_mut()
+        .filter(|task| task.effort == Effort::Prune && task.comparison.prune_last)
+    {
         task.wave = last.saturating_add(1);
     }
 }

@@ -31,7 +31,11 @@ pub enum Project<'a> {
 
 /// The name of the project an application belongs to.
 pub fn name_of(spec: &ApplicationSpec) -> &str {
-    if spec.project.is_empty() { "default" } else { &spec.project }
+    if spec.project.is_empty() {
+        "default"
+    } else {
+        &spec.project
+    }
 }
 
 impl Project<'_> {
@@ -39,13 +43,18 @@ impl Project<'_> {
     pub fn problems(self, spec: &ApplicationSpec, namespace: &str, control_plane_namespace: &str) -> Vec<String> {
         let (name, rules) = match self {
             Self::Everything => return Vec::new(),
-            Self::Missing { name } => return vec![format!("Application referencing project {name} which does not exist")],
+            Self::Missing { name } => {
+                return vec![format!("Application referencing project {name} which does not exist")];
+            }
             Self::Limited { name, spec } => (name, spec),
         };
         let mut found = Vec::new();
         for source in spec.effective_sources() {
             if !listed(&rules.source_repos, &source.repo_url, true) {
-                found.push(format!("application repo {} is not permitted in project '{name}'", source.repo_url));
+                found.push(format!(
+                    "application repo {} is not permitted in project '{name}'",
+                    source.repo_url
+                ));
             }
         }
         if !permits_destination(rules, &spec.destination.namespace) {
@@ -55,7 +64,9 @@ impl Project<'_> {
             ));
         }
         if namespace != control_plane_namespace && !listed(&rules.source_namespaces, namespace, false) {
-            found.push(format!("application namespace {namespace} is not permitted in project '{name}'"));
+            found.push(format!(
+                "application namespace {namespace} is not permitted in project '{name}'"
+            ));
         }
         found
     }
@@ -71,36 +82,58 @@ impl Project<'_> {
         let permitted = if kinds.is_cluster_scoped(key) {
             let lists = |items: &Option<Vec<ClusterResourceRestrictionItem>>| {
                 items.iter().flatten().any(|item| {
-                    matches(&item.group, group) && matches(&item.kind, kind) && (item.name.is_empty() || matches(&item.name, &key.name))
+                    matches(&item.group, group)
+                        && matches(&item.kind, kind)
+                        && (item.name.is_empty() || matches(&item.name, &key.name))
                 })
             };
             lists(&rules.cluster_resource_whitelist) && !lists(&rules.cluster_resource_blacklist)
         } else {
-            let lists = |items: &[GroupKind]| items.iter().any(|item| matches(&item.group, group) && matches(&item.kind, kind));
-            rules.namespace_resource_whitelist.as_ref().is_none_or(|items| lists(items))
-                && !rules.namespace_resource_blacklist.as_ref().is_some_and(|items| lists(items))
+            let lists = |items: &[GroupKind]| {
+                items
+                    .iter()
+                    .any(|item| matches(&item.group, group) && matches(&item.kind, kind))
+            };
+            rules
+                .namespace_resource_whitelist
+                .as_ref()
+                .is_none_or(|items| lists(items))
+                && !rules
+                    .namespace_resource_blacklist
+                    .as_ref()
+                    .is_some_and(|items| lists(items))
         };
         if !permitted {
             return Some(format!("resource {group}:{kind} is not permitted in project {name}"));
         }
         if !kinds.is_cluster_scoped(key) && !permits_destination(rules, &key.namespace) {
-            return Some(format!("namespace {} is not permitted in project '{name}'", key.namespace));
+            return Some(format!(
+                "namespace {} is not permitted in project '{name}'",
+                key.namespace
+            ));
         }
         None
     }
 }
 
 fn permits_destination(rules: &AppProjectSpec, namespace: &str) -> bool {
-    let (denied, allowed): (Vec<&ProjectDestination>, Vec<&ProjectDestination>) = rules.destinations.iter().partition(|destination| {
-        [&destination.server, &destination.name, &destination.namespace].iter().any(|pattern| pattern.starts_with('!'))
-    });
+    let (denied, allowed): (Vec<&ProjectDestination>, Vec<&ProjectDestination>) =
+        rules.destinations.iter().partition(|destination| {
+            [&destination.server, &destination.name, &destination.namespace]
+                .iter()
+                .any(|pattern| pattern.starts_with('!'))
+        });
     let fits = |pattern: &str, text: &str| matches(pattern.strip_prefix('!').unwrap_or(pattern), text);
     let cluster = |destination: &ProjectDestination| {
         (!destination.server.is_empty() && fits(&destination.server, IN_CLUSTER_SERVER))
             || (!destination.name.is_empty() && fits(&destination.name, IN_CLUSTER_NAME))
     };
-    let is_allowed = allowed.iter().any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
-    let is_denied = denied.iter().any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
+    let is_allowed = allowed
+        .iter()
+        .any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
+    let is_denied = denied
+        .iter()
+        .any(|destination| cluster(destination) && fits(&destination.namespace, namespace));
     is_allowed && !is_denied
 }
 
@@ -108,12 +141,21 @@ fn permits_destination(rules: &AppProjectSpec, namespace: &str) -> bool {
 fn listed(patterns: &[String], text: &str, is_path: bool) -> bool {
     let fits = |pattern: &str| {
         pattern == "*" || pattern == text || {
-            let glob = if is_path { Glob::parse_path(pattern) } else { Glob::parse(pattern) };
+            let glob = if is_path {
+                Glob::parse_path(pattern)
+            } else {
+                Glob::parse(pattern)
+            };
             glob.is_ok_and(|glob| glob.matches(text))
         }
     };
-    let allowed = patterns.iter().any(|pattern| !pattern.starts_with('!') && fits(pattern));
-    let denied = patterns.iter().filter_map(|pattern| pattern.strip_prefix('!')).any(fits);
+    let allowed = patterns
+        .iter()
+        .any(|pattern| !pattern.starts_with('!') && fits(pattern));
+    let denied = patterns
+        .iter()
+        .filter_map(|pattern| pattern.strip_prefix('!'))
+        .any(fits);
     allowed && !denied
 }
 

@@ -52,8 +52,14 @@ pub fn permission(comparison: &Comparison, request: Request) -> Permission {
 
 /// Why an automated sync must not prune all it would; `None` when it may.
 pub fn exceeds_share(comparisons: &[Comparison]) -> Option<String> {
-    let live = comparisons.iter().filter(|comparison| comparison.live.is_some() && !comparison.is_hook).count();
-    let doomed = comparisons.iter().filter(|comparison| comparison.requires_pruning() && !comparison.options.prune_never).count();
+    let live = comparisons
+        .iter()
+        .filter(|comparison| comparison.live.is_some() && !comparison.is_hook)
+        .count();
+    let doomed = comparisons
+        .iter()
+        .filter(|comparison| comparison.requires_pruning() && !comparison.options.prune_never)
+        .count();
     (doomed > PRUNE_FREE_MAX && doomed * 100 > live * PRUNE_SHARE_PERCENT_MAX).then(|| {
         format!("auto-sync would prune {doomed} of {live} resources, more than {PRUNE_SHARE_PERCENT_MAX} % (sync with prune, or annotate with argocd.argoproj.io/deletion-approved, to approve)")
     })
@@ -61,7 +67,9 @@ pub fn exceeds_share(comparisons: &[Comparison]) -> Option<String> {
 
 /// Whether `deletion-approved` was given at or after `since`.
 pub fn is_approved(approved: Option<&str>, since: Timestamp) -> bool {
-    approved.and_then(|at| at.parse::<Timestamp>().ok()).is_some_and(|at| at.as_second() >= since.as_second())
+    approved
+        .and_then(|at| at.parse::<Timestamp>().ok())
+        .is_some_and(|at| at.as_second() >= since.as_second())
 }
 
 #[cfg(test)]

@@ -78,12 +78,18 @@ pub fn annotation_lists(object: &Value, key: &str, entry: &str) -> bool {
 
 /// Whether the API server is deleting the object.
 pub fn is_deleting(object: &Value) -> bool {
-    object.pointer("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
+    object
+        .pointer("/metadata/deletionTimestamp")
+        .is_some_and(|at| !at.is_null())
 }
 
 /// The name an application has in tracking ids: its name, or `<namespace>_<name>` outside the control plane's namespace.
 pub fn instance_name(namespace: &str, name: &str, control_plane_namespace: &str) -> String {
-    if namespace == control_plane_namespace { name.to_owned() } else { format!("{namespace}_{name}") }
+    if namespace == control_plane_namespace {
+        name.to_owned()
+    } else {
+        format!("{namespace}_{name}")
+    }
 }
 
 /// The inverse of [`instance_name`]: `(namespace, name)`.
@@ -107,7 +113,10 @@ impl TrackingId {
         if key.namespace.is_empty() {
             destination_namespace.clone_into(&mut key.namespace);
         }
-        Self { instance: instance.to_owned(), key }
+        Self {
+            instance: instance.to_owned(),
+            key,
+        }
     }
 
     /// Parses `<app>:<group>/<kind>:<namespace>/<name>`.
@@ -115,7 +124,8 @@ impl TrackingId {
         const WRONG: &str =
             "wrong resource tracking format, should be <application-name>:<group>/<kind>:<namespace>/<name>";
         let mut parts = text.splitn(3, ':');
-        let (Some(instance), Some(group_kind), Some(namespace_name)) = (parts.next(), parts.next(), parts.next()) else {
+        let (Some(instance), Some(group_kind), Some(namespace_name)) = (parts.next(), parts.next(), parts.next())
+        else {
             return Err(WRONG);
         };
         let (group, kind) = group_kind.split_once('/').ok_or(WRONG)?;
@@ -147,7 +157,11 @@ impl TrackingId {
 impl fmt::Display for TrackingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { instance, key } = self;
-        write!(f, "{instance}:{}/{}:{}/{}", key.group, key.kind, key.namespace, key.name)
+        write!(
+            f,
+            "{instance}:{}/{}:{}/{}",
+            key.group, key.kind, key.namespace, key.name
+        )
     }
 }
 
@@ -163,16 +177,29 @@ mod tests {
 
     #[test]
     fn tracking_ids_round_trip() {
-        let key = ResourceKey { group: "apps".into(), kind: "Deployment".into(), namespace: "ns".into(), name: "a:b".into() };
+        let key = ResourceKey {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            namespace: "ns".into(),
+            name: "a:b".into(),
+        };
         let id = TrackingId::new("team_app", &key, "dest");
         assert_eq!(id.to_string(), "team_app:apps/Deployment:ns/a:b");
         assert_eq!(TrackingId::parse(&id.to_string()), Ok(id));
-        assert!(TrackingId::parse("app").unwrap_err().starts_with("wrong resource tracking format"));
+        assert!(
+            TrackingId::parse("app")
+                .unwrap_err()
+                .starts_with("wrong resource tracking format")
+        );
     }
 
     #[test]
     fn cluster_scoped_objects_carry_the_destination_namespace() {
-        let key = ResourceKey { group: "rbac.authorization.k8s.io".into(), kind: "ClusterRole".into(), ..Default::default() };
+        let key = ResourceKey {
+            group: "rbac.authorization.k8s.io".into(),
+            kind: "ClusterRole".into(),
+            ..Default::default()
+        };
         assert_eq!(TrackingId::new("a", &key, "dest").key.namespace, "dest");
     }
 
@@ -180,12 +207,24 @@ mod tests {
     fn only_an_id_that_describes_its_object_counts() {
         for (object, owner) in [
             (object("v1", "Service", Some("ns"), "app:/Service:ns/web"), Some("app")),
-            (object("discovery.k8s.io/v1", "EndpointSlice", Some("ns"), "app:/Service:ns/web"), None),
+            (
+                object(
+                    "discovery.k8s.io/v1",
+                    "EndpointSlice",
+                    Some("ns"),
+                    "app:/Service:ns/web",
+                ),
+                None,
+            ),
             (object("v1", "Service", Some("other"), "app:/Service:ns/web"), None),
             (object("v1", "Namespace", None, "app:/Namespace:ns/web"), Some("app")),
             (object("v1", "Service", Some("ns"), "nonsense"), None),
         ] {
-            assert_eq!(TrackingId::of_live(&object).map(|id| id.instance).as_deref(), owner, "{object}");
+            assert_eq!(
+                TrackingId::of_live(&object).map(|id| id.instance).as_deref(),
+                owner,
+                "{object}"
+            );
         }
     }
 

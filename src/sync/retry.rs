@@ -36,7 +36,9 @@ pub fn delay(strategy: &RetryStrategy, done: i64) -> SignedDuration {
 
 /// What is wrong with a strategy, in words.
 pub fn problems(strategy: &RetryStrategy, at: &str) -> Vec<String> {
-    let Some(backoff) = &strategy.backoff else { return Vec::new() };
+    let Some(backoff) = &strategy.backoff else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for (field, text) in [("duration", &backoff.duration), ("maxDuration", &backoff.max_duration)] {
         if !text.is_empty() && read(text).is_none() {
@@ -54,7 +56,8 @@ pub fn heal_delay(attempts: i64) -> SignedDuration {
     if attempts <= 0 {
         return SignedDuration::ZERO;
     }
-    grown(SignedDuration::from_secs(HEAL_SECONDS), HEAL_FACTOR, attempts - 1).min(SignedDuration::from_secs(HEAL_SECONDS_MAX))
+    grown(SignedDuration::from_secs(HEAL_SECONDS), HEAL_FACTOR, attempts - 1)
+        .min(SignedDuration::from_secs(HEAL_SECONDS_MAX))
 }
 
 /// Delay before automation tries a commit again whose retries are used up. It never gives up (guarantee C1).
@@ -90,8 +93,16 @@ mod tests {
     use super::*;
 
     fn strategy(limit: i64, duration: &str, factor: Option<i64>, max: &str) -> RetryStrategy {
-        let backoff = Backoff { duration: duration.into(), factor, max_duration: max.into() };
-        RetryStrategy { limit, backoff: Some(backoff), refresh: false }
+        let backoff = Backoff {
+            duration: duration.into(),
+            factor,
+            max_duration: max.into(),
+        };
+        RetryStrategy {
+            limit,
+            backoff: Some(backoff),
+            refresh: false,
+        }
     }
 
     #[test]
@@ -100,7 +111,10 @@ mod tests {
         assert_eq!(seconds(&RetryStrategy::default()), [5, 10, 20, 40, 80, 160, 180, 180]);
         assert_eq!(seconds(&strategy(1, "1m", Some(3), "5m"))[..4], [60, 180, 300, 300]);
         assert_eq!(seconds(&strategy(1, "7", Some(1), ""))[..2], [7, 7]);
-        assert_eq!(delay(&strategy(-1, "1h", Some(9), "10000h"), 10_000).as_secs(), 36_000_000);
+        assert_eq!(
+            delay(&strategy(-1, "1h", Some(9), "10000h"), 10_000).as_secs(),
+            36_000_000
+        );
     }
 
     #[test]
@@ -118,7 +132,10 @@ mod tests {
 
     #[test]
     fn bad_durations_are_named() {
-        assert_eq!(problems(&strategy(1, "5x", Some(0), "3m"), "spec.syncPolicy.retry").len(), 2);
+        assert_eq!(
+            problems(&strategy(1, "5x", Some(0), "3m"), "spec.syncPolicy.retry").len(),
+            2
+        );
         assert_eq!(clock_time(Timestamp::from_second(54_240).unwrap()), "3:04PM");
     }
 }

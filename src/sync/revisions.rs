@@ -16,24 +16,39 @@ impl Revisions {
     /// From the commits of the sources in effect.
     pub fn new(commits: Vec<String>, has_several_sources: bool) -> Self {
         if has_several_sources {
-            return Self { single: String::new(), several: commits };
+            return Self {
+                single: String::new(),
+                several: commits,
+            };
         }
-        Self { single: commits.into_iter().next().unwrap_or_default(), several: Vec::new() }
+        Self {
+            single: commits.into_iter().next().unwrap_or_default(),
+            several: Vec::new(),
+        }
     }
 
     /// Those of an operation.
     pub fn of_result(result: &SyncOperationResult) -> Self {
-        Self { single: result.revision.clone(), several: result.revisions.clone() }
+        Self {
+            single: result.revision.clone(),
+            several: result.revisions.clone(),
+        }
     }
 
     /// Those of `status.sync`.
     pub fn of_sync(sync: &SyncStatus) -> Self {
-        Self { single: sync.revision.clone(), several: sync.revisions.clone() }
+        Self {
+            single: sync.revision.clone(),
+            several: sync.revisions.clone(),
+        }
     }
 
     /// Those of a deployment.
     pub fn of_history(entry: &RevisionHistory) -> Self {
-        Self { single: entry.revision.clone(), several: entry.revisions.clone() }
+        Self {
+            single: entry.revision.clone(),
+            several: entry.revisions.clone(),
+        }
     }
 
     /// Whether there are none.
@@ -49,6 +64,10 @@ impl Revisions {
 
 impl fmt::Display for Revisions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.several.is_empty() { f.write_str(&self.single) } else { f.write_str(&self.several.join(", ")) }
+        if self.several.is_empty() {
+            f.write_str(&self.single)
+        } else {
+            f.write_str(&self.several.join(", "))
+        }
     }
 }

@@ -37,10 +37,14 @@ pub fn conditions(findings: &[Finding], before: &[ApplicationCondition], now: Ti
     let mut built: Vec<ApplicationCondition> = Vec::new();
     for (kind, message) in findings {
         let of_type = built.iter().filter(|condition| condition.r#type == *kind);
-        if of_type.clone().count() >= CONDITIONS_OF_TYPE_MAX || of_type.clone().any(|condition| condition.message == *message) {
+        if of_type.clone().count() >= CONDITIONS_OF_TYPE_MAX
+            || of_type.clone().any(|condition| condition.message == *message)
+        {
             continue;
         }
-        let kept = before.iter().find(|condition| condition.r#type == *kind && condition.message == *message);
+        let kept = before
+            .iter()
+            .find(|condition| condition.r#type == *kind && condition.message == *message);
         built.push(kept.cloned().unwrap_or_else(|| ApplicationCondition {
             r#type: (*kind).to_owned(),
             message: message.clone(),
@@ -55,7 +59,11 @@ pub fn sync(app: &Application, code: SyncCode, revisions: &Revisions) -> SyncSta
     SyncStatus {
         status: code.name().to_owned(),
         compared_to: ComparedTo {
-            source: if app.spec.sources.is_empty() { app.spec.source.clone() } else { None },
+            source: if app.spec.sources.is_empty() {
+                app.spec.source.clone()
+            } else {
+                None
+            },
             destination: app.spec.destination.clone(),
             sources: app.spec.sources.clone(),
             ignore_differences: app.spec.ignore_differences.clone(),
@@ -67,7 +75,10 @@ pub fn sync(app: &Application, code: SyncCode, revisions: &Revisions) -> SyncSta
 
 /// Whether the application as a whole is as its source says.
 pub fn sync_code(comparisons: &[Comparison]) -> SyncCode {
-    if comparisons.iter().any(|comparison| comparison.counts && comparison.sync == SyncCode::OutOfSync) {
+    if comparisons
+        .iter()
+        .any(|comparison| comparison.counts && comparison.sync == SyncCode::OutOfSync)
+    {
         SyncCode::OutOfSync
     } else {
         SyncCode::Synced
@@ -91,7 +102,11 @@ fn resource(comparison: &Comparison) -> ResourceStatus {
         kind: key.kind.clone(),
         namespace: key.namespace.clone(),
         name: key.name.clone(),
-        status: if comparison.is_hook { String::new() } else { comparison.sync.name().to_owned() },
+        status: if comparison.is_hook {
+            String::new()
+        } else {
+            comparison.sync.name().to_owned()
+        },
         health: health.map(|health| wire_health(&health)),
         hook: comparison.is_hook,
         requires_pruning: comparison.requires_pruning(),
@@ -101,7 +116,11 @@ fn resource(comparison: &Comparison) -> ResourceStatus {
 }
 
 fn wire_health(health: &Health) -> HealthStatus {
-    HealthStatus { status: health.code.name().to_owned(), message: health.message.clone(), last_transition_time: None }
+    HealthStatus {
+        status: health.code.name().to_owned(),
+        message: health.message.clone(),
+        last_transition_time: None,
+    }
 }
 
 /// The application's health by its objects.
@@ -120,10 +139,17 @@ pub fn health(app: &Application, comparisons: &[Comparison]) -> Health {
 }
 
 /// The health of the objects of the last good comparison as they are now, for the time the source cannot be rendered.
-pub fn retained(app: &Application, before: &[ResourceStatus], live: &super::compare::LiveObjects) -> (Vec<ResourceStatus>, Health) {
+pub fn retained(
+    app: &Application,
+    before: &[ResourceStatus],
+    live: &super::compare::LiveObjects,
+) -> (Vec<ResourceStatus>, Health) {
     let mut kept = before.to_vec();
     let keys: Vec<ResourceKey> = kept.iter().map(key_of).collect();
-    let states: Vec<Option<Health>> = keys.iter().map(|key| live.get(key).and_then(|object| health::of_object(object))).collect();
+    let states: Vec<Option<Health>> = keys
+        .iter()
+        .map(|key| live.get(key).and_then(|object| health::of_object(object)))
+        .collect();
     for ((entry, key), health) in kept.iter_mut().zip(&keys).zip(&states) {
         entry.health = match (live.contains_key(key), health) {
             (false, _) => Some(wire_health(&Code::Missing.into())),
@@ -142,7 +168,11 @@ pub fn retained(app: &Application, before: &[ResourceStatus], live: &super::comp
             is_ignored: is_self(app, key) || live.get(key).is_some_and(|object| is_not_counted(object)),
         })
         .collect();
-    let worst = if members.is_empty() { Code::Unknown.into() } else { health::of_application(&members) };
+    let worst = if members.is_empty() {
+        Code::Unknown.into()
+    } else {
+        health::of_application(&members)
+    };
     (kept, worst)
 }
 
@@ -171,7 +201,11 @@ fn is_not_counted(object: &Value) -> bool {
 pub fn application_health(health: &Health, before: &HealthStatus, now: Timestamp) -> HealthStatus {
     let is_same = before.status == health.code.name() && before.last_transition_time.is_some();
     HealthStatus {
-        last_transition_time: if is_same { before.last_transition_time.clone() } else { Some(wire_time(now)) },
+        last_transition_time: if is_same {
+            before.last_transition_time.clone()
+        } else {
+            Some(wire_time(now))
+        },
         ..wire_health(health)
     }
 }
@@ -179,7 +213,9 @@ pub fn application_health(health: &Health, before: &HealthStatus, now: Timestamp
 /// `status.history` with an operation that succeeded.
 pub fn history(app: &Application, before: &[RevisionHistory], state: &OperationState) -> Vec<RevisionHistory> {
     use crate::api::application_status::HistoryId;
-    let Some(result) = &state.sync_result else { return before.to_vec() };
+    let Some(result) = &state.sync_result else {
+        return before.to_vec();
+    };
     let limit = usize::try_from(app.spec.revision_history_limit.unwrap_or(HISTORY_DEFAULT).max(0)).unwrap_or(0);
     let mut history = before.to_vec();
     history.push(RevisionHistory {
@@ -203,7 +239,9 @@ pub fn summary(comparisons: &[Comparison]) -> ApplicationSummary {
     let mut urls = BTreeSet::new();
     let mut is_app_of_apps = false;
     for comparison in comparisons {
-        let Some(object) = comparison.live.as_deref().or(comparison.target.as_deref()) else { continue };
+        let Some(object) = comparison.live.as_deref().or(comparison.target.as_deref()) else {
+            continue;
+        };
         found_images.extend(images::of_object(object));
         is_app_of_apps |= comparison.key.group == GROUP && comparison.key.kind == "Application";
         if comparison.key.kind == "Ingress" {
@@ -219,8 +257,11 @@ pub fn summary(comparisons: &[Comparison]) -> ApplicationSummary {
 
 fn ingress_urls(ingress: &Value) -> Vec<String> {
     let list = |pointer: &str| ingress.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
-    let secured: Vec<&str> =
-        list("/spec/tls").filter_map(|tls| tls.get("hosts")?.as_array()).flatten().filter_map(Value::as_str).collect();
+    let secured: Vec<&str> = list("/spec/tls")
+        .filter_map(|tls| tls.get("hosts")?.as_array())
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     list("/spec/rules")
         .map(|rule| text(rule, "/host"))
         .filter(|host| !host.is_empty())
@@ -247,7 +288,10 @@ pub fn events(app: &Application, before: &ApplicationStatus, after: &Application
             "" => String::new(),
             cause => format!(" ({cause})"),
         };
-        let message = format!("Updated health status: {} -> {}{cause}", before.health.status, after.health.status);
+        let message = format!(
+            "Updated health status: {} -> {}{cause}",
+            before.health.status, after.health.status
+        );
         found.push(event(app, EventKind::Normal, "ResourceUpdated", message));
     }
     operation_events(app, before, after, &mut found);
@@ -265,7 +309,12 @@ pub fn events(app: &Application, before: &ApplicationStatus, after: &Application
     found
 }
 
-fn operation_events(app: &Application, before: &ApplicationStatus, after: &ApplicationStatus, found: &mut Vec<EventRecord>) {
+fn operation_events(
+    app: &Application,
+    before: &ApplicationStatus,
+    after: &ApplicationStatus,
+    found: &mut Vec<EventRecord>,
+) {
     let Some(state) = &after.operation_state else { return };
     let old = before.operation_state.as_ref();
     let is_new = old.is_none_or(|old| old.started_at != state.started_at || old.operation != state.operation);
@@ -276,17 +325,35 @@ fn operation_events(app: &Application, before: &ApplicationStatus, after: &Appli
         let message = if by.automated {
             format!("Initiated automated sync to '{revisions}'")
         } else {
-            format!("{} initiated sync to '{revisions}'", if by.username.is_empty() { "unknown user" } else { &by.username })
+            format!(
+                "{} initiated sync to '{revisions}'",
+                if by.username.is_empty() {
+                    "unknown user"
+                } else {
+                    &by.username
+                }
+            )
         };
         found.push(event(app, EventKind::Normal, "OperationStarted", message));
     }
     let was_over = !is_new && old.is_some_and(|old| super::operation::OperationPhase::is_over(&old.phase));
     if super::operation::OperationPhase::is_over(&state.phase) && !was_over {
-        let is_partial = state.operation.sync.as_ref().is_some_and(|sync| !sync.resources.is_empty());
-        let what = if is_partial { "Partial sync operation" } else { "Sync operation" };
+        let is_partial = state
+            .operation
+            .sync
+            .as_ref()
+            .is_some_and(|sync| !sync.resources.is_empty());
+        let what = if is_partial {
+            "Partial sync operation"
+        } else {
+            "Sync operation"
+        };
         let (kind, message) = match state.phase.as_str() {
             "Succeeded" => (EventKind::Normal, format!("{what} to {revisions} succeeded")),
-            _ => (EventKind::Warning, format!("{what} to {revisions} failed: {}", state.message)),
+            _ => (
+                EventKind::Warning,
+                format!("{what} to {revisions} failed: {}", state.message),
+            ),
         };
         found.push(event(app, kind, "OperationCompleted", message));
     }
@@ -308,6 +375,3 @@ pub fn event(app: &Application, kind: EventKind, reason: &str, message: String) 
         message,
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -8,7 +8,9 @@ use crate::api::{
 
 /// The application's own sync options.
 pub fn sync_options(spec: &ApplicationSpec) -> &[String] {
-    spec.sync_policy.as_ref().map_or(&[], |policy| policy.sync_options.as_slice())
+    spec.sync_policy
+        .as_ref()
+        .map_or(&[], |policy| policy.sync_options.as_slice())
 }
 
 /// Problems that leave nothing to compare (condition `InvalidSpecError`).
@@ -22,12 +24,18 @@ pub fn problems(app: &Application, project: Project<'_>, control_plane_namespace
         found.push("spec.source or spec.sources is required".to_owned());
     }
     for (index, source) in spec.effective_sources().into_iter().enumerate() {
-        let at = if spec.sources.is_empty() { "spec.source".to_owned() } else { format!("spec.sources[{index}]") };
+        let at = if spec.sources.is_empty() {
+            "spec.source".to_owned()
+        } else {
+            format!("spec.sources[{index}]")
+        };
         if source.repo_url.is_empty() {
             found.push(format!("{at}.repoURL is required"));
         }
         if source.path.is_empty() && source.chart.is_empty() && source.r#ref.is_empty() {
-            found.push(format!("{at}.path or {at}.chart is required (\".\" is the root of the repository)"));
+            found.push(format!(
+                "{at}.path or {at}.chart is required (\".\" is the root of the repository)"
+            ));
         }
     }
     found.extend(destination_problem(&spec.destination));
@@ -44,14 +52,24 @@ pub fn is_in_cluster(destination: &ApplicationDestination) -> bool {
 }
 
 fn destination_problem(destination: &ApplicationDestination) -> Option<String> {
-    let ApplicationDestination { server, name, namespace: _ } = destination;
+    let ApplicationDestination {
+        server,
+        name,
+        namespace: _,
+    } = destination;
     match (server.as_str(), name.as_str()) {
         ("", "") => Some("spec.destination: one of server and name is required".to_owned()),
         (server, "") if server.trim_end_matches('/') == IN_CLUSTER_SERVER => None,
         ("", IN_CLUSTER_NAME) => None,
-        (server, "") => Some(format!("spec.destination.server: {server:?} is not supported yet, only {IN_CLUSTER_SERVER:?}")),
-        ("", name) => Some(format!("spec.destination.name: {name:?} is not supported yet, only {IN_CLUSTER_NAME:?}")),
-        (server, name) => Some(format!("spec.destination can't have both name and server defined: {name} {server}")),
+        (server, "") => Some(format!(
+            "spec.destination.server: {server:?} is not supported yet, only {IN_CLUSTER_SERVER:?}"
+        )),
+        ("", name) => Some(format!(
+            "spec.destination.name: {name:?} is not supported yet, only {IN_CLUSTER_NAME:?}"
+        )),
+        (server, name) => Some(format!(
+            "spec.destination can't have both name and server defined: {name} {server}"
+        )),
     }
 }
 
@@ -59,12 +77,25 @@ fn destination_problem(destination: &ApplicationDestination) -> Option<String> {
 pub fn warnings(spec: &ApplicationSpec) -> Vec<Finding> {
     let mut found = Vec::new();
     for (option, nearest) in AppOptions::parse(sync_options(spec)).unknown {
-        let meant = nearest.map(|nearest| format!(", did you mean {nearest:?}?")).unwrap_or_default();
-        found.push(("UnknownOptionWarning", format!("spec.syncPolicy.syncOptions has the unknown option {option:?}{meant}")));
+        let meant = nearest
+            .map(|nearest| format!(", did you mean {nearest:?}?"))
+            .unwrap_or_default();
+        found.push((
+            "UnknownOptionWarning",
+            format!("spec.syncPolicy.syncOptions has the unknown option {option:?}{meant}"),
+        ));
     }
     if let Some(retry) = spec.sync_policy.as_ref().and_then(|policy| policy.retry.as_ref()) {
-        found.extend(retry::problems(retry, "spec.syncPolicy.retry").into_iter().map(|problem| ("InvalidSpecError", problem)));
+        found.extend(
+            retry::problems(retry, "spec.syncPolicy.retry")
+                .into_iter()
+                .map(|problem| ("InvalidSpecError", problem)),
+        );
     }
-    found.extend(ignore::problems(&spec.ignore_differences).into_iter().map(|problem| ("InvalidSpecError", problem)));
+    found.extend(
+        ignore::problems(&spec.ignore_differences)
+            .into_iter()
+            .map(|problem| ("InvalidSpecError", problem)),
+    );
     found
 }

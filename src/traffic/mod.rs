@@ -24,4 +24,7 @@ pub struct Routing {
     pub observed: i32,
     /// Whether every object carries exactly the wanted weight.
     pub written: bool,
+    /// What is wrong, one sentence for each object that is missing, foreign, or does not fit. An object that is wrong
+    /// keeps no other from being edited.
+    pub problems: Vec<String>,
 }

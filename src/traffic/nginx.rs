@@ -49,15 +49,15 @@ pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&In
 
 /// Edits that bring every canary Ingress to the wanted weight.
 ///
-/// # Errors
-/// One sentence that names the Ingress that is missing, foreign, or has no path to the stable Service.
+/// A stable Ingress that is missing or does not fit is a problem of its own: its canary Ingress, if there is one, still
+/// gets the weight, so that an abort goes through (guarantee T5).
 pub fn route(
     rollout: &Rollout,
     nginx: &NginxTrafficRouting,
     services: (&str, &str),
     ingresses: &[&Ingress],
     weights: Weights,
-) -> Result<Routing, String> {
+) -> Routing {
     let mut routing = Routing {
         observed: observed(rollout, nginx, ingresses),
         written: true,
@@ -81,16 +81,28 @@ pub fn route(
                 .flatten()
                 .find(|owner| owner.controller == Some(true)))
             .map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
-            return Err(format!(
+            routing.problems.push(format!(
                 "canary ingress `{name}` controlled by different object ({owner})"
             ));
+            continue;
         }
-        let Some(stable) = named(stable_name) else {
-            return Err(format!(
-                "error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"
-            ));
+        let wanted = named(stable_name)
+            .ok_or_else(|| {
+                format!(
+                    "error retrieving stableIngress `{stable_name}` from cache: ingress \"{stable_name}\" not found"
+                )
+            })
+            .and_then(|stable| desired(rollout, nginx, services, stable, weights));
+        let desired = match wanted {
+            Ok(desired) => desired,
+            Err(problem) => {
+                routing.problems.push(problem);
+                routing
+                    .edits
+                    .extend(live.and_then(|live| reweight(live, nginx, weights.canary)));
+                continue;
+            }
         };
-        let desired = desired(rollout, nginx, services, stable, weights)?;
         if live.is_some_and(|live| carries(live, &desired)) {
             continue;
         }
@@ -117,7 +129,45 @@ pub fn route(
             }),
         });
     }
-    Ok(routing)
+    routing.edits.extend(forgotten(rollout, nginx, ingresses));
+    routing.written = routing.edits.is_empty() && routing.problems.is_empty();
+    routing
+}
+
+/// Changes nothing but the weight of a canary Ingress. A merge patch: an apply of one field would give up the others.
+fn reweight(live: &Ingress, nginx: &NginxTrafficRouting, weight: i32) -> Option<Action> {
+    if weight_of(live, nginx) == weight {
+        return None;
+    }
+    let key = format!("{}/canary-weight", prefix(nginx));
+    let metadata = &live.metadata;
+    Some(Action::Merge {
+        target: ObjectRef::namespaced(
+            "networking.k8s.io/v1",
+            "Ingress",
+            metadata.namespace.as_deref().unwrap_or_default(),
+            metadata.name.as_deref().unwrap_or_default(),
+        ),
+        patch: json!({ "metadata": { "annotations": { key: weight.to_string() } } }),
+        manager: MANAGER,
+        precondition: Some(Precondition {
+            uid: metadata.uid.clone(),
+            resource_version: None,
+        }),
+    })
+}
+
+/// Takes the weight from canary Ingresses of stable Ingresses that the specification no longer names.
+fn forgotten(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingress]) -> Vec<Action> {
+    let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
+    let named: Vec<String> = stable_ingresses(nginx)
+        .into_iter()
+        .map(|stable| canary_name(rollout_name, stable))
+        .collect();
+    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    ours.filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| !named.contains(name)))
+        .filter_map(|ingress| reweight(ingress, nginx, 0))
+        .collect()
 }
 
 /// The canary's weight written in a canary Ingress; 0 when it is not a number or the Ingress is not a canary.

@@ -1,10 +1,11 @@
 //! The definitions on a real API server: accepted, complete, and as strict as clients expect.
 
+use super::harness::cluster;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 use tidegate::api::crd;
-use tidegate_cluster::{Cluster, shared};
+use tidegate_cluster::Cluster;
 
 /// A Rollout that no controller would move: its namespace is nobody's, and it is paused.
 const ROLLOUT: &str = r"
@@ -21,21 +22,6 @@ spec:
     metadata: {labels: {app: web}}
     spec: {containers: [{name: web, image: 'demo:v1', brandNewField: {kept: true}}]}
 ";
-
-/// The shared cluster with the definitions in place. Client-side apply, which keeps a copy of each in an annotation.
-pub(crate) async fn cluster() -> Result<&'static Cluster> {
-    let cluster = shared().await?;
-    cluster.apply_yaml("default", &crd::manifests()).await?;
-    let mut wait = vec!["wait", "--for=condition=Established", "--timeout=60s"];
-    let names: Vec<_> = crd::crds()
-        .into_iter()
-        .filter_map(|crd| crd.metadata.name)
-        .map(|n| format!("crd/{n}"))
-        .collect();
-    wait.extend(names.iter().map(String::as_str));
-    cluster.kubectl(&wait).await?;
-    Ok(cluster)
-}
 
 async fn get(cluster: &Cluster, namespace: &str, what: &[&str]) -> Result<Value> {
     let mut arguments = vec!["get", "--namespace", namespace, "--output", "json"];
@@ -69,6 +55,17 @@ async fn the_api_server_finds_nothing_wrong_with_the_definitions() -> Result<()>
         assert_eq!(names["shortNames"], json!(definition.spec.names.short_names));
     }
     Ok(())
+}
+
+/// Client-side apply keeps a copy in an annotation, whose size is limited.
+#[tokio::test]
+async fn definitions_may_be_applied_from_the_client_side() -> Result<()> {
+    let arguments = ["apply", "--dry-run=server", "--server-side=false", "--filename", "-"];
+    cluster()
+        .await?
+        .kubectl_with_input(&arguments, &crd::manifests())
+        .await
+        .map(drop)
 }
 
 #[tokio::test]

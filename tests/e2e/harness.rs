@@ -408,7 +408,7 @@ pub(super) fn image_of(set: &ReplicaSet) -> &str {
 }
 
 /// The shared cluster with our CustomResourceDefinitions.
-async fn cluster() -> Result<&'static Cluster> {
+pub(super) async fn cluster() -> Result<&'static Cluster> {
     static INSTALLED: OnceCell<()> = OnceCell::const_new();
     let cluster = shared().await?;
     INSTALLED

@@ -9,3 +9,4 @@ mod rollout_crash;
 mod rollout_failover;
 mod rollout_manifests;
 mod rollout_repair;
+mod sync;

@@ -1,6 +1,6 @@
 //! The rights of the plain manifests, asked of a real API server: enough, and no more.
 
-use super::crds;
+use super::harness;
 use anyhow::{Result, ensure};
 use std::{fs, path::Path};
 
@@ -12,7 +12,7 @@ const AS: [&str; 2] = [
 
 #[tokio::test]
 async fn the_controller_may_do_its_work_and_nothing_else() -> Result<()> {
-    let cluster = crds::cluster().await?;
+    let cluster = harness::cluster().await?;
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("charts/manifests");
     for file in ["namespace.yaml", "rbac.yaml"] {
         let text = fs::read_to_string(folder.join(file))?;
@@ -27,6 +27,7 @@ async fn the_controller_may_do_its_work_and_nothing_else() -> Result<()> {
         (true, "shop", "create ingresses.networking.k8s.io"),
         (true, "shop", "create events"),
         (true, "shop", "get secrets"),
+        (true, "shop", "watch customresourcedefinitions.apiextensions.k8s.io"),
         (true, "tidegate", "list secrets"),
         (true, "tidegate", "patch applications.argoproj.io"),
         (true, "tidegate", "create leases.coordination.k8s.io"),
@@ -39,6 +40,7 @@ async fn the_controller_may_do_its_work_and_nothing_else() -> Result<()> {
         (false, "shop", "delete services"),
         (false, "shop", "list applications.argoproj.io"),
         (false, "shop", "create leases.coordination.k8s.io"),
+        (false, "shop", "patch customresourcedefinitions.apiextensions.k8s.io"),
         (false, "tidegate", "patch secrets"),
         (false, "tidegate", "create rolebindings.rbac.authorization.k8s.io"),
         (false, "shop", "impersonate users"),

@@ -3,7 +3,10 @@
 use super::{Shell, pass};
 use crate::{
     api::application::Application,
-    controllers::{drive::Next, retry::{ReconcileError, Step}},
+    controllers::{
+        drive::Next,
+        retry::{ReconcileError, Step},
+    },
     k8s::{error::Class, lease::Fence, store::ObjectKey},
     live::index::Wanted,
     plan::merge_patch,
@@ -26,15 +29,24 @@ pub(super) async fn proceed(shell: &Shell, fence: &Fence, app: &Application) -> 
     let instance = instance_name(&key.namespace, &key.name, &shell.context.namespace);
     let mut wanted = Wanted::default();
     let status = app.status.as_ref();
-    wanted.kinds.extend(status.iter().flat_map(|status| &status.resources).map(|entry| (entry.group.clone(), entry.kind.clone())));
+    wanted.kinds.extend(
+        status
+            .iter()
+            .flat_map(|status| &status.resources)
+            .map(|entry| (entry.group.clone(), entry.kind.clone())),
+    );
     for _ in 0..STEPS_MAX {
         let live = if validate::is_in_cluster(&app.spec.destination) {
-            shell.index.read(&instance, &wanted).await.map_err(|error| ReconcileError {
-                step: Step::Observe,
-                class: Class::Transient,
-                label: "LiveState",
-                source: Box::new(error),
-            })?
+            shell
+                .index
+                .read(&instance, &wanted)
+                .await
+                .map_err(|error| ReconcileError {
+                    step: Step::Observe,
+                    class: Class::Transient,
+                    label: "LiveState",
+                    source: Box::new(error),
+                })?
         } else {
             // Nothing was ever written to a cluster we do not serve.
             Default::default()
@@ -55,7 +67,11 @@ pub(super) async fn proceed(shell: &Shell, fence: &Fence, app: &Application) -> 
                 if done.is_fenced_off {
                     return Ok(Next::AwaitChange);
                 }
-                let problems: Vec<String> = done.reports.iter().filter_map(|report| report.outcome.clone().err()).collect();
+                let problems: Vec<String> = done
+                    .reports
+                    .iter()
+                    .filter_map(|report| report.outcome.clone().err())
+                    .collect();
                 if !problems.is_empty() {
                     report(shell, fence, app, problems).await?;
                     return Ok(Next::In(RESYNC));
@@ -71,7 +87,10 @@ async fn report(shell: &Shell, fence: &Fence, app: &Application, problems: Vec<S
     let before = app.status.clone().unwrap_or_default();
     let findings: Vec<status::Finding> = problems.into_iter().map(|problem| ("DeletionError", problem)).collect();
     let conditions = status::conditions(&findings, &before.conditions, shell.context.clock.now());
-    let patch = merge_patch(&json!({"conditions": before.conditions}), &json!({"conditions": conditions}));
+    let patch = merge_patch(
+        &json!({"conditions": before.conditions}),
+        &json!({"conditions": conditions}),
+    );
     if let Some(patch) = patch {
         let patch = json!({"metadata": {"resourceVersion": app.metadata.resource_version}, "status": patch});
         pass::send(shell, fence, app, &patch).await?;

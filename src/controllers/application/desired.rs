@@ -22,14 +22,21 @@ pub(super) async fn newest(shell: &Shell, app: &Application, freshness: Freshnes
 
 /// What an operation asks for, when that is not what the application's sources are at: explicit commits, other
 /// sources, or manifests that came with the request.
-pub(super) async fn pinned(shell: &Shell, app: &Application, newest: Result<&Desired, &Failure>) -> Option<Result<Desired, Failure>> {
+pub(super) async fn pinned(
+    shell: &Shell,
+    app: &Application,
+    newest: Result<&Desired, &Failure>,
+) -> Option<Result<Desired, Failure>> {
     let running = app
         .status
         .as_ref()
         .and_then(|status| status.operation_state.as_ref())
         .filter(|state| matches!(state.phase.as_str(), "Running" | "Terminating"));
     let (sync, commits) = match (running, &app.operation) {
-        (Some(state), _) => (state.operation.sync.as_ref()?, state.sync_result.as_ref().map(Revisions::of_result).unwrap_or_default()),
+        (Some(state), _) => (
+            state.operation.sync.as_ref()?,
+            state.sync_result.as_ref().map(Revisions::of_result).unwrap_or_default(),
+        ),
         (None, Some(operation)) => (operation.sync.as_ref()?, Revisions::default()),
         (None, None) => return None,
     };
@@ -54,7 +61,11 @@ pub(super) async fn pinned(shell: &Shell, app: &Application, newest: Result<&Des
 }
 
 fn listed(revisions: &Revisions) -> Vec<String> {
-    if revisions.several.is_empty() { vec![revisions.single.clone()] } else { revisions.several.clone() }
+    if revisions.several.is_empty() {
+        vec![revisions.single.clone()]
+    } else {
+        revisions.several.clone()
+    }
 }
 
 fn asked_sources<'a>(app: &'a Application, sync: &'a SyncOperation) -> Vec<&'a ApplicationSource> {
@@ -77,9 +88,18 @@ async fn render(
     let mut desired = Desired::default();
     let mut commits = Vec::new();
     for (index, source) in sources.iter().enumerate() {
-        let wanted = revisions.get(index).filter(|revision| !revision.is_empty()).unwrap_or(&source.target_revision);
-        let resolved = shell.sources.resolve_tagged(&source.repo_url, wanted, &source.tag_prefix, freshness).await;
-        let commit = resolved.map_err(|error| Failure { message: error.to_string(), is_transient: is_transient(error.class()) })?;
+        let wanted = revisions
+            .get(index)
+            .filter(|revision| !revision.is_empty())
+            .unwrap_or(&source.target_revision);
+        let resolved = shell
+            .sources
+            .resolve_tagged(&source.repo_url, wanted, &source.tag_prefix, freshness)
+            .await;
+        let commit = resolved.map_err(|error| Failure {
+            message: error.to_string(),
+            is_transient: is_transient(error.class()),
+        })?;
         commits.push(commit.to_string());
         if source.path.is_empty() && source.chart.is_empty() && !source.r#ref.is_empty() {
             continue;
@@ -91,7 +111,10 @@ async fn render(
             app_name: app.metadata.name.clone().unwrap_or_default(),
         };
         let rendered = shell.sources.render(&request).await;
-        let rendered = rendered.map_err(|error| Failure { message: error.to_string(), is_transient: is_transient(error.class()) })?;
+        let rendered = rendered.map_err(|error| Failure {
+            message: error.to_string(),
+            is_transient: is_transient(error.class()),
+        })?;
         desired.parts.push(Arc::clone(&rendered.objects));
         desired.source_types.push(rendered.source_type.to_owned());
         desired.notes.extend(rendered.problems.iter().map(note));
@@ -131,31 +154,52 @@ fn local(manifests: &[String], commits: &Revisions, newest: Result<&Desired, &Fa
         Ok(newest) => newest.revisions.clone(),
         Err(_) => Revisions::default(),
     };
-    Ok(Desired { revisions, parts: vec![Arc::new(objects)], ..Desired::default() })
+    Ok(Desired {
+        revisions,
+        parts: vec![Arc::new(objects)],
+        ..Desired::default()
+    })
 }
 
 /// How the newest commit relates to the one deployed last. Only commits of the same reference of the same repository
 /// can be older or newer; a person who names another reference means it.
 pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired) -> Result<Ancestry, Failure> {
-    let Some(last) = app.status.as_ref().and_then(|status| status.history.last()) else { return Ok(Ancestry::Forward) };
+    let Some(last) = app.status.as_ref().and_then(|status| status.history.last()) else {
+        return Ok(Ancestry::Forward);
+    };
     let deployed = Revisions::of_history(last);
     if deployed == newest.revisions {
         return Ok(Ancestry::Forward);
     }
-    let before: Vec<&ApplicationSource> =
-        if last.sources.is_empty() { last.source.iter().collect() } else { last.sources.iter().collect() };
+    let before: Vec<&ApplicationSource> = if last.sources.is_empty() {
+        last.source.iter().collect()
+    } else {
+        last.sources.iter().collect()
+    };
     let now = app.spec.effective_sources();
-    for (((source, old), commit), deployed) in now.iter().zip(before).zip(listed(&newest.revisions)).zip(listed(&deployed)) {
+    for (((source, old), commit), deployed) in now
+        .iter()
+        .zip(before)
+        .zip(listed(&newest.revisions))
+        .zip(listed(&deployed))
+    {
         if source.repo_url != old.repo_url || source.target_revision != old.target_revision || commit == deployed {
             continue;
         }
-        let (Some(commit), Some(deployed)) = (Sha::parse(&commit), Sha::parse(&deployed)) else { continue };
+        let (Some(commit), Some(deployed)) = (Sha::parse(&commit), Sha::parse(&deployed)) else {
+            continue;
+        };
         match shell.sources.is_ancestor(&source.repo_url, &commit, &deployed).await {
             Ok(true) => return Ok(Ancestry::Backward),
             Ok(false) => {}
             // Rewritten history may have lost the deployed commit; then nothing is older than anything.
             Err(error) if error.class() == Class::NotFound => {}
-            Err(error) => return Err(Failure { message: error.to_string(), is_transient: is_transient(error.class()) }),
+            Err(error) => {
+                return Err(Failure {
+                    message: error.to_string(),
+                    is_transient: is_transient(error.class()),
+                });
+            }
         }
     }
     Ok(Ancestry::Forward)

@@ -3,12 +3,11 @@
 
 use super::{Shell, desired};
 use crate::{
-    api::{
-        application::Application,
-        application_status::ApplicationStatus,
-        well_known::REFRESH,
+    api::{application::Application, application_status::ApplicationStatus, well_known::REFRESH},
+    controllers::{
+        drive::Next,
+        retry::{ReconcileError, Step},
     },
-    controllers::{drive::Next, retry::{ReconcileError, Step}},
     k8s::{
         error::{ApiError, Class},
         lease::Fence,
@@ -47,7 +46,10 @@ const STATUS_MANAGER: &str = "tidegate";
 
 /// Answers of dry runs, good while neither the body nor the object's specification changes.
 #[derive(Debug, Default)]
-pub(super) struct ProbeCache(HashMap<(String, ResourceKey), (u64, Result<Arc<Value>, String>)>);
+pub(super) struct ProbeCache(HashMap<(String, ResourceKey), Probe>);
+
+/// Digest of what was asked, and the answer.
+type Probe = (u64, Result<Arc<Value>, String>);
 
 impl ProbeCache {
     pub(super) fn forget(&mut self, instance: &str) {
@@ -70,8 +72,17 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
     for _ in 0..LOOKS_MAX {
         let (observed, decision) = decide(shell, &app).await?;
         log(&app, &decision);
-        let Decision { status, takes_operation, answers_refresh, work, events, requeue, reasons: _ } = decision;
-        let is_changed = takes_operation || answers_refresh || saved.as_ref().is_none_or(|saved| status::differs(saved, &status));
+        let Decision {
+            status,
+            takes_operation,
+            answers_refresh,
+            work,
+            events,
+            requeue,
+            reasons: _,
+        } = decision;
+        let is_changed =
+            takes_operation || answers_refresh || saved.as_ref().is_none_or(|saved| status::differs(saved, &status));
         if is_changed {
             app = write(shell, fence, &app, saved.as_ref(), &status, takes_operation).await?;
             saved.clone_from(&app.status);
@@ -94,7 +105,11 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
 }
 
 fn next(requeue: Requeue, app: &Application) -> Next {
-    let is_running = app.status.as_ref().and_then(|status| status.operation_state.as_ref()).is_some_and(|state| state.phase == "Running");
+    let is_running = app
+        .status
+        .as_ref()
+        .and_then(|status| status.operation_state.as_ref())
+        .is_some_and(|state| state.phase == "Running");
     match requeue {
         Requeue::AwaitChange if is_running => Next::In(OPERATION_RESYNC),
         requeue => requeue.into(),
@@ -107,7 +122,10 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
     let name = project::name_of(&app.spec);
     let found = shell.projects.get(&ObjectKey::new(control_plane.as_str(), name));
     let project = match &found {
-        Some(found) => Project::Limited { name, spec: &found.spec },
+        Some(found) => Project::Limited {
+            name,
+            spec: &found.spec,
+        },
         None if name == "default" => Project::Everything,
         None => Project::Missing { name },
     };
@@ -136,17 +154,43 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
         }
     }
     let message = "dry runs do not settle the comparison";
-    Err(ReconcileError { step: Step::Observe, class: Class::Transient, label: "DryRun", source: message.into() })
+    Err(ReconcileError {
+        step: Step::Observe,
+        class: Class::Transient,
+        label: "DryRun",
+        source: message.into(),
+    })
 }
 
-async fn observe(shell: &Shell, app: &Application, project: Project<'_>, instance: &str) -> Result<Observed, ReconcileError> {
-    let nothing = || Failure { message: String::new(), is_transient: false };
+async fn observe(
+    shell: &Shell,
+    app: &Application,
+    project: Project<'_>,
+    instance: &str,
+) -> Result<Observed, ReconcileError> {
+    let nothing = || Failure {
+        message: String::new(),
+        is_transient: false,
+    };
     if !validate::problems(app, project, &shell.context.namespace).is_empty() {
         let live = live(shell, app, instance, &[]).await.unwrap_or_default();
-        return Ok(Observed { desired: Err(nothing()), pinned: None, live, ancestry: Ancestry::Forward });
+        return Ok(Observed {
+            desired: Err(nothing()),
+            pinned: None,
+            live,
+            ancestry: Ancestry::Forward,
+        });
     }
-    let asks_refresh = app.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(REFRESH));
-    let freshness = if asks_refresh { Freshness::Latest } else { Freshness::Cached };
+    let asks_refresh = app
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|all| all.contains_key(REFRESH));
+    let freshness = if asks_refresh {
+        Freshness::Latest
+    } else {
+        Freshness::Cached
+    };
     let mut newest = desired::newest(shell, app, freshness).await;
     let pinned = desired::pinned(shell, app, newest.as_ref()).await;
     let ancestry = match &newest {
@@ -161,16 +205,29 @@ async fn observe(shell: &Shell, app: &Application, project: Project<'_>, instanc
     let live = match live(shell, app, instance, &wanted).await {
         Ok(live) => live,
         Err(error) => {
-            newest = Err(Failure { message: format!("failed to read the live state: {error}"), is_transient: true });
+            newest = Err(Failure {
+                message: format!("failed to read the live state: {error}"),
+                is_transient: true,
+            });
             LiveObjects::new()
         }
     };
-    Ok(Observed { desired: newest, pinned, live, ancestry })
+    Ok(Observed {
+        desired: newest,
+        pinned,
+        live,
+        ancestry,
+    })
 }
 
 /// The live objects that matter for these targets; what seems to be missing from a running operation is asked for
 /// directly, because the watch may be behind.
-async fn live(shell: &Shell, app: &Application, instance: &str, desired: &[&Desired]) -> Result<LiveObjects, LiveError> {
+async fn live(
+    shell: &Shell,
+    app: &Application,
+    instance: &str,
+    desired: &[&Desired],
+) -> Result<LiveObjects, LiveError> {
     let mut wanted = Wanted::default();
     let mut known = shell.discovery.known();
     let namespace = &app.spec.destination.namespace;
@@ -178,10 +235,19 @@ async fn live(shell: &Shell, app: &Application, instance: &str, desired: &[&Desi
         wanted = Wanted::default();
         let mut has_unknown = false;
         for desired in desired {
-            let destination = target::Destination { instance, namespace, kinds: &known.kinds };
+            let destination = target::Destination {
+                instance,
+                namespace,
+                kinds: &known.kinds,
+            };
             let set = target::targets(desired.objects(), destination);
             let hooks = set.hooks.iter().map(|hook| (ResourceKey::of(hook), hook));
-            for (key, object) in set.resources.iter().map(|(key, object)| (key.clone(), object)).chain(hooks) {
+            for (key, object) in set
+                .resources
+                .iter()
+                .map(|(key, object)| (key.clone(), object))
+                .chain(hooks)
+            {
                 let version = text(object, "/apiVersion");
                 has_unknown |= !known.kinds.serves(version, &key.kind);
                 wanted.kinds.insert((key.group.clone(), key.kind.clone()));
@@ -196,7 +262,11 @@ async fn live(shell: &Shell, app: &Application, instance: &str, desired: &[&Desi
         known = shell.discovery.known();
     }
     if !namespace.is_empty() {
-        let key = ResourceKey { kind: "Namespace".into(), name: namespace.clone(), ..ResourceKey::default() };
+        let key = ResourceKey {
+            kind: "Namespace".into(),
+            name: namespace.clone(),
+            ..ResourceKey::default()
+        };
         wanted.keys.insert(key, "v1".to_owned());
     }
     let status = app.status.as_ref();
@@ -204,8 +274,14 @@ async fn live(shell: &Shell, app: &Application, instance: &str, desired: &[&Desi
         wanted.kinds.insert((entry.group.clone(), entry.kind.clone()));
     }
     let mut found = shell.index.read(instance, &wanted).await?;
-    let running = status.and_then(|status| status.operation_state.as_ref()).filter(|state| state.phase == "Running");
-    for entry in running.and_then(|state| state.sync_result.as_ref()).iter().flat_map(|result| &result.resources) {
+    let running = status
+        .and_then(|status| status.operation_state.as_ref())
+        .filter(|state| state.phase == "Running");
+    for entry in running
+        .and_then(|state| state.sync_result.as_ref())
+        .iter()
+        .flat_map(|result| &result.resources)
+    {
         let key = ResourceKey {
             group: entry.group.clone(),
             kind: entry.kind.clone(),
@@ -223,14 +299,25 @@ async fn live(shell: &Shell, app: &Application, instance: &str, desired: &[&Desi
 }
 
 /// Asks the API server about bodies that only it can judge.
-async fn probe(shell: &Shell, instance: &str, probes: Vec<(ResourceKey, Value)>, live: &LiveObjects, answers: &mut DryRuns) {
+async fn probe(
+    shell: &Shell,
+    instance: &str,
+    probes: Vec<(ResourceKey, Value)>,
+    live: &LiveObjects,
+    answers: &mut DryRuns,
+) {
     use futures::{StreamExt, stream};
     /// Dry runs under way at once.
     const CONCURRENT_MAX: usize = 8;
     let asked = probes.into_iter().map(|(key, body)| async move {
         let print = fingerprint(&body, live.get(&key).map(Arc::as_ref));
         let id = (instance.to_owned(), key);
-        let known = shell.probes().0.get(&id).filter(|(of, _)| *of == print).map(|(_, answer)| answer.clone());
+        let known = shell
+            .probes()
+            .0
+            .get(&id)
+            .filter(|(of, _)| *of == print)
+            .map(|(_, answer)| answer.clone());
         let answer = match known {
             Some(answer) => answer,
             None => shell.writer.dry_run(&body).await,
@@ -277,7 +364,11 @@ async fn write(
             map.insert("operation".into(), Value::Null);
         }
     }
-    let has_refresh = app.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(REFRESH));
+    let has_refresh = app
+        .metadata
+        .annotations
+        .as_ref()
+        .is_some_and(|all| all.contains_key(REFRESH));
     if has_refresh && let Some(metadata) = patch.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.insert("annotations".into(), json!({REFRESH: null}));
     }
@@ -285,7 +376,12 @@ async fn write(
 }
 
 /// Sends a merge patch of an application and keeps the answer.
-pub(super) async fn send(shell: &Shell, fence: &Fence, app: &Application, patch: &Value) -> Result<Application, ReconcileError> {
+pub(super) async fn send(
+    shell: &Shell,
+    fence: &Fence,
+    app: &Application,
+    patch: &Value,
+) -> Result<Application, ReconcileError> {
     let failed = |error: ApiError| ReconcileError {
         step: Step::Apply,
         class: error.class(),
@@ -294,12 +390,23 @@ pub(super) async fn send(shell: &Shell, fence: &Fence, app: &Application, patch:
     };
     if !fence.is_valid() {
         let message = "the lease was lost";
-        return Err(ReconcileError { step: Step::Apply, class: Class::Conflict, label: "LeaseLost", source: message.into() });
+        return Err(ReconcileError {
+            step: Step::Apply,
+            class: Class::Conflict,
+            label: "LeaseLost",
+            source: message.into(),
+        });
     }
     let key = ObjectKey::of(app);
     let api: Api<Application> = Api::namespaced(shell.context.client.clone(), &key.namespace);
-    let params = PatchParams { field_manager: Some(STATUS_MANAGER.into()), ..PatchParams::default() };
-    let written = api.patch(&key.name, &params, &Patch::Merge(patch)).await.map_err(|error| failed(error.into()))?;
+    let params = PatchParams {
+        field_manager: Some(STATUS_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let written = api
+        .patch(&key.name, &params, &Patch::Merge(patch))
+        .await
+        .map_err(|error| failed(error.into()))?;
     shell.recent().insert(key, Arc::new(written.clone()));
     Ok(written)
 }

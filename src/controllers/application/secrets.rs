@@ -16,7 +16,12 @@ const CONTROL_SECRET: &str = "argocd-secret";
 const GITHUB_SECRET: &str = "webhook.github.secret";
 
 /// Follows repository Secrets until dropped; `found` gets all credentials at each change.
-pub(super) async fn follow_credentials(client: Client, namespace: &str, allow_file: bool, found: impl Fn(Vec<RepositoryCredentials>)) {
+pub(super) async fn follow_credentials(
+    client: Client,
+    namespace: &str,
+    allow_file: bool,
+    found: impl Fn(Vec<RepositoryCredentials>),
+) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().labels(&format!("{SECRET_TYPE} in (repository, repo-creds)"));
     let stream = watcher::watcher(api, config).default_backoff();
@@ -43,7 +48,12 @@ pub(super) async fn follow_credentials(client: Client, namespace: &str, allow_fi
             }
         }
         if !is_listing {
-            found(secrets.values().filter_map(|secret| credentials(secret, allow_file)).collect());
+            found(
+                secrets
+                    .values()
+                    .filter_map(|secret| credentials(secret, allow_file))
+                    .collect(),
+            );
         }
     }
 }

@@ -3,12 +3,10 @@
 //! Events come from `libyaml-safer`; the meaning of scalars, merges and aliases is decided here. The answers are those
 //! of kubectl's own reader (`tests/wire/yaml.jsonl`). Writing YAML is not done here.
 
-mod documents;
 mod event;
 mod load;
 mod resolve;
-
-pub use documents::{Document, documents};
+mod stream;
 
 use serde_json::Value;
 use std::fmt;
@@ -70,6 +68,23 @@ pub fn to_json(text: &str) -> Result<Value, YamlError> {
     check_size(text)?;
     let tree = event::read(text)?;
     load::to_value(&tree)
+}
+
+/// One document of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// 1-based line where its content starts.
+    pub line: usize,
+    /// Never null: empty documents are dropped.
+    pub value: Value,
+}
+
+/// Reads every document of `text`, a YAML stream or a JSON one; empty documents (also those of comments only) are
+/// dropped. Error lines count from the start of `text`.
+///
+/// Unlike kubectl, a document that starts behind `--- ` on the same line is not lost.
+pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
+    stream::read(text)
 }
 
 fn check_size(text: &str) -> Result<(), YamlError> {

@@ -54,7 +54,11 @@ impl State {
     }
 
     fn drop_if_foreign(&mut self, key: &ResourceKey) {
-        if self.objects.get(key).is_some_and(|object| TrackingId::of_live(object).is_none()) {
+        if self
+            .objects
+            .get(key)
+            .is_some_and(|object| TrackingId::of_live(object).is_none())
+        {
             self.objects.remove(key);
         }
     }
@@ -63,7 +67,10 @@ impl State {
     pub(super) fn of_instance(&self, instance: &str) -> LiveObjects {
         let tracked = self.tracked.get(instance).into_iter().flatten();
         let wanted = self.wanted_by.get(instance).into_iter().flatten();
-        tracked.chain(wanted).filter_map(|key| Some((key.clone(), Arc::clone(self.objects.get(key)?)))).collect()
+        tracked
+            .chain(wanted)
+            .filter_map(|key| Some((key.clone(), Arc::clone(self.objects.get(key)?))))
+            .collect()
     }
 
     pub(super) fn get(&self, key: &ResourceKey) -> Option<Arc<Value>> {
@@ -79,14 +86,18 @@ impl State {
             return BTreeSet::new();
         }
         let is_gone = self.gone.contains(text(&object, "/metadata/uid"));
-        let is_older = before.as_deref().is_some_and(|before| version(before) > version(&object));
+        let is_older = before
+            .as_deref()
+            .is_some_and(|before| version(before) > version(&object));
         if is_gone || is_older {
             return BTreeSet::new();
         }
         if is_own && let Some(own) = self.listing.get_mut(&(key.group.clone(), key.kind.clone())) {
             own.insert(key.clone());
         }
-        let is_same = before.as_deref().is_some_and(|before| same_for_decisions(before, &object));
+        let is_same = before
+            .as_deref()
+            .is_some_and(|before| same_for_decisions(before, &object));
         let mut touched = BTreeSet::new();
         if !is_same {
             touched.extend(self.concerned(&key));
@@ -135,7 +146,9 @@ impl State {
         let missing: Vec<ResourceKey> = self
             .objects
             .keys()
-            .filter(|key| (&key.group, &key.kind) == (&kind.0, &kind.1) && !listed.contains(*key) && !own.contains(*key))
+            .filter(|key| {
+                (&key.group, &key.kind) == (&kind.0, &kind.1) && !listed.contains(*key) && !own.contains(*key)
+            })
             .cloned()
             .collect();
         missing.iter().flat_map(|key| self.vanish(key)).collect()
@@ -143,12 +156,22 @@ impl State {
 
     fn concerned(&self, key: &ResourceKey) -> BTreeSet<String> {
         let mut found = self.wanted.get(key).cloned().unwrap_or_default();
-        found.extend(self.objects.get(key).and_then(|object| TrackingId::of_live(object)).map(|id| id.instance));
+        found.extend(
+            self.objects
+                .get(key)
+                .and_then(|object| TrackingId::of_live(object))
+                .map(|id| id.instance),
+        );
         found
     }
 
     fn untrack(&mut self, key: &ResourceKey) {
-        let Some(owner) = self.objects.get(key).and_then(|object| TrackingId::of_live(object)).map(|id| id.instance) else {
+        let Some(owner) = self
+            .objects
+            .get(key)
+            .and_then(|object| TrackingId::of_live(object))
+            .map(|id| id.instance)
+        else {
             return;
         };
         if let Some(keys) = self.tracked.get_mut(&owner) {
@@ -179,7 +202,9 @@ fn version(object: &Value) -> Option<u64> {
 
 /// Whether two versions of an object give the same decisions: they differ in bookkeeping only.
 fn same_for_decisions(a: &Value, b: &Value) -> bool {
-    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else { return a == b };
+    let (Some(a), Some(b)) = (a.as_object(), b.as_object()) else {
+        return a == b;
+    };
     let metadata = |object: &serde_json::Map<String, Value>| {
         let mut metadata = object.get("metadata").cloned().unwrap_or_default();
         if let Some(metadata) = metadata.as_object_mut() {
@@ -189,7 +214,9 @@ fn same_for_decisions(a: &Value, b: &Value) -> bool {
         metadata
     };
     a.len() == b.len()
-        && a.iter().filter(|(key, _)| *key != "metadata").all(|(key, value)| b.get(key) == Some(value))
+        && a.iter()
+            .filter(|(key, _)| *key != "metadata")
+            .all(|(key, value)| b.get(key) == Some(value))
         && metadata(a) == metadata(b)
 }
 
@@ -207,7 +234,12 @@ mod tests {
     }
 
     fn key(name: &str) -> ResourceKey {
-        ResourceKey { group: String::new(), kind: "ConfigMap".into(), namespace: "ns".into(), name: name.into() }
+        ResourceKey {
+            group: String::new(),
+            kind: "ConfigMap".into(),
+            namespace: "ns".into(),
+            name: name.into(),
+        }
     }
 
     fn names(touched: BTreeSet<String>) -> Vec<String> {
@@ -234,7 +266,10 @@ mod tests {
         assert!(state.put(object("a", 4, Some("app"), "old"), false).is_empty());
         assert_eq!(state.get(&key("a")).unwrap().pointer("/data/a"), Some(&json!("new")));
         assert_eq!(names(state.remove(&key("a"), "uid-a")), ["app"]);
-        assert!(state.put(object("a", 6, Some("app"), "late"), false).is_empty(), "a late event of a deleted object");
+        assert!(
+            state.put(object("a", 6, Some("app"), "late"), false).is_empty(),
+            "a late event of a deleted object"
+        );
     }
 
     #[test]
@@ -242,7 +277,10 @@ mod tests {
         let mut state = State::default();
         state.put(object("a", 1, Some("one"), "x"), false);
         assert!(state.put(object("a", 2, Some("one"), "x"), false).is_empty());
-        assert_eq!(names(state.put(object("a", 3, Some("two"), "x"), false)), ["one", "two"]);
+        assert_eq!(
+            names(state.put(object("a", 3, Some("two"), "x"), false)),
+            ["one", "two"]
+        );
         assert!(state.of_instance("one").is_empty());
     }
 

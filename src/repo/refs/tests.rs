@@ -79,10 +79,25 @@ fn an_empty_repository_has_no_head() {
 
 #[test]
 fn git_revision_starts_with_dash() {
-    for revision in ["--upload-pack=touch /tmp/x", "-h", "a..b", "main@{1}", "main:secret.yaml", "a\nb"] {
+    for revision in [
+        "--upload-pack=touch /tmp/x",
+        "-h",
+        "a..b",
+        "main@{1}",
+        "main:secret.yaml",
+        "a\nb",
+    ] {
         assert!(revision_problem(revision).is_some(), "{revision}");
     }
-    for revision in ["", "main", "feature/x", ">=1.0 <2.0", "1.x || 2.x", "v1.0.0-rc.1", "renovate/foo-1.x"] {
+    for revision in [
+        "",
+        "main",
+        "feature/x",
+        ">=1.0 <2.0",
+        "1.x || 2.x",
+        "v1.0.0-rc.1",
+        "renovate/foo-1.x",
+    ] {
         assert_eq!(revision_problem(revision), None, "{revision}");
     }
 }

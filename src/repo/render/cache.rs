@@ -43,13 +43,22 @@ impl RenderCache {
     pub(crate) fn keep(&self, key: &str, content: Arc<Content>, bytes: usize) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.uses += 1;
-        let entry = Entry { content, bytes, used: kept.uses };
+        let entry = Entry {
+            content,
+            bytes,
+            used: kept.uses,
+        };
         kept.bytes += bytes;
         if let Some(before) = kept.entries.insert(key.to_owned(), entry) {
             kept.bytes -= before.bytes;
         }
         while kept.entries.len() > ENTRIES_MAX || (kept.bytes > BYTES_MAX && kept.entries.len() > 1) {
-            let Some(oldest) = kept.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(key, _)| key.clone()) else {
+            let Some(oldest) = kept
+                .entries
+                .iter()
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(key, _)| key.clone())
+            else {
                 return;
             };
             if let Some(gone) = kept.entries.remove(&oldest) {

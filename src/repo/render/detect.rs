@@ -15,11 +15,18 @@ pub(super) fn explicit(source: &ApplicationSource) -> Result<bool, RenderError> 
         ("Directory", source.directory.is_some()),
         ("Plugin", source.plugin.is_some()),
     ];
-    let named: Vec<&'static str> = blocks.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+    let named: Vec<&'static str> = blocks
+        .into_iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(name, _)| name)
+        .collect();
     if named.len() > 1 {
         return Err(RenderError::SeveralTypes(named.join(",")));
     }
-    let unsupported = |tool, field: &str| RenderError::UnsupportedTool { tool, reason: format!("source.{field} is set") };
+    let unsupported = |tool, field: &str| RenderError::UnsupportedTool {
+        tool,
+        reason: format!("source.{field} is set"),
+    };
     match named.first() {
         _ if !source.chart.is_empty() => Err(unsupported("Helm", "chart")),
         Some(&"Kustomize") => Err(unsupported("Kustomize", "kustomize")),
@@ -38,7 +45,10 @@ pub(super) fn by_files<'a>(folder: &str, names: impl IntoIterator<Item = &'a str
             _ if KUSTOMIZATIONS.contains(&name) => "Kustomize",
             _ => continue,
         };
-        return Err(RenderError::UnsupportedTool { tool, reason: format!("{folder} has a file {name}") });
+        return Err(RenderError::UnsupportedTool {
+            tool,
+            reason: format!("{folder} has a file {name}"),
+        });
     }
     Ok(())
 }
@@ -61,8 +71,14 @@ mod tests {
     fn one_block_decides_and_two_are_an_error() {
         check(json!({}), "false");
         check(json!({"directory": {}}), "true");
-        check(json!({"helm": {}, "kustomize": {}}), "multiple application sources defined: Kustomize,Helm");
-        check(json!({"directory": {}, "plugin": {}}), "multiple application sources defined: Directory,Plugin");
+        check(
+            json!({"helm": {}, "kustomize": {}}),
+            "multiple application sources defined: Kustomize,Helm",
+        );
+        check(
+            json!({"directory": {}, "plugin": {}}),
+            "multiple application sources defined: Directory,Plugin",
+        );
         check(
             json!({"helm": {"values": "x"}}),
             "Helm is not supported yet (a directory of plain YAML or JSON is): source.helm is set",
@@ -81,6 +97,9 @@ mod tests {
             error.to_string(),
             "Kustomize is not supported yet (a directory of plain YAML or JSON is): apps has a file kustomization.yml"
         );
-        assert!(matches!(by_files("x", ["Chart.yaml"]), Err(RenderError::UnsupportedTool { tool: "Helm", .. })));
+        assert!(matches!(
+            by_files("x", ["Chart.yaml"]),
+            Err(RenderError::UnsupportedTool { tool: "Helm", .. })
+        ));
     }
 }

@@ -28,16 +28,29 @@ pub(super) async fn render(place: &Place<'_>, request: &RenderRequest) -> Result
     }
     let options = source.directory.unwrap_or_default();
     let filter = Filter::of(&options)?;
-    let folder = if options.recurse { files::list(place, true).await? } else { first_level };
+    let folder = if options.recurse {
+        files::list(place, true).await?
+    } else {
+        first_level
+    };
     refuse_dangling(place, &filter, &folder)?;
-    let selected: Vec<SourceFile> = folder.files.into_iter().filter(|file| filter.takes(&file.path)).collect();
+    let selected: Vec<SourceFile> = folder
+        .files
+        .into_iter()
+        .filter(|file| filter.takes(&file.path))
+        .collect();
     if let Some(jsonnet) = selected.iter().find(|file| file.path.ends_with(".jsonnet")) {
-        return Err(RenderError::Jsonnet { file: place.shown_file(&jsonnet.path) });
+        return Err(RenderError::Jsonnet {
+            file: place.shown_file(&jsonnet.path),
+        });
     }
     let texts = files::read(place, &selected).await?;
     let bytes = texts.iter().map(Vec::len).sum();
-    let named: Vec<(String, Vec<u8>)> =
-        selected.iter().map(|file| place.shown_file(&file.path)).zip(texts).collect();
+    let named: Vec<(String, Vec<u8>)> = selected
+        .iter()
+        .map(|file| place.shown_file(&file.path))
+        .zip(texts)
+        .collect();
     // Parsing megabytes of YAML takes seconds; other tasks must not wait for it.
     let parsed = tokio::task::spawn_blocking(move || parse(&named)).await;
     let (objects, problems) = parsed.map_err(|error| {
@@ -48,7 +61,11 @@ pub(super) async fn render(place: &Place<'_>, request: &RenderRequest) -> Result
     })??;
     if objects.len() > OBJECTS_MAX {
         let what = format!("{} objects", objects.len());
-        return Err(RenderError::TooLarge { path: place.shown.clone(), what, limit: OBJECTS_MAX.to_string() });
+        return Err(RenderError::TooLarge {
+            path: place.shown.clone(),
+            what,
+            limit: OBJECTS_MAX.to_string(),
+        });
     }
     Ok(Content {
         content_digest: content_digest(&objects),
@@ -71,7 +88,9 @@ impl Filter {
     fn of(options: &ApplicationSourceDirectory) -> Result<Self, RenderError> {
         let parse = |field, pattern: &str| match pattern {
             "" => Ok(None),
-            pattern => Glob::parse(pattern).map(Some).map_err(|error| RenderError::Pattern { field, error }),
+            pattern => Glob::parse(pattern)
+                .map(Some)
+                .map_err(|error| RenderError::Pattern { field, error }),
         };
         Ok(Self {
             include: parse("include", &options.include)?,
@@ -83,7 +102,10 @@ impl Filter {
 
     fn takes(&self, path: &str) -> bool {
         let file_name = path.rsplit('/').next().unwrap_or(path);
-        let extension = file_name.rsplit_once('.').map(|(_, extension)| extension).unwrap_or_default();
+        let extension = file_name
+            .rsplit_once('.')
+            .map(|(_, extension)| extension)
+            .unwrap_or_default();
         let is_override = file_name.starts_with(".argocd-source") && file_name.ends_with(".yaml");
         let has_extension = self.any_extension || matches!(extension, "yaml" | "yml" | "json" | "jsonnet");
         has_extension
@@ -109,8 +131,13 @@ async fn overridden(
     request: &RenderRequest,
     folder: &Folder,
 ) -> Result<ApplicationSource, RenderError> {
-    let names = [".argocd-source.yaml".to_owned(), format!(".argocd-source-{}.yaml", request.app_name)];
-    let found = names.iter().filter_map(|name| folder.files.iter().find(|file| file.path == *name).cloned());
+    let names = [
+        ".argocd-source.yaml".to_owned(),
+        format!(".argocd-source-{}.yaml", request.app_name),
+    ];
+    let found = names
+        .iter()
+        .filter_map(|name| folder.files.iter().find(|file| file.path == *name).cloned());
     let found: Vec<SourceFile> = found.collect();
     if found.is_empty() {
         return Ok(request.source.clone());
@@ -119,7 +146,13 @@ async fn overridden(
     let mut merged = serde_json::to_value(&request.source).unwrap_or_default();
     for (file, text) in found.iter().zip(texts) {
         let shown = place.shown_file(&file.path);
-        let fail = |line, message: String| RenderError::Manifests(vec![ManifestProblem { file: shown.clone(), line, message }]);
+        let fail = |line, message: String| {
+            RenderError::Manifests(vec![ManifestProblem {
+                file: shown.clone(),
+                line,
+                message,
+            }])
+        };
         let text = String::from_utf8(text).map_err(|_| fail(None, "is not UTF-8".to_owned()))?;
         let patch = yaml::to_json(&text).map_err(|error| fail(Some(error.line), error.message.clone()))?;
         json_patch::merge(&mut merged, &patch);
@@ -127,7 +160,10 @@ async fn overridden(
             .map_err(|error| fail(None, format!("is no change of a source: {error}")))?;
     }
     let merged: ApplicationSource = serde_json::from_value(merged).unwrap_or_default();
-    Ok(ApplicationSource { chart: request.source.chart.clone(), ..merged })
+    Ok(ApplicationSource {
+        chart: request.source.chart.clone(),
+        ..merged
+    })
 }
 
 type Parsed = Result<(Vec<Value>, Vec<ManifestProblem>), RenderError>;
@@ -136,7 +172,11 @@ type Parsed = Result<(Vec<Value>, Vec<ManifestProblem>), RenderError>;
 fn parse(files: &[(String, Vec<u8>)]) -> Parsed {
     let (mut objects, mut problems, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     for (file, bytes) in files {
-        let whole_file = |message: &str| ManifestProblem { file: file.clone(), line: None, message: message.to_owned() };
+        let whole_file = |message: &str| ManifestProblem {
+            file: file.clone(),
+            line: None,
+            message: message.to_owned(),
+        };
         let Ok(text) = std::str::from_utf8(bytes) else {
             errors.push(whole_file("is not UTF-8"));
             continue;
@@ -148,10 +188,18 @@ fn parse(files: &[(String, Vec<u8>)]) -> Parsed {
             errors.push(whole_file("is a pointer to Git LFS, which is not supported yet"));
             continue;
         }
-        let FileObjects { objects: found, skipped, errors: wrong } = manifest::read(file, text);
+        let FileObjects {
+            objects: found,
+            skipped,
+            errors: wrong,
+        } = manifest::read(file, text);
         objects.extend(found);
         problems.extend(skipped);
         errors.extend(wrong);
     }
-    if errors.is_empty() { Ok((objects, problems)) } else { Err(RenderError::Manifests(errors)) }
+    if errors.is_empty() {
+        Ok((objects, problems))
+    } else {
+        Err(RenderError::Manifests(errors))
+    }
 }

@@ -39,16 +39,24 @@ pub(super) struct Folder {
 pub(super) async fn whole_tree(repository: &Repository, root: &Sha) -> Result<WholeTree, RepoError> {
     let entries = repository.read(async |clone| clone.list(root, true).await).await?;
     let links: Vec<&Entry> = entries.iter().filter(|entry| entry.kind == Kind::Link).collect();
-    let too_large = |reason: String| RepoError::TooLarge { repository: repository.url.redacted(), reason };
+    let too_large = |reason: String| RepoError::TooLarge {
+        repository: repository.url.redacted(),
+        reason,
+    };
     if links.len() > LINKS_MAX {
         return Err(too_large(format!("more than {LINKS_MAX} symbolic links")));
     }
     if let Some(link) = links.iter().find(|link| link.size > LINK_BYTES_MAX) {
-        return Err(too_large(format!("the symbolic link {} is {} bytes long", link.path, link.size)));
+        return Err(too_large(format!(
+            "the symbolic link {} is {} bytes long",
+            link.path, link.size
+        )));
     }
     let names: Vec<&Sha> = links.iter().map(|link| &link.name).collect();
     let bytes_max = links.iter().map(|link| link.size).sum();
-    let texts = repository.read(async |clone| clone.blobs(&names, bytes_max).await).await?;
+    let texts = repository
+        .read(async |clone| clone.blobs(&names, bytes_max).await)
+        .await?;
     let targets: BTreeMap<String, String> = links
         .iter()
         .zip(texts)
@@ -61,13 +69,26 @@ pub(super) async fn whole_tree(repository: &Repository, root: &Sha) -> Result<Wh
 /// repository is an attempt or a mistake, and both should be heard of.
 pub(super) async fn list(place: &Place<'_>, recurse: bool) -> Result<Folder, RenderError> {
     let repository = place.repository;
-    let entries = repository.read(async |clone| clone.list(&place.tree, recurse).await).await?;
-    let mut folder = Folder { has_links: entries.iter().any(|entry| entry.kind == Kind::Link), ..Folder::default() };
-    let whole = if folder.has_links { Some(whole_tree(repository, &place.root).await?) } else { None };
+    let entries = repository
+        .read(async |clone| clone.list(&place.tree, recurse).await)
+        .await?;
+    let mut folder = Folder {
+        has_links: entries.iter().any(|entry| entry.kind == Kind::Link),
+        ..Folder::default()
+    };
+    let whole = if folder.has_links {
+        Some(whole_tree(repository, &place.root).await?)
+    } else {
+        None
+    };
     for entry in entries {
         match (entry.kind, &whole) {
             (Kind::File, _) => {
-                folder.files.push(SourceFile { path: entry.path, name: entry.name, size: entry.size });
+                folder.files.push(SourceFile {
+                    path: entry.path,
+                    name: entry.name,
+                    size: entry.size,
+                });
             }
             (Kind::Link, Some(whole)) => follow(place, whole, entry, &mut folder)?,
             (Kind::Link | Kind::Folder | Kind::Submodule | Kind::Other, _) => {}
@@ -103,14 +124,29 @@ pub(super) async fn read(place: &Place<'_>, files: &[SourceFile]) -> Result<Vec<
     let path = || place.shown.clone();
     if files.len() > MANIFEST_FILES_MAX {
         let what = format!("{} manifest files", files.len());
-        return Err(RenderError::TooLarge { path: path(), what, limit: MANIFEST_FILES_MAX.to_string() });
+        return Err(RenderError::TooLarge {
+            path: path(),
+            what,
+            limit: MANIFEST_FILES_MAX.to_string(),
+        });
     }
     let bytes = files.iter().fold(0_usize, |sum, file| sum.saturating_add(file.size));
     if bytes > MANIFEST_BYTES_MAX {
-        let largest = files.iter().max_by_key(|file| file.size).map(|file| file.path.as_str()).unwrap_or_default();
+        let largest = files
+            .iter()
+            .max_by_key(|file| file.size)
+            .map(|file| file.path.as_str())
+            .unwrap_or_default();
         let what = format!("{bytes} bytes of manifests (the largest is {largest})");
-        return Err(RenderError::TooLarge { path: path(), what, limit: format!("{MANIFEST_BYTES_MAX} bytes") });
+        return Err(RenderError::TooLarge {
+            path: path(),
+            what,
+            limit: format!("{MANIFEST_BYTES_MAX} bytes"),
+        });
     }
     let names: Vec<&Sha> = files.iter().map(|file| &file.name).collect();
-    Ok(place.repository.read(async |clone| clone.blobs(&names, bytes).await).await?)
+    Ok(place
+        .repository
+        .read(async |clone| clone.blobs(&names, bytes).await)
+        .await?)
 }

@@ -40,7 +40,11 @@ const LIST_DEPTH_MAX: usize = 4;
 /// over with a note; one with only a part of what makes an object is an error.
 pub(super) fn read(file: &str, text: &str) -> FileObjects {
     let mut found = FileObjects::default();
-    let problem = |line, message: String| ManifestProblem { file: file.to_owned(), line: Some(line), message };
+    let problem = |line, message: String| ManifestProblem {
+        file: file.to_owned(),
+        line: Some(line),
+        message,
+    };
     let documents = match yaml::documents(text) {
         Ok(documents) => documents,
         Err(error) => {
@@ -60,7 +64,9 @@ pub(super) fn read(file: &str, text: &str) -> FileObjects {
                     found.errors.push(problem(line, message));
                 }
             }
-            other => found.errors.push(problem(line, format!("must be an object, found {}", kind_of(other)))),
+            other => found
+                .errors
+                .push(problem(line, format!("must be an object, found {}", kind_of(other)))),
         }
     }
     found
@@ -77,7 +83,9 @@ fn expand(object: Value, depth: usize, objects: &mut Vec<Value>) -> Result<(), S
         if depth >= LIST_DEPTH_MAX {
             return Err(format!("lists more than {LIST_DEPTH_MAX} deep"));
         }
-        let Some(Value::Array(items)) = map.remove("items") else { return Ok(()) };
+        let Some(Value::Array(items)) = map.remove("items") else {
+            return Ok(());
+        };
         for (index, item) in items.into_iter().enumerate() {
             expand(item, depth + 1, objects).map_err(|message| format!("{kind} items[{index}]: {message}"))?;
         }
@@ -127,10 +135,14 @@ mod tests {
         let found = read("app/x.yaml", text);
         let names = found.objects.iter().map(|object| {
             let name = |pointer| object.pointer(pointer).and_then(Value::as_str);
-            name("/metadata/name").or(name("/metadata/generateName")).unwrap_or_default().to_owned()
+            name("/metadata/name")
+                .or(name("/metadata/generateName"))
+                .unwrap_or_default()
+                .to_owned()
         });
-        let lines: Vec<String> =
-            names.chain(found.skipped.iter().chain(&found.errors).map(ToString::to_string)).collect();
+        let lines: Vec<String> = names
+            .chain(found.skipped.iter().chain(&found.errors).map(ToString::to_string))
+            .collect();
         assert_eq!(lines, expect, "{text}");
     }
 
@@ -138,22 +150,55 @@ mod tests {
     fn documents_become_objects() {
         check("", &[]);
         check("# nothing\n---\n---\n", &[]);
-        check("apiVersion: v1\nkind: A\nmetadata: {name: a}\n---\napiVersion: v1\nkind: B\nmetadata: {generateName: b-}\n", &["a", "b-"]);
-        check(r#"{"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}}"#, &["a"]);
-        check("apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A, metadata: {name: a}}\n- {apiVersion: v1, kind: B, metadata: {name: b}}\n", &["a", "b"]);
+        check(
+            "apiVersion: v1\nkind: A\nmetadata: {name: a}\n---\napiVersion: v1\nkind: B\nmetadata: {generateName: b-}\n",
+            &["a", "b-"],
+        );
+        check(
+            r#"{"apiVersion": "v1", "kind": "A", "metadata": {"name": "a"}}"#,
+            &["a"],
+        );
+        check(
+            "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: A, metadata: {name: a}}\n- {apiVersion: v1, kind: B, metadata: {name: b}}\n",
+            &["a", "b"],
+        );
         check("apiVersion: v1\nkind: ConfigMapList\nmetadata: {}\nitems: []\n", &[]);
-        check("apiVersion: v1\nkind: AccessList\nmetadata: {name: no-list}\n", &["no-list"]);
+        check(
+            "apiVersion: v1\nkind: AccessList\nmetadata: {name: no-list}\n",
+            &["no-list"],
+        );
     }
 
     #[test]
     fn what_is_wrong_is_said_with_file_and_line() {
-        check("a: 1\n", &["app/x.yaml: line 1: passed over: the document has neither apiVersion nor kind"]);
-        check("\n\nkind: A\nmetadata: {name: a}\n", &["app/x.yaml: line 3: apiVersion is missing"]);
-        check("apiVersion: v1\nmetadata: {name: a}\n", &["app/x.yaml: line 1: kind is missing"]);
-        check("apiVersion: v1\nkind: A\n", &["app/x.yaml: line 1: A: metadata.name is missing"]);
-        check("apiVersion: v1\nkind: A\nmetadata: {name: ''}\n", &["app/x.yaml: line 1: A: metadata.name is empty"]);
-        check("apiVersion: v1\nkind: A\nmetadata: {name: 12}\n", &["app/x.yaml: line 1: A: metadata.name must be a string, found a number `12`"]);
-        check("apiVersion: v1\nkind: A\nmetadata: x\n", &["app/x.yaml: line 1: A: metadata must be an object, found a string"]);
+        check(
+            "a: 1\n",
+            &["app/x.yaml: line 1: passed over: the document has neither apiVersion nor kind"],
+        );
+        check(
+            "\n\nkind: A\nmetadata: {name: a}\n",
+            &["app/x.yaml: line 3: apiVersion is missing"],
+        );
+        check(
+            "apiVersion: v1\nmetadata: {name: a}\n",
+            &["app/x.yaml: line 1: kind is missing"],
+        );
+        check(
+            "apiVersion: v1\nkind: A\n",
+            &["app/x.yaml: line 1: A: metadata.name is missing"],
+        );
+        check(
+            "apiVersion: v1\nkind: A\nmetadata: {name: ''}\n",
+            &["app/x.yaml: line 1: A: metadata.name is empty"],
+        );
+        check(
+            "apiVersion: v1\nkind: A\nmetadata: {name: 12}\n",
+            &["app/x.yaml: line 1: A: metadata.name must be a string, found a number `12`"],
+        );
+        check(
+            "apiVersion: v1\nkind: A\nmetadata: x\n",
+            &["app/x.yaml: line 1: A: metadata must be an object, found a string"],
+        );
         check("- a\n", &["app/x.yaml: line 1: must be an object, found a list"]);
         check(
             "apiVersion: v1\nkind: A\nmetadata: {name: a}\n---\napiVersion: v1\nkind: List\nitems: [{kind: B}]\n",

@@ -20,11 +20,7 @@ use super::{
     tree::LinkError,
     url::RedactedUrl,
 };
-use crate::{
-    api::application::ApplicationSource,
-    class::Class,
-    lang::glob::GlobError,
-};
+use crate::{api::application::ApplicationSource, class::Class, lang::glob::GlobError};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::{fmt::Write, sync::Arc};
@@ -223,7 +219,12 @@ impl Place<'_> {
     }
 
     pub(crate) fn link_error(&self, file: String, error: LinkError) -> RenderError {
-        RenderError::Link { file, error, repository: self.repository.url.redacted(), commit: self.commit.clone() }
+        RenderError::Link {
+            file,
+            error,
+            repository: self.repository.url.redacted(),
+            commit: self.commit.clone(),
+        }
     }
 }
 
@@ -249,7 +250,11 @@ pub(super) async fn render(
         Some(content) => content,
         None => {
             let content = Arc::new(directory::render(&place, request).await?);
-            let key = if place.by_link || content.beyond_folder { &keys.root } else { &keys.tree };
+            let key = if place.by_link || content.beyond_folder {
+                &keys.root
+            } else {
+                &keys.tree
+            };
             cache.keep(key, Arc::clone(&content), content.bytes);
             content
         }
@@ -257,7 +262,12 @@ pub(super) async fn render(
     Ok(Arc::new(Rendered {
         commit: commit.clone(),
         objects: Arc::clone(&content.objects),
-        digest: digest(&[commit.as_str(), &request.repo_url, &source_text(request), RENDERER_VERSION]),
+        digest: digest(&[
+            commit.as_str(),
+            &request.repo_url,
+            &source_text(request),
+            RENDERER_VERSION,
+        ]),
         content_digest: content.content_digest.clone(),
         source_type: "Directory",
         problems: Arc::clone(&content.problems),
@@ -276,13 +286,28 @@ impl Keys {
         let identity = place.repository.url.identity();
         let source = source_text(request);
         let key = |kind: &str, object: &Sha| {
-            digest(&[RENDERER_VERSION, kind, &identity, object.as_str(), &place.shown, &source, &request.app_name])
+            digest(&[
+                RENDERER_VERSION,
+                kind,
+                &identity,
+                object.as_str(),
+                &place.shown,
+                &source,
+                &request.app_name,
+            ])
         };
-        Self { tree: key("tree", &place.tree), root: key("root", &place.root) }
+        Self {
+            tree: key("tree", &place.tree),
+            root: key("root", &place.root),
+        }
     }
 
     fn lookup(&self, place: &Place<'_>) -> Vec<&String> {
-        if place.by_link { vec![&self.root] } else { vec![&self.tree, &self.root] }
+        if place.by_link {
+            vec![&self.root]
+        } else {
+            vec![&self.tree, &self.root]
+        }
     }
 }
 
@@ -319,7 +344,12 @@ pub(crate) fn content_digest(objects: &[Value]) -> String {
 
 /// The path as git knows it: relative, without `.`, `..` and empty parts; the root is empty.
 pub(crate) fn checked_path(path: &str) -> Result<String, RenderError> {
-    let refuse = |reason| Err(RenderError::InvalidPath { path: path.to_owned(), reason });
+    let refuse = |reason| {
+        Err(RenderError::InvalidPath {
+            path: path.to_owned(),
+            reason,
+        })
+    };
     if path.starts_with('/') {
         return refuse("it must be relative to the root of the repository");
     }
@@ -329,7 +359,10 @@ pub(crate) fn checked_path(path: &str) -> Result<String, RenderError> {
     if path.contains('\\') {
         return refuse("it contains a backslash");
     }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     if parts.contains(&"..") {
         return refuse("it must not contain `..`");
     }
@@ -347,10 +380,22 @@ async fn locate<'a>(repository: &'a Repository, commit: &'a Sha, path: String) -
     let root = match repository.locate(commit, &path).await? {
         Located::NoCommit => {
             let repository = repository.url.redacted();
-            return Err(RepoError::MissingCommit { repository, commit: commit.clone() }.into());
+            return Err(RepoError::MissingCommit {
+                repository,
+                commit: commit.clone(),
+            }
+            .into());
         }
         Located::Folder { root, tree } => {
-            return Ok(Place { repository, commit, shown, path, root, tree, by_link: false });
+            return Ok(Place {
+                repository,
+                commit,
+                shown,
+                path,
+                root,
+                tree,
+                by_link: false,
+            });
         }
         Located::Nothing { root } | Located::NotAFolder { root } => root,
     };
@@ -361,11 +406,24 @@ async fn locate<'a>(repository: &'a Repository, commit: &'a Sha, path: String) -
         Err(LinkError::Dangling) => return Err(missing(false)),
         Err(error) => {
             let repository = repository.url.redacted();
-            return Err(RenderError::Link { file: shown, error, repository, commit: commit.clone() });
+            return Err(RenderError::Link {
+                file: shown,
+                error,
+                repository,
+                commit: commit.clone(),
+            });
         }
     };
     match repository.locate(commit, &real).await? {
-        Located::Folder { root, tree } => Ok(Place { repository, commit, shown, path: real, root, tree, by_link: true }),
+        Located::Folder { root, tree } => Ok(Place {
+            repository,
+            commit,
+            shown,
+            path: real,
+            root,
+            tree,
+            by_link: true,
+        }),
         Located::NoCommit | Located::Nothing { .. } => Err(missing(false)),
         Located::NotAFolder { .. } => Err(missing(true)),
     }

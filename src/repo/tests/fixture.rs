@@ -28,8 +28,6 @@ pub(crate) enum Change<'a> {
     File(&'a str, &'a str),
     Link(&'a str, &'a str),
     Submodule(&'a str, &'a Sha),
-    /// A whole tree by its name.
-    Tree(&'a str, &'a str),
     Delete(&'a str),
 }
 
@@ -45,9 +43,16 @@ impl Upstream {
     }
 
     pub(crate) fn named(name: &str) -> Self {
-        let upstream = Self { folder: tempfile::tempdir().unwrap(), name: name.to_owned() };
+        let upstream = Self {
+            folder: tempfile::tempdir().unwrap(),
+            name: name.to_owned(),
+        };
         let path = upstream.path();
-        upstream.git_in(upstream.folder.path(), &["init", "-q", "--bare", "-b", "main", path.to_str().unwrap()], b"");
+        upstream.git_in(
+            upstream.folder.path(),
+            &["init", "-q", "--bare", "-b", "main", path.to_str().unwrap()],
+            b"",
+        );
         upstream
     }
 
@@ -69,8 +74,16 @@ impl Upstream {
             .current_dir(directory)
             .env_clear()
             .envs([("PATH", PATH), ("HOME", "/nonexistent"), ("GIT_CONFIG_NOSYSTEM", "1")])
-            .envs([("GIT_AUTHOR_NAME", "Ada"), ("GIT_AUTHOR_EMAIL", "ada@example.com"), ("GIT_AUTHOR_DATE", "1700000000 +0000")])
-            .envs([("GIT_COMMITTER_NAME", "Ada"), ("GIT_COMMITTER_EMAIL", "ada@example.com"), ("GIT_COMMITTER_DATE", "1700000000 +0000")])
+            .envs([
+                ("GIT_AUTHOR_NAME", "Ada"),
+                ("GIT_AUTHOR_EMAIL", "ada@example.com"),
+                ("GIT_AUTHOR_DATE", "1700000000 +0000"),
+            ])
+            .envs([
+                ("GIT_COMMITTER_NAME", "Ada"),
+                ("GIT_COMMITTER_EMAIL", "ada@example.com"),
+                ("GIT_COMMITTER_DATE", "1700000000 +0000"),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -78,7 +91,11 @@ impl Upstream {
             .unwrap();
         child.stdin.take().unwrap().write_all(input).unwrap();
         let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -92,7 +109,11 @@ impl Upstream {
 
     /// Adds a commit to a branch.
     pub(crate) fn commit_to(&self, branch: &str, changes: &[Change<'_>]) -> Sha {
-        let parent = self.git(&["for-each-ref", "--format=%(objectname)", &format!("refs/heads/{branch}")]);
+        let parent = self.git(&[
+            "for-each-ref",
+            "--format=%(objectname)",
+            &format!("refs/heads/{branch}"),
+        ]);
         let mut stream = format!("commit refs/heads/{branch}\nauthor Ada <ada@example.com> 1700000000 +0000\n");
         stream += "committer Ada <ada@example.com> 1700000000 +0000\ndata 11\nA change\n\nx\n";
         if !parent.is_empty() {
@@ -103,7 +124,6 @@ impl Upstream {
                 Change::File(path, text) => format!("M 100644 inline {path}\ndata {}\n{text}\n", text.len()),
                 Change::Link(path, target) => format!("M 120000 inline {path}\ndata {}\n{target}\n", target.len()),
                 Change::Submodule(path, commit) => format!("M 160000 {commit} {path}\n"),
-                Change::Tree(path, name) => format!("M 040000 {name} {path}\n"),
                 Change::Delete(path) => format!("D {path}\n"),
             };
         }
@@ -136,7 +156,10 @@ pub(crate) fn open_with(change: impl FnOnce(&mut SourcesOptions)) -> Opened {
     options.allow_file_protocol = true;
     options.git_timeout = Duration::from_secs(30);
     change(&mut options);
-    Opened { sources: Sources::new(options).unwrap(), cache }
+    Opened {
+        sources: Sources::new(options).unwrap(),
+        cache,
+    }
 }
 
 pub(crate) fn config_map(name: &str) -> String {
@@ -223,14 +246,20 @@ impl GitServer {
 
     /// Listings and fetches so far; both begin with this request.
     pub(crate) fn conversations(&self) -> usize {
-        self.asked().iter().filter(|asked| asked.target.contains("/info/refs?")).count()
+        self.asked()
+            .iter()
+            .filter(|asked| asked.target.contains("/info/refs?"))
+            .count()
     }
 
     /// Waits until the server was asked `count` times in all.
     pub(crate) async fn was_asked(&self, count: usize) {
         let mut seen = self.behaviour.count.subscribe();
         let wait = seen.wait_for(|seen| *seen >= count);
-        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("the server was asked").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), wait)
+            .await
+            .expect("the server was asked")
+            .unwrap();
     }
 }
 
@@ -239,7 +268,10 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
     let text = |name: HeaderName| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
     let target = parts.uri.path_and_query().unwrap().to_string();
     let authorization = text(header::AUTHORIZATION);
-    behaviour.asked.lock().unwrap().push(Asked { target: target.clone(), authorization: authorization.clone() });
+    behaviour.asked.lock().unwrap().push(Asked {
+        target: target.clone(),
+        authorization: authorization.clone(),
+    });
     behaviour.count.send_modify(|count| *count += 1);
     behaviour.open.subscribe().wait_for(|open| *open).await.unwrap();
     let plain = |status: StatusCode| Response::builder().status(status);
@@ -248,7 +280,10 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
     }
     if let Some(base) = &*behaviour.redirect.lock().unwrap() {
         let location = format!("{base}{target}");
-        return plain(StatusCode::MOVED_PERMANENTLY).header(header::LOCATION, location).body(Body::empty()).unwrap();
+        return plain(StatusCode::MOVED_PERMANENTLY)
+            .header(header::LOCATION, location)
+            .body(Body::empty())
+            .unwrap();
     }
     let required = behaviour.authorization.lock().unwrap().clone();
     if required.is_some() && required != authorization {
@@ -267,11 +302,20 @@ async fn answer(State(behaviour): State<Arc<Behaviour>>, request: Request) -> Re
         ("QUERY_STRING", parts.uri.query().unwrap_or_default().to_owned()),
         ("CONTENT_TYPE", text(header::CONTENT_TYPE).unwrap_or_default()),
         ("CONTENT_LENGTH", input.len().to_string()),
-        ("HTTP_CONTENT_ENCODING", text(header::CONTENT_ENCODING).unwrap_or_default()),
-        ("GIT_PROTOCOL", text(HeaderName::from_static("git-protocol")).unwrap_or_default()),
+        (
+            "HTTP_CONTENT_ENCODING",
+            text(header::CONTENT_ENCODING).unwrap_or_default(),
+        ),
+        (
+            "GIT_PROTOCOL",
+            text(HeaderName::from_static("git-protocol")).unwrap_or_default(),
+        ),
         ("REMOTE_ADDR", "127.0.0.1".to_owned()),
     ];
-    let backend = Process::new("git", &behaviour.root, Duration::from_secs(20)).args(["http-backend"]).envs(variables);
+    // A real web server passes on what a failing backend said, whatever its exit code.
+    let backend = Process::new("/bin/sh", &behaviour.root, Duration::from_secs(20))
+        .args(["-c", "git http-backend 2>/dev/null; exit 0"])
+        .envs(variables);
     let output = backend.input(input.to_vec()).run().await.unwrap();
     cgi_response(output.stdout)
 }
@@ -285,7 +329,10 @@ fn cgi_response(output: Vec<u8>) -> Response {
         if name == "Status" {
             *response.status_mut() = value.split(' ').next().unwrap().parse().unwrap();
         } else {
-            response.headers_mut().insert(name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap());
+            response.headers_mut().insert(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_str(value).unwrap(),
+            );
         }
     }
     response

@@ -48,13 +48,19 @@ fn spellings_of_one_repository_have_one_loose_key() {
     ] {
         assert_eq!(loose_key(text).as_deref(), Some("github.com/org/repo"), "{text}");
     }
-    assert_ne!(loose_key("https://github.com/org/repo2"), loose_key("https://github.com/org/repo"));
+    assert_ne!(
+        loose_key("https://github.com/org/repo2"),
+        loose_key("https://github.com/org/repo")
+    );
 }
 
 #[test]
 fn clones_are_shared_only_when_everything_is_equal() {
     let identity = |text: &str| RepoUrl::parse(text, true).unwrap().identity();
-    assert_eq!(identity("https://GITHUB.com/org/repo/"), identity("https://github.com:443/org/repo"));
+    assert_eq!(
+        identity("https://GITHUB.com/org/repo/"),
+        identity("https://github.com:443/org/repo")
+    );
     for other in [
         "https://github.com/Org/repo",
         "https://github.com/org/repo.git",
@@ -71,7 +77,10 @@ fn git_is_never_given_a_password() {
     let url = RepoUrl::parse("https://me:s%40cret@github.com/org/repo", false).unwrap();
     assert_eq!((url.user.as_str(), url.password.reveal()), ("me", "s@cret"));
     assert_eq!(url.for_git(), "https://github.com/org/repo");
-    assert_eq!(RepoUrl::parse("ssh://git:x@host/a", false).unwrap().for_git(), "ssh://git@host/a");
+    assert_eq!(
+        RepoUrl::parse("ssh://git:x@host/a", false).unwrap().for_git(),
+        "ssh://git@host/a"
+    );
     assert!(!format!("{url:?}").contains("cret"), "{url:?}");
 }
 
@@ -81,7 +90,10 @@ fn whatever_is_shown_has_no_credentials() {
         ("https://me:secret@github.com/org/repo", "https://github.com/org/repo"),
         ("https://secret@github.com/org/repo", "https://github.com/org/repo"),
         ("https://me:sec/ret@github.com/org/repo", "https://github.com/org/repo"),
-        ("https://github.com/org/repo?token=secret", "https://github.com/org/repo"),
+        (
+            "https://github.com/org/repo?token=secret",
+            "https://github.com/org/repo",
+        ),
         ("git@github.com:org/repo", "github.com:org/repo"),
         ("me:secret@host", "host"),
         ("https://github.com/org/repo", "https://github.com/org/repo"),

@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 const SECRET: &str = "It's a Secret to Everybody";
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-    pairs.iter().map(|(name, value)| (name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap())).collect()
+    pairs
+        .iter()
+        .map(|(name, value)| (name.parse::<axum::http::HeaderName>().unwrap(), value.parse().unwrap()))
+        .collect()
 }
 
 fn zeros() -> String {
@@ -48,7 +51,10 @@ fn a_github_push_is_read() {
     let push = push(&[("x-github-event", "push")], &github_push());
     assert_eq!(push.reference, "refs/heads/main");
     assert_eq!(push.after, Sha::parse(&"b".repeat(40)));
-    assert_eq!(push.changed_files.iter().map(String::as_str).collect::<Vec<_>>(), ["a.yaml", "b.yaml", "c.yaml", "d.yaml"]);
+    assert_eq!(
+        push.changed_files.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["a.yaml", "b.yaml", "c.yaml", "d.yaml"]
+    );
     assert!(push.changed_files_complete);
     assert_eq!(push.default_branch.as_deref(), Some("main"));
     for url in &push.repository_urls {
@@ -85,27 +91,55 @@ fn other_servers_are_read() {
     assert!(!push(&[("x-gitlab-event", "System Hook")], &many).changed_files_complete);
     let mut other = gitlab;
     other["object_kind"] = json!("merge_request");
-    assert_eq!(parse(&[("x-gitlab-event", "System Hook")], &other), Ok(WebhookEvent::Ignored { event: "merge_request".to_owned() }));
-    let gitea = [("x-gitea-event", "push"), ("x-gogs-event", "push"), ("x-github-event", "push")];
+    assert_eq!(
+        parse(&[("x-gitlab-event", "System Hook")], &other),
+        Ok(WebhookEvent::Ignored {
+            event: "merge_request".to_owned()
+        })
+    );
+    let gitea = [
+        ("x-gitea-event", "push"),
+        ("x-gogs-event", "push"),
+        ("x-github-event", "push"),
+    ];
     assert_eq!(push(&gitea, &github_push()).reference, "refs/heads/main");
 }
 
 #[test]
 fn pings_and_other_events_are_not_errors() {
-    assert_eq!(parse(&[("x-github-event", "ping")], &json!({"zen": "x"})), Ok(WebhookEvent::Ping));
-    assert_eq!(parse(&[("x-github-event", "issues")], &json!({})), Ok(WebhookEvent::Ignored { event: "issues".to_owned() }));
+    assert_eq!(
+        parse(&[("x-github-event", "ping")], &json!({"zen": "x"})),
+        Ok(WebhookEvent::Ping)
+    );
+    assert_eq!(
+        parse(&[("x-github-event", "issues")], &json!({})),
+        Ok(WebhookEvent::Ignored {
+            event: "issues".to_owned()
+        })
+    );
     let error = parse(&[], &json!({})).unwrap_err();
-    assert_eq!((error.to_string().as_str(), error.status()), ("Unknown webhook event", 400));
+    assert_eq!(
+        (error.to_string().as_str(), error.status()),
+        ("Unknown webhook event", 400)
+    );
 }
 
 #[test]
 fn a_form_body_is_read() {
-    let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("payload", &github_push().to_string()).finish();
-    let pairs = [("x-github-event", "push"), ("content-type", "application/x-www-form-urlencoded")];
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .append_pair("payload", &github_push().to_string())
+        .finish();
+    let pairs = [
+        ("x-github-event", "push"),
+        ("content-type", "application/x-www-form-urlencoded"),
+    ];
     let signature = sign(body.as_bytes(), SECRET);
     let mut headers = headers(&pairs);
     headers.insert("x-hub-signature-256", signature.parse().unwrap());
-    assert!(matches!(verify_and_parse(&headers, body.as_bytes(), Some(SECRET)), Ok(WebhookEvent::Push(_))));
+    assert!(matches!(
+        verify_and_parse(&headers, body.as_bytes(), Some(SECRET)),
+        Ok(WebhookEvent::Push(_))
+    ));
 }
 
 /// The example of GitHub's documentation.
@@ -132,9 +166,25 @@ fn webhook_signature_constant_time() {
     assert_eq!(check(Some(&good), None), Ok(()));
     assert_eq!(check(None, None), Ok(()));
     assert_eq!(check(None, Some("")), Ok(()), "an empty secret is no secret");
-    assert_eq!(check(None, Some(SECRET)), Err(WebhookError::Unsigned { header: "X-Hub-Signature-256" }));
-    let wrong_last = format!("{}{}", good.get(..good.len() - 1).unwrap(), if good.ends_with('0') { '1' } else { '0' });
-    for bad in [wrong_last.as_str(), "sha256=", "sha256=zz", "sha1=00", "", &sign(body.as_bytes(), "other")] {
+    assert_eq!(
+        check(None, Some(SECRET)),
+        Err(WebhookError::Unsigned {
+            header: "X-Hub-Signature-256"
+        })
+    );
+    let wrong_last = format!(
+        "{}{}",
+        good.get(..good.len() - 1).unwrap(),
+        if good.ends_with('0') { '1' } else { '0' }
+    );
+    for bad in [
+        wrong_last.as_str(),
+        "sha256=",
+        "sha256=zz",
+        "sha1=00",
+        "",
+        &sign(body.as_bytes(), "other"),
+    ] {
         assert_eq!(check(Some(bad), Some(SECRET)), Err(WebhookError::BadSignature), "{bad}");
     }
 }
@@ -149,7 +199,12 @@ fn each_server_has_its_own_signature() {
         ("x-gogs-event", "x-gogs-signature", hmac.as_str()),
     ] {
         let ask = |value: &str| {
-            verify_and_parse(&headers(&[(event, "System Hook"), (header, value)]), body.as_bytes(), Some(SECRET)).map(drop)
+            verify_and_parse(
+                &headers(&[(event, "System Hook"), (header, value)]),
+                body.as_bytes(),
+                Some(SECRET),
+            )
+            .map(drop)
         };
         assert_eq!(ask(good), Ok(()), "{event}");
         assert_eq!(ask("wrong"), Err(WebhookError::BadSignature), "{event}");
@@ -169,8 +224,14 @@ fn webhook_body_cap() {
 fn malformed_payloads_say_what_is_wrong() {
     for (body, reason) in [
         (json!({}), "missing field `ref`"),
-        (json!({"ref": "main", "repository": {"clone_url": "https://h/r"}}), "`ref` must start with refs/, found `main`"),
-        (json!({"ref": "refs/heads/x", "repository": {}}), "no address of the repository"),
+        (
+            json!({"ref": "main", "repository": {"clone_url": "https://h/r"}}),
+            "`ref` must start with refs/, found `main`",
+        ),
+        (
+            json!({"ref": "refs/heads/x", "repository": {}}),
+            "no address of the repository",
+        ),
         (json!({"ref": 7}), "invalid type"),
         (json!([]), "invalid"),
     ] {

@@ -27,7 +27,13 @@ impl<'a> Canary<'a> {
                 self.strategy.max_unavailable.as_ref(),
                 replicas,
             );
-            return approximate(replicas, weight, self.total, budget.surge > 0);
+            let pair = approximate(replicas, weight, self.total, budget.surge > 0);
+            // Guarantee T3: the stable Service keeps a pod until promotion leads it to the new ones.
+            let room = (replicas + budget.surge - 1).min(replicas);
+            if pair.1 == 0 && room > 0 && self.keeps_stable() {
+                return (room, 1);
+            }
+            return pair;
         }
         let explicit = scale_at(self.strategy, index);
         let canary = match explicit {
@@ -45,15 +51,24 @@ impl<'a> Canary<'a> {
         (canary, self.stable_target(weight, floor))
     }
 
+    /// Whether requests reach the stable ReplicaSet through a Service of its own although no router splits them.
+    fn keeps_stable(&self) -> bool {
+        let view = self.view;
+        !self.routed && !self.strategy.stable_service.is_empty() && !view.is_initial() && !view.is_promoted()
+    }
+
     fn stable_target(&self, weight: i32, floor: i32) -> i32 {
         let replicas = self.view.replicas;
         if !self.strategy.dynamic_stable_scale {
             return replicas;
         }
         // Stable pods go only after the weight that relieves them was written and followed.
-        let relieved = if self.quiet { weight.min(self.observed) } else { 0 };
+        let serves = self.quiet && self.carried_hash == self.view.revisions.hash && self.view.new_available() > 0;
+        let relieved = if serves { weight.min(self.observed) } else { 0 };
         let needed = share(replicas, self.total - relieved, self.total);
-        if needed > 0 { needed.max(floor) } else { 0 }
+        // Its Service keeps an endpoint until promotion leads it to the new pods: ingress-nginx answers 503 for a
+        // stable Service without one, even when all requests are the canary's.
+        needed.max(floor).max(1).min(replicas)
     }
 
     /// Whether the pods that a step asks for are there.
@@ -71,10 +86,10 @@ impl<'a> Canary<'a> {
         if self.routed {
             return ready;
         }
-        let stable_there =
-            self.view.revisions.stable.is_none_or(|set| {
-                set.replicas() == stable && set.status.replicas == stable && set.available() >= stable
-            });
+        let stable_there = self.view.revisions.stable.is_none_or(|set| {
+            // An update may be the cure of stable pods that fail: they need not be available.
+            set.replicas() == stable && set.status.replicas == stable
+        });
         ready && stable_there && self.view.revisions.older.iter().all(|set| set.replicas() == 0)
     }
 
@@ -93,19 +108,25 @@ impl<'a> Canary<'a> {
             } else {
                 canary
             };
-            let shrinks = wanted < new.replicas();
-            // Guarantee T3: pods stay until the lower weight was written and followed.
-            let weight = weight_at(self.strategy, index, self.total);
-            let relieved = self.quiet && self.observed <= weight;
-            let held = shrinks && !relieved && !view.is_scaling_event();
-            decision
-                .sizes
-                .push(in_use(new, if held { new.replicas() } else { wanted }));
+            let kept = self.kept(new, weight_at(self.strategy, index, self.total));
+            decision.sizes.push(in_use(new, wanted.max(kept)));
         }
         if let Some(set) = self.stable_apart() {
             decision.sizes.push(in_use(set, stable.max(self.relief(set, stable))));
         }
         self.retire_older(decision);
+    }
+
+    /// Pods of the new ReplicaSet that stay until a lower weight was written and followed (guarantee T3).
+    fn kept(&self, new: &ReplicaSet, weight: i32) -> i32 {
+        if self.quiet && self.observed <= weight {
+            return 0;
+        }
+        if self.quiet && self.view.is_scaling_event() {
+            // The user made the whole rollout smaller: the share of requests is one of fewer pods.
+            return share(self.view.replicas, self.observed, self.total).min(new.replicas());
+        }
+        new.replicas()
     }
 
     /// While the weight is on its way, the stable side of a dynamic scale keeps what it has.
@@ -199,32 +220,63 @@ impl<'a> Canary<'a> {
                 available: set.available(),
                 target,
             },
-            None => Pods::default(),
+            // One that is yet to be created shares the budget with those that grow.
+            None => Pods {
+                target,
+                ..Pods::default()
+            },
         };
         let canary_target = if view.is_promoted() || stable_set.is_none() {
             view.replicas
         } else {
             canary
         };
-        let older: Vec<Pods> = view.revisions.older.iter().map(|set| pods(Some(set), 0)).collect();
+        let leaving: Vec<(Sizing<'a>, i32)> = view
+            .revisions
+            .older
+            .iter()
+            .map(|set| self.leave(set, decision))
+            .collect();
+        let older: Vec<Pods> = (leaving.iter())
+            .map(|(sizing, least)| pods(Some(sizing.set), *least))
+            .collect();
         let allowed = self.budget();
         let sizes = basic_move(
             pods(new, canary_target),
-            pods(stable_set, stable),
+            pods(stable_set, if stable_set.is_some() { stable } else { 0 }),
             &older,
             view.replicas,
             allowed,
         );
         let (canary_size, stable_size, older_sizes) = sizes;
+        if new.is_none() {
+            decision.create_with = canary_size;
+        }
         decision.sizes.extend(new.map(|set| in_use(set, canary_size)));
         decision.sizes.extend(stable_set.map(|set| in_use(set, stable_size)));
-        for (set, replicas) in view.revisions.older.iter().copied().zip(older_sizes) {
-            decision.sizes.push(Sizing {
-                set,
-                replicas,
-                deadline: Deadline::Keep,
-            });
+        for ((sizing, _), replicas) in leaving.into_iter().zip(older_sizes) {
+            decision.sizes.push(Sizing { replicas, ..sizing });
         }
+    }
+
+    /// How an older ReplicaSet goes when pods are the weights: at once, but for a last pod that the stable Service
+    /// leads to, or just led to.
+    fn leave(&self, set: &'a ReplicaSet, decision: &mut Decision<'a>) -> (Sizing<'a>, i32) {
+        if self.strategy.stable_service.is_empty() {
+            let replicas = set.replicas();
+            return (
+                Sizing {
+                    set,
+                    replicas,
+                    deadline: Deadline::Keep,
+                },
+                0,
+            );
+        }
+        let selected = self.view.selected_hash(&self.strategy.stable_service) == Some(set.pod_hash());
+        let (sizing, until) = retire(self.view, set, 0, selected);
+        decision.wakes.extend(until);
+        (sizing, sizing.replicas.min(1))
     }
 
     fn budget(&self) -> replicas::Budget {

@@ -2,18 +2,20 @@
 
 use super::Canary;
 use crate::{
-    api::{rollout_status::PauseCondition, scalar::wire_time},
+    api::{
+        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+        scalar::wire_time,
+    },
     rollout::{
         deadline,
         decision::{Deadline, Decision, Sizing},
-        runs::{self, Gate, Purpose, Wanted},
+        runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
     },
 };
 
 const PAUSE_STEP: &str = "CanaryPauseStep";
-const INCONCLUSIVE: &str = "InconclusiveAnalysisRun";
 
 /// How a step stands.
 enum Standing {
@@ -30,7 +32,12 @@ impl<'a> Canary<'a> {
         }
         let user_paused = view.spec.paused;
         if !user_paused && view.revisions.new.is_some() {
-            if let Some(because) = self.background(decision).or_else(|| self.walk(decision)) {
+            let because = match self.background(decision) {
+                Standing::Abort(because) => Some(because),
+                Standing::Waiting => None,
+                Standing::Done => self.walk(decision),
+            };
+            if let Some(because) = because {
                 return self.abort(because, decision);
             }
             if view.spec.progress_deadline_abort && !decision.at_waiting_step && deadline::exceeded(view) {
@@ -84,32 +91,32 @@ impl<'a> Canary<'a> {
         }
     }
 
-    /// The analysis beside the steps. Returns why to abort.
-    fn background(&self, decision: &mut Decision<'a>) -> Option<String> {
-        let analysis = self
-            .strategy
-            .analysis
-            .as_ref()
-            .filter(|analysis| !analysis.templates.is_empty())?;
+    /// The analysis beside the steps: done means that it stands in nobody's way.
+    fn background(&self, decision: &mut Decision<'a>) -> Standing {
+        let analysis = self.strategy.analysis.as_ref();
+        let Some(analysis) = analysis.filter(|analysis| !analysis.templates.is_empty()) else {
+            decision.progress.background_run = None;
+            return Standing::Done;
+        };
         let starting_step = usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0);
         if decision.progress.promote_full || decision.progress.step_index < starting_step {
             decision.progress.background_run = None;
-            return None;
+            return Standing::Done;
         }
         let current = decision.progress.background_run.clone();
         let (run, gate) = runs::ensure(self.view, &Wanted::background(analysis), current.as_ref(), decision);
         decision.progress.background_run = Some(run);
         match gate {
-            Gate::Failed(because) => return Some(because),
+            Gate::Failed(because) => Standing::Abort(because),
             // Only what measures beside the steps and ended by itself asks for a person; a gate it is not.
             Gate::Inconclusive if self.is_inconclusive(decision) => {
-                if self.hold_for_a_person(decision) {
+                if self.hold_for_a_person(current.as_ref(), decision) {
                     decision.progress.background_run = None;
                 }
+                Standing::Waiting
             }
-            Gate::Inconclusive | Gate::Waiting | Gate::Passed => {}
+            Gate::Inconclusive | Gate::Waiting | Gate::Passed => Standing::Done,
         }
-        None
     }
 
     fn is_inconclusive(&self, decision: &Decision<'a>) -> bool {
@@ -121,9 +128,9 @@ impl<'a> Canary<'a> {
     }
 
     /// Adds the pause of an inconclusive analysis; true when the user has just resumed from it.
-    fn hold_for_a_person(&self, decision: &mut Decision<'a>) -> bool {
+    fn hold_for_a_person(&self, current: Option<&RolloutAnalysisRunStatus>, decision: &mut Decision<'a>) -> bool {
         let progress = &mut decision.progress;
-        if progress.controller_pause && progress.pauses.is_empty() {
+        if runs::is_overruled(current, &progress.pauses) {
             progress.controller_pause = false;
             decision.wakes.push(self.view.now());
             return true;
@@ -146,6 +153,10 @@ impl<'a> Canary<'a> {
         while let Some(wire) = self.strategy.steps.get(decision.progress.step_index) {
             let index = decision.progress.step_index;
             let step = Step::of(wire)?;
+            if !matches!(step, Step::Analysis(_)) {
+                // Left over from a step that the user skipped.
+                decision.progress.step_run = None;
+            }
             let standing = match step {
                 Step::SetWeight(weight) => self.set_weight(index, weight, decision),
                 Step::SetCanaryScale(_) if self.has_capacity(index) => Standing::Done,
@@ -176,6 +187,10 @@ impl<'a> Canary<'a> {
             return Standing::Waiting;
         }
         if self.routed && !self.settled(weight) {
+            if weight > 0 && self.view.new_available() == 0 {
+                let message = format!("no pod of the canary is there to take weight {weight}");
+                decision.wait_for("WaitingForCapacity", message, None);
+            }
             self.wait_for_the_data_plane(weight, decision);
             return Standing::Waiting;
         }
@@ -224,7 +239,7 @@ impl<'a> Canary<'a> {
             Gate::Passed => Standing::Done,
             Gate::Failed(because) => Standing::Abort(because),
             Gate::Inconclusive => {
-                if self.hold_for_a_person(decision) {
+                if self.hold_for_a_person(current.as_ref(), decision) {
                     decision.progress.step_run = None;
                 }
                 Standing::Waiting
@@ -252,7 +267,7 @@ impl<'a> Canary<'a> {
     }
 
     /// The user's pause and an inconclusive analysis halt scaling: every ReplicaSet keeps its size.
-    fn freeze(&self, decision: &mut Decision<'a>) {
+    pub(super) fn freeze(&self, decision: &mut Decision<'a>) {
         let sets = self.view.revisions.all();
         decision.sizes = sets
             .into_iter()

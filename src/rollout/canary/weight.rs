@@ -3,6 +3,7 @@
 use super::Canary;
 use crate::{
     api::{
+        replica_set::ReplicaSet,
         rollout_status::{TrafficWeights, Weight, WeightDestination},
         scalar::wire_time,
         strategy::CanaryStrategy,
@@ -23,11 +24,11 @@ impl<'a> Canary<'a> {
         let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
             nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
         });
-        // A status without this time was written by the original, or long ago.
-        let quiet = status
-            .weights_written_at
-            .as_ref()
-            .is_none_or(|written| view.drained_at(written.0) <= view.now());
+        let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+        // A status without this time was written by the original, or long ago. A weight that is not the recorded one
+        // was written, or changed by somebody, at a time that is not known.
+        let quiet = (routing.is_none() || recorded == observed)
+            && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
         Self {
             view,
             strategy,
@@ -59,6 +60,10 @@ impl<'a> Canary<'a> {
 
     /// Whether requests are known to be split at `weight` by now.
     pub(super) fn settled(&self, weight: i32) -> bool {
+        // A rollout of no pods has no requests to split.
+        if self.view.replicas == 0 && self.observed == 0 {
+            return true;
+        }
         let recorded = self.persisted().map_or(0, |weights| weights.canary.weight.0);
         if self.observed != weight || recorded != weight || !self.quiet {
             return false;
@@ -112,7 +117,15 @@ impl<'a> Canary<'a> {
         } else {
             needed.min(1)
         };
-        self.view.stable_available() >= floor || self.view.new_available() == 0
+        self.view.stable_available() >= floor || self.canary_available() == 0
+    }
+
+    /// Available pods that the canary's share of requests reaches: after an interrupted update those of the older one.
+    fn canary_available(&self) -> i32 {
+        match self.view.selected_hash(&self.strategy.canary_service) {
+            None | Some("") => self.view.new_available(),
+            Some(hash) => self.view.revisions.with_hash(hash).map_or(0, ReplicaSet::available),
+        }
     }
 
     pub(super) fn stable_capacity(&self, canary_weight: i32) -> String {
@@ -141,8 +154,12 @@ impl<'a> Canary<'a> {
     /// After promotion both Services lead to the same pods; the weight goes once the data plane knows that.
     pub(super) fn weight_when_promoted(&self, decision: &mut Decision<'_>) -> i32 {
         let view = self.view;
-        if self.observed == 0 || self.carried_hash != view.revisions.hash {
+        if self.observed == 0 {
             return 0;
+        }
+        if self.carried_hash != view.revisions.hash {
+            // Back to the stable template in the middle of an update: as after an abort (guarantee T4).
+            return self.weight_when_aborted(decision);
         }
         let switched = view.selected_hash(&self.strategy.stable_service) == Some(view.revisions.hash.as_str());
         let promoted_at = view
@@ -190,23 +207,21 @@ impl<'a> Canary<'a> {
                 canary: target,
                 total: self.total,
             };
-            match nginx::route(
+            let routing = nginx::route(
                 view.snapshot.rollout,
                 nginx,
                 services,
                 &view.snapshot.ingresses,
                 weights,
-            ) {
-                Ok(routing) => {
-                    decision.routes.extend(routing.edits);
-                    for (reason, message) in routing.events {
-                        decision.event(reason, message);
-                    }
-                }
-                // Validation names it in the status; here it only keeps the weight from being recorded as written.
-                Err(problem) => {
+            );
+            decision.routes.extend(routing.edits);
+            for (reason, message) in routing.events {
+                decision.event(reason, message);
+            }
+            // The condition names it from now on; the event is told once.
+            if view.status.condition("InvalidSpec").is_none() {
+                for problem in routing.problems {
                     decision.warning("TrafficRoutingError", problem);
-                    return;
                 }
             }
         }

@@ -2,35 +2,35 @@ use super::world::World;
 use crate::{api::well_known, plan::Requeue};
 use serde_json::{Value, json};
 
-fn service(name: &str) -> Value {
+pub(super) fn service(name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": {"selector": {"app": "web"}}})
 }
 
-fn ingress() -> Value {
+pub(super) fn ingress() -> Value {
     json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "web"}, "spec": {
         "ingressClassName": "nginx", "rules": [{"host": "web.example.com", "http": {"paths": [
             {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web-stable", "port": {"number": 80}}}}]}}]}})
 }
 
-fn rollout(strategy: Value) -> Value {
+pub(super) fn rollout(strategy: Value) -> Value {
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "web"}, "spec": {
         "replicas": 5, "selector": {"matchLabels": {"app": "web"}}, "strategy": strategy,
         "template": {"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "demo:v1"}]}}}})
 }
 
-fn template(interval: &str) -> Value {
+pub(super) fn template(interval: &str) -> Value {
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "check"}, "spec": {
         "metrics": [{"name": "errors", "interval": interval, "count": 3, "successCondition": "result[0] < 0.1",
             "provider": {"prometheus": {"address": "http://127.0.0.1:9", "query": "up"}}}]}})
 }
 
-fn nginx(steps: Value) -> Value {
+pub(super) fn nginx(steps: Value) -> Value {
     json!({"canary": {"canaryService": "web-canary", "stableService": "web-stable", "steps": steps,
         "trafficRouting": {"nginx": {"stableIngress": "web"}}}})
 }
 
 /// A world with a promoted v1.
-fn deployed(strategy: Value) -> World {
+pub(super) fn deployed(strategy: Value) -> World {
     let mut world = World::of(&[
         rollout(strategy),
         service("web-canary"),
@@ -45,7 +45,7 @@ fn deployed(strategy: Value) -> World {
     world
 }
 
-fn image(world: &mut World, image: &str) {
+pub(super) fn image(world: &mut World, image: &str) {
     let containers = json!([{"name": "web", "image": image}]);
     world.patch(
         "Rollout",
@@ -54,23 +54,23 @@ fn image(world: &mut World, image: &str) {
     );
 }
 
-fn phase(world: &World, phase: &str) -> bool {
+pub(super) fn phase(world: &World, phase: &str) -> bool {
     world.status()["phase"] == phase
 }
 
-fn paused(world: &mut World) {
+pub(super) fn paused(world: &mut World) {
     world.run_until("paused", |world, _| phase(world, "Paused"));
 }
 
-fn resume(world: &mut World) {
+pub(super) fn resume(world: &mut World) {
     world.patch("Rollout", "web", &json!({"status": {"pauseConditions": null}}));
 }
 
-fn hash(world: &World, field: &str) -> String {
+pub(super) fn hash(world: &World, field: &str) -> String {
     world.status()[field].as_str().unwrap().to_owned()
 }
 
-fn steps() -> Value {
+pub(super) fn steps() -> Value {
     json!([{"setWeight": 20}, {"pause": {}}, {"setWeight": 60}, {"pause": {"duration": "1h"}}])
 }
 
@@ -283,7 +283,7 @@ fn a_failing_background_analysis_aborts_at_any_step() {
         world.status()["message"]
             .as_str()
             .unwrap()
-            .contains("Background analysis phase error: m")
+            .contains("Background analysis phase error/failed: m")
     );
 }
 
@@ -551,10 +551,10 @@ fn killed_between_any_two_writes_it_ends_in_the_same_state() {
             if phase(&world, "Healthy") && plan.writes_nothing() && plan.requeue == Requeue::AwaitChange {
                 break;
             }
-            if let Requeue::At(at) = plan.requeue {
-                if plan.writes_nothing() {
-                    world.now = at.max(world.now);
-                }
+            if let Requeue::At(at) = plan.requeue
+                && plan.writes_nothing()
+            {
+                world.now = at.max(world.now);
             }
             world.wait(1);
         }
@@ -574,7 +574,7 @@ fn killed_between_any_two_writes_it_ends_in_the_same_state() {
 
 impl World {
     /// The hash of the template as it stands, from a plan.
-    fn plan_hash(&self) -> String {
+    pub(super) fn plan_hash(&self) -> String {
         let plan = self.plan();
         let created = plan
             .stages

@@ -15,8 +15,19 @@ use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
+/// Objects by kind and name.
+pub(super) type Objects = BTreeMap<(String, String), Value>;
+
+/// Reads every object of a kind.
+fn all<T: serde::de::DeserializeOwned>(objects: &Objects, kind: &str) -> Vec<T> {
+    let of_kind = objects.iter().filter(|((of, _), _)| of == kind);
+    of_kind
+        .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
+        .collect()
+}
+
 pub(super) struct World {
-    pub(super) objects: BTreeMap<(String, String), Value>,
+    pub(super) objects: Objects,
     pub(super) now: Timestamp,
     pub(super) settings: Settings,
     /// Hashes whose pods never become available.
@@ -26,8 +37,8 @@ pub(super) struct World {
     pub(super) weights: Vec<i64>,
     pub(super) passes: usize,
     version: u64,
-    /// When each weight was written, for guarantee T3.
-    last_weight_change: Option<(Timestamp, i64)>,
+    /// When the last weight was written, what it was before, and the hash it led to, for guarantee T3.
+    last_weight_change: Option<(Timestamp, i64, Value)>,
 }
 
 impl World {
@@ -90,23 +101,21 @@ impl World {
             .expect("the object to remove");
     }
 
-    fn all<T: serde::de::DeserializeOwned>(&self, kind: &str) -> Vec<T> {
-        let of_kind = self.objects.iter().filter(|((of, _), _)| of == kind);
-        of_kind
-            .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
-            .collect()
+    pub(super) fn plan(&self) -> Plan {
+        self.plan_on(&self.objects)
     }
 
-    pub(super) fn plan(&self) -> Plan {
-        let rollout: Rollout = self.all("Rollout").remove(0);
+    /// A plan on a view that may lag behind the objects as they are.
+    pub(super) fn plan_on(&self, view: &Objects) -> Plan {
+        let rollout: Rollout = all(view, "Rollout").remove(0);
         let (sets, services, ingresses) = (
-            self.all::<ReplicaSet>("ReplicaSet"),
-            self.all::<Service>("Service"),
-            self.all::<Ingress>("Ingress"),
+            all::<ReplicaSet>(view, "ReplicaSet"),
+            all::<Service>(view, "Service"),
+            all::<Ingress>(view, "Ingress"),
         );
         let (runs, templates) = (
-            self.all::<AnalysisRun>("AnalysisRun"),
-            self.all::<AnalysisTemplate>("AnalysisTemplate"),
+            all::<AnalysisRun>(view, "AnalysisRun"),
+            all::<AnalysisTemplate>(view, "AnalysisTemplate"),
         );
         crate::rollout::plan(&Snapshot {
             rollout: &rollout,
@@ -155,7 +164,27 @@ impl World {
         self.pass_with(usize::MAX)
     }
 
-    fn carry_out(&mut self, action: &Action) {
+    /// Whether the API server would refuse a write for the version it was decided on.
+    pub(super) fn refuses(&self, action: &Action) -> bool {
+        let target = action.target();
+        let live = self.objects.get(&(target.kind, target.name));
+        let wanted = match action {
+            Action::Create { .. } => return false,
+            Action::Apply { precondition, .. } | Action::Merge { precondition, .. } => precondition.clone(),
+            Action::Delete { precondition, .. } => Some(precondition.clone()),
+        };
+        let (Some(live), Some(wanted)) = (live, &wanted) else {
+            return live.is_none() && wanted.is_some() && !matches!(action, Action::Delete { .. });
+        };
+        let differs = |field: &str, wanted: &Option<String>| {
+            wanted
+                .as_ref()
+                .is_some_and(|wanted| live["metadata"][field] != json!(wanted))
+        };
+        differs("uid", &wanted.uid) || differs("resourceVersion", &wanted.resource_version)
+    }
+
+    pub(super) fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Create { object } => {
                 let target = ObjectRef::of(object);
@@ -180,7 +209,7 @@ impl World {
                 json_patch::merge(&mut object, fields);
                 if let Some(weight) = weight(&object).filter(|weight| *weight != before) {
                     self.weights.push(weight);
-                    self.last_weight_change = Some((self.now, before));
+                    self.last_weight_change = Some((self.now, before, self.selected("web-canary")));
                 }
                 self.put(object);
             }
@@ -237,6 +266,13 @@ impl World {
         text.map_or(0, |text| text.parse().unwrap())
     }
 
+    fn selected(&self, service: &str) -> Value {
+        let service = self.objects.get(&("Service".to_owned(), service.to_owned()));
+        service.map_or(Value::Null, |service| {
+            service["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
+        })
+    }
+
     pub(super) fn status(&self) -> &Value {
         let (_, rollout) = self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap();
         &rollout["status"]
@@ -272,13 +308,21 @@ impl World {
                 );
             }
         }
-        if target.kind == "ReplicaSet" && self.objects.contains_key(&("Ingress".into(), "web".into())) {
+        let spec = &self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap().1["spec"];
+        let wants_pods = spec["replicas"] != 0;
+        if target.kind == "ReplicaSet" && wants_pods && self.objects.contains_key(&("Ingress".into(), "web".into())) {
             let set = self.get("ReplicaSet", &target.name);
             let hash = &set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH];
             let before = set["spec"]["replicas"].as_i64().unwrap_or(0);
             let after = fields["spec"]["replicas"].as_i64().unwrap_or(before);
             if before > 0 && after == 0 {
-                for service in ["web-stable", "web-canary"] {
+                // A preview may lead to nobody.
+                let previews = !spec["strategy"]["blueGreen"].is_null();
+                for service in if previews {
+                    vec!["web-stable"]
+                } else {
+                    vec!["web-stable", "web-canary"]
+                } {
                     let selected = &self.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH];
                     assert_ne!(
                         selected, hash,
@@ -286,8 +330,9 @@ impl World {
                         target.name
                     );
                 }
-                if let Some((changed, _)) = self.last_weight_change.filter(|(_, before)| *before > 0) {
-                    let waited = self.now.duration_since(changed).as_secs();
+                let left = self.last_weight_change.as_ref();
+                if let Some((changed, ..)) = left.filter(|(_, before, to)| *before > 0 && to == hash) {
+                    let waited = self.now.duration_since(*changed).as_secs();
                     let drain = i64::from(self.settings.drain_seconds);
                     assert!(
                         waited >= drain,

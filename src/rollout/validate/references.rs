@@ -142,11 +142,11 @@ fn ingresses(view: &View<'_>, problems: &mut Vec<Problem>) {
     let services = (canary.stable_service.as_str(), canary.canary_service.as_str());
     let weights = Weights { canary: 0, total: 100 };
     let routed = nginx::route(view.snapshot.rollout, spec, services, &view.snapshot.ingresses, weights);
-    if let Err(message) = routed {
-        let names = nginx::stable_ingresses(spec).join(",");
+    let names = nginx::stable_ingresses(spec).join(",");
+    for message in routed.problems {
         problems.push(Problem::invalid(
             "spec.strategy.canary.trafficRouting.nginx",
-            names,
+            names.as_str(),
             message,
         ));
     }

@@ -28,10 +28,26 @@ const ORDERED: &[&str] = &["env", "initContainers"];
 
 /// Fields whose text is an amount when it stands below one of these.
 const QUANTITY_PARENTS: &[&str] = &[
-    "capacity", "default", "defaultRequest", "hard", "limits", "max", "maxLimitRequestRatio", "min", "overhead", "requests",
+    "capacity",
+    "default",
+    "defaultRequest",
+    "hard",
+    "limits",
+    "max",
+    "maxLimitRequestRatio",
+    "min",
+    "overhead",
+    "requests",
 ];
 /// Fields whose text is an amount.
-const QUANTITY_FIELDS: &[&str] = &["averageValue", "divisor", "maxAllowed", "minAllowed", "sizeLimit", "value"];
+const QUANTITY_FIELDS: &[&str] = &[
+    "averageValue",
+    "divisor",
+    "maxAllowed",
+    "minAllowed",
+    "sizeLimit",
+    "value",
+];
 
 struct Walk {
     different: Vec<String>,
@@ -49,7 +65,10 @@ enum Scope<'a> {
 
 /// Compares normalised objects; `owned` is our `fieldsV1`, `previous` what client-side apply wrote before.
 pub(super) fn compare(target: &Value, live: &Value, owned: &Value, previous: Option<&Value>) -> Verdict {
-    let mut walk = Walk { different: Vec::new(), unsure: Vec::new() };
+    let mut walk = Walk {
+        different: Vec::new(),
+        unsure: Vec::new(),
+    };
     let mut path = String::new();
     walk.value(target, live, Scope::Granular(Some(owned)), &mut path);
     if let Some(previous) = previous {
@@ -99,7 +118,12 @@ impl Walk {
         for (key, found) in live.iter().filter(|(key, _)| !target.contains_key(*key)) {
             match scope {
                 Scope::Whole if !is_empty(found) => within(path, key, |path| self.unsure.push(path.clone())),
-                Scope::Granular(_) if ours(key) && key != LAST_APPLIED && !is_identity(path, key) => {
+                Scope::Granular(_)
+                    if ours(key)
+                        && key != LAST_APPLIED
+                        && !is_identity(path, key)
+                        && *found != Value::Object(Map::new()) =>
+                {
                     within(path, key, |path| self.different.push(path.clone()));
                 }
                 Scope::Whole | Scope::Granular(_) => {}
@@ -112,7 +136,10 @@ impl Walk {
             if let Some(keys) = item_keys(owned, target, path) {
                 return self.keyed(target, live, owned, &keys, path);
             }
-            if let Some(owned) = owned.and_then(Value::as_object).filter(|owned| owned.keys().any(|key| key.starts_with("v:"))) {
+            if let Some(owned) = owned
+                .and_then(Value::as_object)
+                .filter(|owned| owned.keys().any(|key| key.starts_with("v:")))
+            {
                 return self.set(target, live, owned, path);
             }
         }
@@ -121,7 +148,9 @@ impl Walk {
             return;
         }
         for (index, (wanted, found)) in target.iter().zip(live).enumerate() {
-            within(path, &index.to_string(), |path| self.value(wanted, found, Scope::Whole, path));
+            within(path, &index.to_string(), |path| {
+                self.value(wanted, found, Scope::Whole, path)
+            });
         }
     }
 
@@ -134,15 +163,20 @@ impl Walk {
             .collect();
         let mut places = Vec::new();
         for (index, wanted) in target.iter().enumerate() {
-            let fields = owned.iter().find(|(key, _)| item_matches(wanted, key, keys)).map(|(_, fields)| *fields);
-            within(path, &index.to_string(), |path| match live.iter().position(|found| item_matches(wanted, found, keys)) {
-                Some(place) => {
-                    places.push(place);
-                    if let Some(found) = live.get(place) {
-                        self.value(wanted, found, Scope::Granular(fields), path);
+            let fields = owned
+                .iter()
+                .find(|(key, _)| item_matches(wanted, key, keys))
+                .map(|(_, fields)| *fields);
+            within(path, &index.to_string(), |path| {
+                match live.iter().position(|found| item_matches(wanted, found, keys)) {
+                    Some(place) => {
+                        places.push(place);
+                        if let Some(found) = live.get(place) {
+                            self.value(wanted, found, Scope::Granular(fields), path);
+                        }
                     }
+                    None => self.different.push(path.clone()),
                 }
-                None => self.different.push(path.clone()),
             });
         }
         for (key, _) in &owned {
@@ -162,7 +196,9 @@ impl Walk {
             self.different.push(path.to_owned());
             return;
         }
-        let ours = owned.keys().filter_map(|key| serde_json::from_str::<Value>(key.strip_prefix("v:")?).ok());
+        let ours = owned
+            .keys()
+            .filter_map(|key| serde_json::from_str::<Value>(key.strip_prefix("v:")?).ok());
         for value in ours {
             if !target.contains(&value) && live.contains(&value) {
                 self.different.push(format!("{path}/{value}"));
@@ -177,13 +213,17 @@ impl Walk {
                 for (key, before) in previous {
                     within(path, key, |path| match (target.get(key), live.get(key)) {
                         (Some(wanted), Some(found)) => self.removed_since(before, wanted, found, path),
-                        (None, Some(_)) if !is_empty(before) && !is_identity_path(path) => self.different.push(path.clone()),
+                        (None, Some(_)) if !is_empty(before) && !is_identity_path(path) => {
+                            self.different.push(path.clone())
+                        }
                         _ => {}
                     });
                 }
             }
             (Value::Array(previous), Value::Array(target), Value::Array(live)) => {
-                let Some(keys) = item_keys(None, target, path) else { return };
+                let Some(keys) = item_keys(None, target, path) else {
+                    return;
+                };
                 for before in previous {
                     let wanted = target.iter().find(|item| item_matches(before, item, &keys));
                     let found = live.iter().find(|item| item_matches(before, item, &keys));
@@ -210,18 +250,23 @@ fn within(path: &mut String, segment: &str, body: impl FnOnce(&mut String)) {
 
 /// Fields that name the object rather than describe it.
 fn is_identity(path: &str, key: &str) -> bool {
-    (path.is_empty() && matches!(key, "apiVersion" | "kind")) || (path == "/metadata" && matches!(key, "name" | "namespace" | "generateName"))
+    (path.is_empty() && matches!(key, "apiVersion" | "kind"))
+        || (path == "/metadata" && matches!(key, "name" | "namespace" | "generateName"))
 }
 
 fn is_identity_path(path: &str) -> bool {
-    matches!(path, "/apiVersion" | "/kind" | "/metadata/name" | "/metadata/namespace" | "/metadata/generateName")
-        || path.ends_with("kubectl.kubernetes.io~1last-applied-configuration")
+    matches!(
+        path,
+        "/apiVersion" | "/kind" | "/metadata/name" | "/metadata/namespace" | "/metadata/generateName"
+    ) || path.ends_with("kubectl.kubernetes.io~1last-applied-configuration")
 }
 
 /// The keys that tell the items of a list apart; `None` when the list is one value.
 fn item_keys(owned: Option<&Value>, target: &[Value], path: &str) -> Option<Vec<String>> {
     if let Some(owned) = owned.and_then(Value::as_object) {
-        let first = owned.keys().find_map(|key| serde_json::from_str::<Value>(key.strip_prefix("k:")?).ok());
+        let first = owned
+            .keys()
+            .find_map(|key| serde_json::from_str::<Value>(key.strip_prefix("k:")?).ok());
         if let Some(Value::Object(key)) = first {
             return Some(key.keys().cloned().collect());
         }
@@ -235,7 +280,10 @@ fn item_keys(owned: Option<&Value>, target: &[Value], path: &str) -> Option<Vec<
         // Container ports and Service ports share a name and differ in their key.
         "ports" if has("containerPort") => &["containerPort", "protocol"],
         "ports" if has("port") => &["port", "protocol"],
-        _ => MERGE_KEYS.iter().find(|(name, _)| *name == field).map(|(_, keys)| *keys)?,
+        _ => MERGE_KEYS
+            .iter()
+            .find(|(name, _)| *name == field)
+            .map(|(_, keys)| *keys)?,
     };
     let objects = target.iter().all(Value::is_object);
     objects.then(|| keys.iter().map(|key| (*key).to_owned()).collect())
@@ -248,7 +296,8 @@ fn item_matches(a: &Value, b: &Value, keys: &[String]) -> bool {
     for key in keys {
         match (a.get(key), b.get(key)) {
             (Some(a), Some(b)) if a == b => common = true,
-            (Some(Value::String(given)), None) | (None, Some(Value::String(given))) if key == "protocol" && given == "TCP" => {}
+            (Some(Value::String(given)), None) | (None, Some(Value::String(given)))
+                if key == "protocol" && given == "TCP" => {}
             (None, None) => {}
             _ => return false,
         }
@@ -265,6 +314,15 @@ fn is_empty(value: &Value) -> bool {
         Value::String(text) => text.is_empty(),
         Value::Array(items) => items.is_empty(),
         Value::Object(map) => map.values().all(is_empty),
+    }
+}
+
+/// Nothing, or objects with nothing in them.
+fn is_empty_tree(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Object(map) => map.values().all(is_empty_tree),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => false,
     }
 }
 
@@ -298,13 +356,16 @@ fn amount(value: &Value) -> Option<String> {
 
 /// The paths at which two trees differ.
 pub(super) fn changed_paths(before: &Value, after: &Value, path: &mut String, paths: &mut Vec<String>) {
-    if before == after || paths.len() >= DIFFERENCES_MAX {
+    if before == after || paths.len() >= DIFFERENCES_MAX || (is_empty_tree(before) && is_empty_tree(after)) {
         return;
     }
     match (before, after) {
         (Value::Object(old), Value::Object(new)) => {
             for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
-                let (a, b) = (old.get(key).unwrap_or(&Value::Null), new.get(key).unwrap_or(&Value::Null));
+                let (a, b) = (
+                    old.get(key).unwrap_or(&Value::Null),
+                    new.get(key).unwrap_or(&Value::Null),
+                );
                 within(path, key, |path| changed_paths(a, b, path, paths));
             }
         }

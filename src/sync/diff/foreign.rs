@@ -19,7 +19,10 @@ pub struct Prepared {
 pub fn prepare(target: &Value, live: Option<&Value>, autoscaled: bool, respected: Option<&IgnoreRules>) -> Prepared {
     let mut body = normalize::target(target);
     let Some(live) = live else {
-        return Prepared { body, has_live_values: false };
+        return Prepared {
+            body,
+            has_live_values: false,
+        };
     };
     let mut copied = false;
     if body.pointer("/spec/replicas").is_some()
@@ -31,7 +34,9 @@ pub fn prepare(target: &Value, live: Option<&Value>, autoscaled: bool, respected
     if text(&body, "/kind") == "Service"
         && let Some(Value::Object(wanted)) = body.pointer("/spec/selector")
         && !wanted.contains_key(POD_TEMPLATE_HASH)
-        && let Some(hash) = live.pointer("/spec/selector").and_then(|selector| selector.get(POD_TEMPLATE_HASH))
+        && let Some(hash) = live
+            .pointer("/spec/selector")
+            .and_then(|selector| selector.get(POD_TEMPLATE_HASH))
     {
         // The API server replaces selectors as a whole, so leaving the hash out would remove it (guarantee T7).
         copied |= put(&mut body, &format!("/spec/selector/{POD_TEMPLATE_HASH}"), hash);
@@ -46,12 +51,17 @@ pub fn prepare(target: &Value, live: Option<&Value>, autoscaled: bool, respected
             }
         }
     }
-    Prepared { body, has_live_values: copied }
+    Prepared {
+        body,
+        has_live_values: copied,
+    }
 }
 
 /// Sets a value at a pointer whose parent is an object; true when it changed something or was already equal.
 fn put(body: &mut Value, pointer: &str, value: &Value) -> bool {
-    let Some((parent, field)) = pointer.rsplit_once('/') else { return false };
+    let Some((parent, field)) = pointer.rsplit_once('/') else {
+        return false;
+    };
     let field = field.replace("~1", "/").replace("~0", "~");
     match body.pointer_mut(parent) {
         Some(Value::Object(map)) => {
@@ -84,4 +94,3 @@ pub fn autoscaled(targets: &[&Value]) -> Vec<(String, String, String)> {
         })
         .collect()
 }
-

@@ -1,10 +1,6 @@
 //! Rules of `spec.ignoreDifferences`: fields that do not count.
 
-use crate::{
-    api::application::ResourceIgnoreDifferences,
-    lang::glob::Glob,
-    sync::resource::ResourceKey,
-};
+use crate::{api::application::ResourceIgnoreDifferences, lang::glob::Glob, sync::resource::ResourceKey};
 use serde_json::Value;
 
 /// The rules that concern one object.
@@ -28,7 +24,11 @@ impl IgnoreRules {
         let mut found = Self::default();
         for rule in rules.iter().filter(|rule| concerns(rule, key)) {
             found.pointers.extend(rule.json_pointers.iter().cloned());
-            found.paths.extend(rule.jq_path_expressions.iter().filter_map(|expression| path(expression)));
+            found.paths.extend(
+                rule.jq_path_expressions
+                    .iter()
+                    .filter_map(|expression| path(expression)),
+            );
         }
         found
     }
@@ -50,9 +50,18 @@ impl IgnoreRules {
 
     /// Removes them from a `fieldsV1` tree, so that having applied them once does not count either.
     pub fn remove_from_owned(&self, owned: &mut Value) {
-        let fields = |segments: Vec<String>| segments.iter().map(|name| format!("/f:{}", escape(name))).collect::<String>();
+        let fields = |segments: Vec<String>| {
+            segments
+                .iter()
+                .map(|name| format!("/f:{}", escape(name)))
+                .collect::<String>()
+        };
         for pointer in &self.pointers {
-            let segments = pointer.split('/').skip(1).map(|part| part.replace("~1", "/").replace("~0", "~")).collect();
+            let segments = pointer
+                .split('/')
+                .skip(1)
+                .map(|part| part.replace("~1", "/").replace("~0", "~"))
+                .collect();
             remove_pointer(owned, &fields(segments));
         }
         for path in &self.paths {
@@ -81,11 +90,17 @@ pub fn problems(rules: &[ResourceIgnoreDifferences]) -> Vec<String> {
         for pointer in rule.json_pointers.iter().filter(|pointer| !pointer.starts_with('/')) {
             found.push(format!("{at}.jsonPointers: {pointer:?} does not begin with \"/\""));
         }
-        for expression in rule.jq_path_expressions.iter().filter(|expression| path(expression).is_none()) {
+        for expression in rule
+            .jq_path_expressions
+            .iter()
+            .filter(|expression| path(expression).is_none())
+        {
             found.push(format!("{at}.jqPathExpressions: only plain paths such as .spec.items[].value are supported yet, found {expression:?}"));
         }
         if !rule.managed_fields_managers.is_empty() {
-            found.push(format!("{at}.managedFieldsManagers is not supported yet; fields that the source does not name never count"));
+            found.push(format!(
+                "{at}.managedFieldsManagers is not supported yet; fields that the source does not name never count"
+            ));
         }
     }
     found
@@ -104,7 +119,9 @@ fn escape(name: &str) -> String {
 }
 
 fn remove_pointer(object: &mut Value, pointer: &str) {
-    let Some((parent, field)) = pointer.rsplit_once('/') else { return };
+    let Some((parent, field)) = pointer.rsplit_once('/') else {
+        return;
+    };
     let field = field.replace("~1", "/").replace("~0", "~");
     match object.pointer_mut(parent) {
         Some(Value::Object(map)) => {
@@ -167,7 +184,11 @@ fn path(expression: &str) -> Option<Vec<Step>> {
                 (Step::Field(name.to_owned()), tail.strip_prefix(']')?)
             } else {
                 let (inside, tail) = tail.split_once(']')?;
-                let step = if inside.trim().is_empty() { Step::Each } else { Step::Index(inside.trim().parse().ok()?) };
+                let step = if inside.trim().is_empty() {
+                    Step::Each
+                } else {
+                    Step::Index(inside.trim().parse().ok()?)
+                };
                 (step, tail)
             };
             steps.push(inside);
@@ -180,7 +201,9 @@ fn path(expression: &str) -> Option<Vec<Step>> {
                 rest = tail;
                 continue;
             }
-            let end = tail.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(tail.len());
+            let end = tail
+                .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+                .unwrap_or(tail.len());
             let (name, behind) = tail.split_at(end);
             if name.is_empty() {
                 return None;

@@ -9,7 +9,9 @@ const KUBECTL_CLIENT_SIDE: &str = "kubectl-client-side-apply";
 /// The fields we own by server-side apply, as a `fieldsV1` tree; empty when we never applied the object.
 pub fn owned_by_us(live: &Value) -> Value {
     entries(live)
-        .filter(|entry| is(entry, "manager", SYNC_MANAGER) && is(entry, "operation", "Apply") && !has_subresource(entry))
+        .filter(|entry| {
+            is(entry, "manager", SYNC_MANAGER) && is(entry, "operation", "Apply") && !has_subresource(entry)
+        })
         .filter_map(|entry| entry.get("fieldsV1"))
         .next()
         .cloned()
@@ -19,7 +21,8 @@ pub fn owned_by_us(live: &Value) -> Value {
 /// The object as `kubectl apply` or a client-side sync last wrote it. Counts only until we have applied it ourselves:
 /// from then on nobody keeps the annotation up to date.
 pub fn last_applied(live: &Value) -> Option<Value> {
-    let applied_by_us = entries(live).any(|entry| is(entry, "manager", SYNC_MANAGER) && is(entry, "operation", "Apply"));
+    let applied_by_us =
+        entries(live).any(|entry| is(entry, "manager", SYNC_MANAGER) && is(entry, "operation", "Apply"));
     if applied_by_us {
         return None;
     }
@@ -32,7 +35,11 @@ pub fn last_applied(live: &Value) -> Option<Value> {
 pub fn scaled_by_autoscaler(live: &Value) -> bool {
     entries(live).any(|entry| {
         is(entry, "subresource", "scale")
-            && !entry.get("manager").and_then(Value::as_str).unwrap_or_default().starts_with("kubectl")
+            && !entry
+                .get("manager")
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .starts_with("kubectl")
             && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
     })
 }
@@ -68,7 +75,10 @@ pub fn migrated(live: &Value, named: Option<&str>) -> Option<Vec<Value>> {
     let mut ours = template?;
     let map = ours.as_object_mut()?;
     // The old tool's annotation is not part of any target; nobody needs to own it.
-    if let Some(annotations) = merged.pointer_mut("/f:metadata/f:annotations").and_then(Value::as_object_mut) {
+    if let Some(annotations) = merged
+        .pointer_mut("/f:metadata/f:annotations")
+        .and_then(Value::as_object_mut)
+    {
         annotations.remove(&format!("f:{LAST_APPLIED}"));
     }
     map.insert("manager".into(), SYNC_MANAGER.into());
@@ -81,13 +91,19 @@ pub fn migrated(live: &Value, named: Option<&str>) -> Option<Vec<Value>> {
 fn union(into: &mut Value, from: &Value) {
     if let (Value::Object(into), Value::Object(from)) = (into, from) {
         for (key, value) in from {
-            union(into.entry(key.clone()).or_insert_with(|| Value::Object(Map::new())), value);
+            union(
+                into.entry(key.clone()).or_insert_with(|| Value::Object(Map::new())),
+                value,
+            );
         }
     }
 }
 
 fn entries(live: &Value) -> impl Iterator<Item = &Value> {
-    live.pointer("/metadata/managedFields").and_then(Value::as_array).into_iter().flatten()
+    live.pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
 }
 
 fn is(entry: &Value, field: &str, value: &str) -> bool {
@@ -95,5 +111,8 @@ fn is(entry: &Value, field: &str, value: &str) -> bool {
 }
 
 fn has_subresource(entry: &Value) -> bool {
-    entry.get("subresource").and_then(Value::as_str).is_some_and(|subresource| !subresource.is_empty())
+    entry
+        .get("subresource")
+        .and_then(Value::as_str)
+        .is_some_and(|subresource| !subresource.is_empty())
 }

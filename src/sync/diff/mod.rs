@@ -50,7 +50,11 @@ pub fn confirm(dry_run: &Value, live: &Value, ignore: &IgnoreRules) -> Verdict {
     ignore.remove_from(&mut before);
     let mut paths = Vec::new();
     fields::changed_paths(&before, &after, &mut String::new(), &mut paths);
-    if paths.is_empty() { Verdict::Same } else { Verdict::Different(paths) }
+    if paths.is_empty() {
+        Verdict::Same
+    } else {
+        Verdict::Different(paths)
+    }
 }
 
 #[cfg(test)]

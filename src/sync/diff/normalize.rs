@@ -4,8 +4,16 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value};
 
 /// Metadata that only the API server writes.
-const SERVER_METADATA: &[&str] =
-    &["creationTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid", "deletionTimestamp", "deletionGracePeriodSeconds"];
+const SERVER_METADATA: &[&str] = &[
+    "creationTimestamp",
+    "generation",
+    "managedFields",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+];
 
 /// The comparable form of a rendered object; also the form in which it is applied.
 ///
@@ -14,7 +22,10 @@ const SERVER_METADATA: &[&str] =
 pub fn target(object: &Value) -> Value {
     let mut object = live(object);
     drop_nulls(&mut object);
-    match (object.get("apiVersion").and_then(Value::as_str), object.get("kind").and_then(Value::as_str)) {
+    match (
+        object.get("apiVersion").and_then(Value::as_str),
+        object.get("kind").and_then(Value::as_str),
+    ) {
         (Some("v1"), Some("Secret")) => secret(&mut object),
         (Some("rbac.authorization.k8s.io/v1"), Some("ClusterRole")) => aggregated(&mut object),
         _ => {}
@@ -49,12 +60,16 @@ fn drop_nulls(value: &mut Value) {
 
 fn secret(object: &mut Value) {
     let Some(map) = object.as_object_mut() else { return };
-    let Some(Value::Object(plain)) = map.remove("stringData") else { return };
+    let Some(Value::Object(plain)) = map.remove("stringData") else {
+        return;
+    };
     let data = map.entry("data").or_insert_with(|| Value::Object(Map::new()));
     if let Some(data) = data.as_object_mut() {
         for (key, value) in plain {
             // The API server refuses anything but text here; keep it as it is, so that it says so.
-            let encoded = value.as_str().map_or(value.clone(), |text| Value::String(STANDARD.encode(text)));
+            let encoded = value
+                .as_str()
+                .map_or(value.clone(), |text| Value::String(STANDARD.encode(text)));
             data.insert(key, encoded);
         }
     }

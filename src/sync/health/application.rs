@@ -14,8 +14,13 @@ pub(super) fn health(object: &Value) -> Health {
         let (a, b) = (object.pointer(wanted), object.pointer(compared));
         a.is_none() || b.is_none() || a == b
     };
-    if !same("/spec/source", "/status/sync/comparedTo/source") || !same("/spec/sources", "/status/sync/comparedTo/sources") {
-        return Health::new(Code::Progressing, "waiting for the application's new source to be compared");
+    if !same("/spec/source", "/status/sync/comparedTo/source")
+        || !same("/spec/sources", "/status/sync/comparedTo/sources")
+    {
+        return Health::new(
+            Code::Progressing,
+            "waiting for the application's new source to be compared",
+        );
     }
     let operating = object.get("operation").is_some_and(|operation| !operation.is_null())
         || matches!(text(object, "/status/operationState/phase"), "Running" | "Terminating");

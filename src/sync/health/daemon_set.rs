@@ -16,9 +16,17 @@ pub(super) fn health(object: &Value) -> Health {
     let desired = count(object, "/status/desiredNumberScheduled");
     let available = count(object, "/status/numberAvailable");
     if text(object, "/spec/updateStrategy/type") == "OnDelete" {
-        return Health::new(Code::Healthy, format!("daemon set {updated} out of {desired} new pods have been updated"));
+        return Health::new(
+            Code::Healthy,
+            format!("daemon set {updated} out of {desired} new pods have been updated"),
+        );
     }
-    let waiting = |what: String| Health::new(Code::Progressing, format!("Waiting for daemon set {name:?} rollout to finish: {what}"));
+    let waiting = |what: String| {
+        Health::new(
+            Code::Progressing,
+            format!("Waiting for daemon set {name:?} rollout to finish: {what}"),
+        )
+    };
     if updated < desired {
         waiting(format!("{updated} out of {desired} new pods have been updated..."))
     } else if available < desired {

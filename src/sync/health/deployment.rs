@@ -16,7 +16,10 @@ pub(super) fn health(object: &Value) -> Health {
     }
     if conditions(object).any(|(kind, _, reason, _)| kind == "Progressing" && reason == "ProgressDeadlineExceeded") {
         let name = text(object, "/metadata/name");
-        return Health::new(Code::Degraded, format!("Deployment {name:?} exceeded its progress deadline"));
+        return Health::new(
+            Code::Degraded,
+            format!("Deployment {name:?} exceeded its progress deadline"),
+        );
     }
     let updated = count(object, "/status/updatedReplicas");
     let replicas = count(object, "/status/replicas");
@@ -26,7 +29,10 @@ pub(super) fn health(object: &Value) -> Health {
         Some(wanted) if updated < wanted => {
             waiting(format!("{updated} out of {wanted} new replicas have been updated..."))
         }
-        _ if replicas > updated => waiting(format!("{} old replicas are pending termination...", replicas - updated)),
+        _ if replicas > updated => waiting(format!(
+            "{} old replicas are pending termination...",
+            replicas - updated
+        )),
         _ if available < updated => waiting(format!("{available} of {updated} updated replicas are available...")),
         _ => Code::Healthy.into(),
     }

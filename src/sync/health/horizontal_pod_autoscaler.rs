@@ -25,7 +25,10 @@ pub(super) fn health(object: &Value) -> Health {
         None => waiting(),
         Some(list) => match serde_json::from_str::<Value>(list) {
             Ok(list) => judge(&json!({"status": {"conditions": list}})),
-            Err(error) => Health::new(Code::Unknown, format!("annotation {V1_CONDITIONS} is not a JSON list: {error}")),
+            Err(error) => Health::new(
+                Code::Unknown,
+                format!("annotation {V1_CONDITIONS} is not a JSON list: {error}"),
+            ),
         },
     }
 }
@@ -35,7 +38,8 @@ fn judge(object: &Value) -> Health {
     if let Some((_, _, _, message)) = bad {
         return Health::new(Code::Degraded, message);
     }
-    let good = conditions(object).find(|(kind, status, _, _)| matches!(*kind, "AbleToScale" | "ScalingLimited") && *status == "True");
+    let good = conditions(object)
+        .find(|(kind, status, _, _)| matches!(*kind, "AbleToScale" | "ScalingLimited") && *status == "True");
     match good {
         Some((_, _, _, message)) => Health::new(Code::Healthy, message),
         None => waiting(),

@@ -4,6 +4,13 @@ use super::{Code, Health};
 use serde_json::Value;
 
 pub(super) fn health(object: &Value) -> Health {
-    let published = object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
-    if published { Code::Healthy.into() } else { Code::Progressing.into() }
+    let published = object
+        .pointer("/status/loadBalancer/ingress")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
+    if published {
+        Code::Healthy.into()
+    } else {
+        Code::Progressing.into()
+    }
 }

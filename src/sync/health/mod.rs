@@ -18,8 +18,8 @@ mod replica_set;
 mod rollout;
 mod service;
 mod stateful_set;
-mod worst;
 mod workflow;
+mod worst;
 
 pub use worst::{Member, of_application};
 
@@ -60,9 +60,16 @@ impl Code {
 
     /// The inverse of [`Code::name`].
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Healthy, Self::Suspended, Self::Progressing, Self::Missing, Self::Degraded, Self::Unknown]
-            .into_iter()
-            .find(|code| code.name() == name)
+        [
+            Self::Healthy,
+            Self::Suspended,
+            Self::Progressing,
+            Self::Missing,
+            Self::Degraded,
+            Self::Unknown,
+        ]
+        .into_iter()
+        .find(|code| code.name() == name)
     }
 }
 
@@ -78,13 +85,19 @@ pub struct Health {
 impl Health {
     /// A judgement with a message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 
 impl From<Code> for Health {
     fn from(code: Code) -> Self {
-        Self { code, message: String::new() }
+        Self {
+            code,
+            message: String::new(),
+        }
     }
 }
 
@@ -103,7 +116,11 @@ pub fn of_object(object: &Value) -> Option<Health> {
     let api_version = text(object, "/apiVersion");
     let (group, version, kind) = (group_of(api_version), version_of(api_version), text(object, "/kind"));
     let only = |versions: &[&str], check: fn(&Value) -> Health| {
-        Some(if versions.contains(&version) { check(object) } else { unsupported(kind, api_version) })
+        Some(if versions.contains(&version) {
+            check(object)
+        } else {
+            unsupported(kind, api_version)
+        })
     };
     match (group, kind) {
         ("apps", "Deployment") => only(&["v1"], deployment::health),
@@ -128,7 +145,10 @@ pub fn of_object(object: &Value) -> Option<Health> {
 
 fn unsupported(kind: &str, api_version: &str) -> Health {
     let (group, version) = (group_of(api_version), version_of(api_version));
-    Health::new(Code::Unknown, format!("unsupported {kind} GVK: {group}/{version}, Kind={kind}"))
+    Health::new(
+        Code::Unknown,
+        format!("unsupported {kind} GVK: {group}/{version}, Kind={kind}"),
+    )
 }
 
 /// `status.observedGeneration` is older than `metadata.generation`.
@@ -148,12 +168,21 @@ fn conditions(object: &Value) -> impl Iterator<Item = (&str, &str, &str, &str)> 
         .and_then(Value::as_array)
         .into_iter()
         .flatten()
-        .map(|condition| (text(condition, "/type"), text(condition, "/status"), text(condition, "/reason"), text(condition, "/message")))
+        .map(|condition| {
+            (
+                text(condition, "/type"),
+                text(condition, "/status"),
+                text(condition, "/reason"),
+                text(condition, "/message"),
+            )
+        })
 }
 
 /// The message of the first condition with this reason.
 pub fn condition_message(object: &Value, reason: &str) -> Option<String> {
-    conditions(object).find(|(_, _, found, _)| *found == reason).map(|(_, _, _, message)| message.to_owned())
+    conditions(object)
+        .find(|(_, _, found, _)| *found == reason)
+        .map(|(_, _, _, message)| message.to_owned())
 }
 
 fn is_hook(object: &Value) -> bool {

@@ -11,7 +11,12 @@ pub(super) fn health(object: &Value) -> Health {
     let judged_as_always = always || (annotation(object, IGNORE_RESTART_POLICY) == Some("true") && !is_hook(object));
     if judged_as_always {
         let broken: Vec<&str> = statuses(object, "/status/containerStatuses")
-            .map(|status| (text(status, "/state/waiting/reason"), text(status, "/state/waiting/message")))
+            .map(|status| {
+                (
+                    text(status, "/state/waiting/reason"),
+                    text(status, "/state/waiting/message"),
+                )
+            })
             .filter(|(reason, _)| reason.starts_with("Err") || reason.ends_with("Error") || reason.ends_with("BackOff"))
             .map(|(_, message)| message)
             .collect();
@@ -26,7 +31,8 @@ pub(super) fn health(object: &Value) -> Health {
         "Failed" => failed(object),
         "Running" if always => {
             let ready = conditions(object).any(|(kind, status, _, _)| kind == "Ready" && status == "True");
-            let ended = statuses(object, "/status/containerStatuses").any(|status| status.pointer("/lastState/terminated").is_some());
+            let ended = statuses(object, "/status/containerStatuses")
+                .any(|status| status.pointer("/lastState/terminated").is_some());
             match (ready, ended) {
                 (true, _) => Health::new(Code::Healthy, message),
                 (false, true) => Health::new(Code::Degraded, message),
@@ -54,7 +60,10 @@ fn failed(object: &Value) -> Health {
             } else if reason == "OOMKilled" {
                 Some(reason.to_owned())
             } else if exit_code != 0 {
-                Some(format!("container {:?} failed with exit code {exit_code}", text(status, "/name")))
+                Some(format!(
+                    "container {:?} failed with exit code {exit_code}",
+                    text(status, "/name")
+                ))
             } else {
                 None
             }

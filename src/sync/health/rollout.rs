@@ -48,6 +48,9 @@ fn is_observed(object: &Value) -> bool {
 }
 
 fn waits_to_unpause(object: &Value) -> bool {
-    let pauses = object.pointer("/status/pauseConditions").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let pauses = object
+        .pointer("/status/pauseConditions")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
     object.pointer("/status/controllerPause") == Some(&Value::Bool(true)) && !pauses
 }

@@ -5,7 +5,10 @@ use crate::sync::resource::text;
 use serde_json::Value;
 
 pub(super) fn health(object: &Value) -> Health {
-    let published = object.pointer("/status/loadBalancer/ingress").and_then(Value::as_array).is_some_and(|list| !list.is_empty());
+    let published = object
+        .pointer("/status/loadBalancer/ingress")
+        .and_then(Value::as_array)
+        .is_some_and(|list| !list.is_empty());
     if text(object, "/spec/type") == "LoadBalancer" && !published {
         return Code::Progressing.into();
     }

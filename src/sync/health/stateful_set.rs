@@ -6,16 +6,24 @@ use serde_json::Value;
 
 pub(super) fn health(object: &Value) -> Health {
     if count(object, "/status/observedGeneration") == 0 || is_behind(object) {
-        return Health::new(Code::Progressing, "Waiting for statefulset spec update to be observed...");
+        return Health::new(
+            Code::Progressing,
+            "Waiting for statefulset spec update to be observed...",
+        );
     }
     let ready = count(object, "/status/readyReplicas");
     let updated = count(object, "/status/updatedReplicas");
     if let Some(wanted) = number(object, "/spec/replicas").filter(|wanted| ready < *wanted) {
-        return Health::new(Code::Progressing, format!("Waiting for {} pods to be ready...", wanted - ready));
+        return Health::new(
+            Code::Progressing,
+            format!("Waiting for {} pods to be ready...", wanted - ready),
+        );
     }
     let strategy = text(object, "/spec/updateStrategy/type");
     if strategy == "RollingUpdate"
-        && let Some(rolling) = object.pointer("/spec/updateStrategy/rollingUpdate").filter(|rolling| !rolling.is_null())
+        && let Some(rolling) = object
+            .pointer("/spec/updateStrategy/rollingUpdate")
+            .filter(|rolling| !rolling.is_null())
     {
         let partition = number(rolling, "/partition").unwrap_or(0);
         let wanted = count(object, "/spec/replicas") - partition;
@@ -25,7 +33,10 @@ pub(super) fn health(object: &Value) -> Health {
             );
             Health::new(Code::Progressing, message)
         } else {
-            Health::new(Code::Healthy, format!("partitioned roll out complete: {updated} new pods have been updated..."))
+            Health::new(
+                Code::Healthy,
+                format!("partitioned roll out complete: {updated} new pods have been updated..."),
+            )
         };
     }
     if strategy == "OnDelete" {
@@ -36,7 +47,9 @@ pub(super) fn health(object: &Value) -> Health {
     if update_revision != current_revision {
         return Health::new(
             Code::Progressing,
-            format!("waiting for statefulset rolling update to complete {updated} pods at revision {update_revision}..."),
+            format!(
+                "waiting for statefulset rolling update to complete {updated} pods at revision {update_revision}..."
+            ),
         );
     }
     let current = count(object, "/status/currentReplicas");

@@ -34,7 +34,11 @@ pub fn of_application(members: &[Member<'_>]) -> Health {
     if worst == Code::Healthy {
         return worst.into();
     }
-    let causes: Vec<&ResourceKey> = counted.iter().filter(|(_, code)| *code == worst).map(|(key, _)| *key).collect();
+    let causes: Vec<&ResourceKey> = counted
+        .iter()
+        .filter(|(_, code)| *code == worst)
+        .map(|(key, _)| *key)
+        .collect();
     let named: Vec<String> = causes
         .iter()
         .take(CAUSES_MAX)

@@ -8,15 +8,27 @@ use crate::{
 use jiff::Timestamp;
 
 /// Ends an attempt. A failure that may be retried leaves the operation running with `finishedAt` set until then.
-pub fn finish(state: &OperationState, phase: OperationPhase, message: &str, now: Timestamp, may_retry: bool) -> OperationState {
+pub fn finish(
+    state: &OperationState,
+    phase: OperationPhase,
+    message: &str,
+    now: Timestamp,
+    may_retry: bool,
+) -> OperationState {
     let mut state = state.clone();
     let is_failure = matches!(phase, OperationPhase::Failed | OperationPhase::Error);
     state.finished_at = Some(wire_time(now));
     if is_failure && may_retry && retry::is_allowed(&state.operation.retry, state.retry_count) {
-        let next = now.saturating_add(retry::delay(&state.operation.retry, state.retry_count)).unwrap_or(now);
+        let next = now
+            .saturating_add(retry::delay(&state.operation.retry, state.retry_count))
+            .unwrap_or(now);
         state.retry_count += 1;
         state.phase = OperationPhase::Running.name().into();
-        state.message = format!("{message}. Retrying attempt #{} at {}.", state.retry_count, retry::clock_time(next));
+        state.message = format!(
+            "{message}. Retrying attempt #{} at {}.",
+            state.retry_count,
+            retry::clock_time(next)
+        );
         return state;
     }
     state.phase = phase.name().into();

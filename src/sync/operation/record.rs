@@ -55,7 +55,11 @@ pub fn record(state: &OperationState, reports: &[Report]) -> OperationState {
     }
     if state.phase == super::OperationPhase::Terminating.name() {
         for report in reports {
-            for entry in result.resources.iter_mut().filter(|entry| is_about(entry, &report.work.key, report.work.phase)) {
+            for entry in result
+                .resources
+                .iter_mut()
+                .filter(|entry| is_about(entry, &report.work.key, report.work.phase))
+            {
                 entry.hook_phase = "Failed".into();
                 entry.message = report.outcome.clone().err().unwrap_or_else(|| "Terminated".into());
             }
@@ -67,8 +71,19 @@ pub fn record(state: &OperationState, reports: &[Report]) -> OperationState {
 /// Replaces or adds an entry.
 pub fn put(entries: &mut Vec<ResourceResult>, entry: ResourceResult) {
     let same = |other: &ResourceResult| {
-        (&other.group, &other.kind, &other.namespace, &other.name, &other.sync_phase)
-            == (&entry.group, &entry.kind, &entry.namespace, &entry.name, &entry.sync_phase)
+        (
+            &other.group,
+            &other.kind,
+            &other.namespace,
+            &other.name,
+            &other.sync_phase,
+        ) == (
+            &entry.group,
+            &entry.kind,
+            &entry.namespace,
+            &entry.name,
+            &entry.sync_phase,
+        )
     };
     match entries.iter_mut().find(|other| same(other)) {
         Some(other) => *other = entry,
@@ -93,7 +108,12 @@ fn entry(report: &Report) -> Option<ResourceResult> {
     }
     let (code, hook_phase, message) = match (&work.deed, outcome) {
         (_, Err(error)) => (ResultCode::SyncFailed, "Failed", error.clone()),
-        (Deed::Delete { is_preparation: true, .. }, Ok(_)) => return None,
+        (
+            Deed::Delete {
+                is_preparation: true, ..
+            },
+            Ok(_),
+        ) => return None,
         // The destination namespace is not one of the application's objects.
         (Deed::Apply(_), Ok(_)) if work.phase == Phase::PreSync && !work.is_hook => return None,
         (Deed::Delete { .. }, Ok(message)) => (ResultCode::Pruned, "Succeeded", message.clone()),
@@ -102,7 +122,13 @@ fn entry(report: &Report) -> Option<ResourceResult> {
             let hook_phase = if apply.dry_run { "Succeeded" } else { "Running" };
             (ResultCode::Synced, hook_phase, message.clone())
         }
-        (Deed::Note { code: ResultCode::Synced, message }, Ok(_)) => (ResultCode::Synced, "Running", message.clone()),
+        (
+            Deed::Note {
+                code: ResultCode::Synced,
+                message,
+            },
+            Ok(_),
+        ) => (ResultCode::Synced, "Running", message.clone()),
         (Deed::Note { code, message }, Ok(_)) => (*code, "Succeeded", message.clone()),
     };
     code.name().clone_into(&mut entry.status);
@@ -117,12 +143,19 @@ fn is_about(entry: &ResourceResult, key: &ResourceKey, phase: Phase) -> bool {
 }
 
 fn entry_of<'a>(state: &'a OperationState, task: &Task<'_>) -> Option<&'a ResourceResult> {
-    state.sync_result.as_ref()?.resources.iter().find(|entry| is_about(entry, task.key(), task.phase))
+    state
+        .sync_result
+        .as_ref()?
+        .resources
+        .iter()
+        .find(|entry| is_about(entry, task.key(), task.phase))
 }
 
 /// How far a task is, by the memory alone.
 pub(super) fn state_of(state: &OperationState, task: &Task<'_>) -> State {
-    let Some(entry) = entry_of(state, task) else { return State::Pending };
+    let Some(entry) = entry_of(state, task) else {
+        return State::Pending;
+    };
     match (entry.status.as_str(), entry.hook_phase.as_str()) {
         ("SyncFailed", _) | (_, "Failed" | "Error") => State::Failed,
         ("Pruned", _) => State::Pruned,
@@ -133,12 +166,22 @@ pub(super) fn state_of(state: &OperationState, task: &Task<'_>) -> State {
 
 /// Entries of tasks that failed, in task order.
 pub(super) fn failures<'a>(state: &'a OperationState, tasks: &[Task<'_>]) -> Vec<&'a ResourceResult> {
-    let of_tasks = tasks.iter().filter(|task| state_of(state, task) == State::Failed).filter_map(|task| entry_of(state, task));
+    let of_tasks = tasks
+        .iter()
+        .filter(|task| state_of(state, task) == State::Failed)
+        .filter_map(|task| entry_of(state, task));
     let mut found: Vec<&ResourceResult> = of_tasks.collect();
     // The namespace has an entry only when it could not be made.
-    let namespace = state.sync_result.iter().flat_map(|result| &result.resources).filter(|entry| {
-        entry.kind == "Namespace" && entry.sync_phase == Phase::PreSync.name() && entry.hook_type.is_empty() && entry.status == "SyncFailed"
-    });
+    let namespace = state
+        .sync_result
+        .iter()
+        .flat_map(|result| &result.resources)
+        .filter(|entry| {
+            entry.kind == "Namespace"
+                && entry.sync_phase == Phase::PreSync.name()
+                && entry.hook_type.is_empty()
+                && entry.status == "SyncFailed"
+        });
     found.extend(namespace);
     found
 }
@@ -151,12 +194,17 @@ pub(super) fn reassess(view: &View<'_>, tasks: &[Task<'_>]) -> Vec<ResourceResul
     let is_multi_step = steps.len() > 1;
     let last = steps.last().copied();
     let mut updated = Vec::new();
-    for task in tasks.iter().filter(|task| task.effort == Effort::Apply && state_of(view.state, task) == State::Running) {
+    for task in tasks
+        .iter()
+        .filter(|task| task.effort == Effort::Apply && state_of(view.state, task) == State::Running)
+    {
         if !task.is_hook && (!is_multi_step || Some(task.step()) == last) {
             continue;
         }
         let outcome = ended(task.is_hook, task.comparison.live.as_deref(), task.key());
-        let (Some(outcome), Some(entry)) = (outcome, entry_of(view.state, task)) else { continue };
+        let (Some(outcome), Some(entry)) = (outcome, entry_of(view.state, task)) else {
+            continue;
+        };
         let mut entry = entry.clone();
         match outcome {
             Ok(message) => {
@@ -167,7 +215,11 @@ pub(super) fn reassess(view: &View<'_>, tasks: &[Task<'_>]) -> Vec<ResourceResul
             }
             Err(message) => {
                 entry.hook_phase = "Failed".into();
-                entry.message = if message.is_empty() { format!("{} is Degraded", task.key().short()) } else { message };
+                entry.message = if message.is_empty() {
+                    format!("{} is Degraded", task.key().short())
+                } else {
+                    message
+                };
             }
         }
         updated.push(entry);

@@ -33,40 +33,84 @@ pub(super) struct Planned<'a> {
 pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
     let mut tasks = Vec::new();
     let mut problems = Vec::new();
-    for comparison in desired.comparisons.iter().filter(|comparison| !comparison.is_hook && selected(view, &comparison.key)) {
-        let effort = if comparison.target.is_some() { Effort::Apply } else { Effort::Prune };
+    for comparison in desired
+        .comparisons
+        .iter()
+        .filter(|comparison| !comparison.is_hook && selected(view, &comparison.key))
+    {
+        let effort = if comparison.target.is_some() {
+            Effort::Apply
+        } else {
+            Effort::Prune
+        };
         if let Some(problem) = impossible(view, desired, comparison, effort) {
             problems.push(problem);
             continue;
         }
-        tasks.push(Task { phase: Phase::Sync, wave: comparison.wave, effort, comparison, is_hook: false });
+        tasks.push(Task {
+            phase: Phase::Sync,
+            wave: comparison.wave,
+            effort,
+            comparison,
+            is_hook: false,
+        });
     }
     let mut sync_fail = Vec::new();
     if super::runs_hooks(view.sync) {
-        for comparison in desired.comparisons.iter().filter(|comparison| comparison.is_hook && comparison.target.is_some()) {
-            let Some(Role::Hook(phases)) = comparison.target.as_deref().map(hooks::role) else { continue };
+        for comparison in desired
+            .comparisons
+            .iter()
+            .filter(|comparison| comparison.is_hook && comparison.target.is_some())
+        {
+            let Some(Role::Hook(phases)) = comparison.target.as_deref().map(hooks::role) else {
+                continue;
+            };
             if let Some(problem) = impossible(view, desired, comparison, Effort::Apply) {
                 problems.push(problem);
                 continue;
             }
             for phase in phases {
-                let task = Task { phase, wave: comparison.wave, effort: Effort::Apply, comparison, is_hook: true };
-                if phase == Phase::SyncFail { sync_fail.push(task) } else { tasks.push(task) }
+                let task = Task {
+                    phase,
+                    wave: comparison.wave,
+                    effort: Effort::Apply,
+                    comparison,
+                    is_hook: true,
+                };
+                if phase == Phase::SyncFail {
+                    sync_fail.push(task)
+                } else {
+                    tasks.push(task)
+                }
             }
         }
     }
     order::sort(&mut tasks);
     order::sort(&mut sync_fail);
-    Planned { tasks, sync_fail, problems }
+    Planned {
+        tasks,
+        sync_fail,
+        problems,
+    }
 }
 
 /// Comparisons of hooks, with their names in this operation; to be appended to those of resources.
-pub fn hook_comparisons(hooks: &[Arc<Value>], revision: &str, started: Timestamp, live: &super::LiveObjects, options: &super::AppOptions) -> Vec<Comparison> {
+pub fn hook_comparisons(
+    hooks: &[Arc<Value>],
+    revision: &str,
+    started: Timestamp,
+    live: &super::LiveObjects,
+    options: &super::AppOptions,
+) -> Vec<Comparison> {
     let mut found = Vec::new();
     for hook in hooks {
-        let Role::Hook(phases) = hooks::role(hook) else { continue };
+        let Role::Hook(phases) = hooks::role(hook) else {
+            continue;
+        };
         for phase in phases {
-            let Some(name) = hooks::name(hook, revision, phase, started) else { continue };
+            let Some(name) = hooks::name(hook, revision, phase, started) else {
+                continue;
+            };
             let mut object = hook.as_ref().clone();
             let generated = text(&object, "/metadata/name").is_empty();
             if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
@@ -131,7 +175,11 @@ fn impossible(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison, ef
         return None;
     }
     let version = comparison.version.as_str();
-    let group = if comparison.key.group.is_empty() { "core" } else { &comparison.key.group };
+    let group = if comparison.key.group.is_empty() {
+        "core"
+    } else {
+        &comparison.key.group
+    };
     Some(format!(
         "The Kubernetes API could not find version {version:?} of {group}/{kind} for requested resource {}/{}. Make sure the {kind:?} CRD is installed on the destination cluster",
         comparison.key.namespace, comparison.key.name
@@ -144,12 +192,21 @@ pub(super) fn namespace(view: &View<'_>) -> Option<Work> {
     if !wanted {
         return None;
     }
-    let key = ResourceKey { kind: "Namespace".into(), name: view.namespace.into(), ..ResourceKey::default() };
-    let is_target = view.desired.is_ok_and(|desired| desired.targets.resources.contains_key(&key));
+    let key = ResourceKey {
+        kind: "Namespace".into(),
+        name: view.namespace.into(),
+        ..ResourceKey::default()
+    };
+    let is_target = view
+        .desired
+        .is_ok_and(|desired| desired.targets.resources.contains_key(&key));
     let live = view.live.get(&key);
     let mut body = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": view.namespace}});
     let mut is_right = live.is_some();
-    if let (Some(metadata), Some(fields)) = (view.namespace_metadata, body.pointer_mut("/metadata").and_then(Value::as_object_mut)) {
+    if let (Some(metadata), Some(fields)) = (
+        view.namespace_metadata,
+        body.pointer_mut("/metadata").and_then(Value::as_object_mut),
+    ) {
         for (field, wanted) in [("labels", &metadata.labels), ("annotations", &metadata.annotations)] {
             if wanted.is_empty() {
                 continue;
@@ -162,7 +219,15 @@ pub(super) fn namespace(view: &View<'_>) -> Option<Work> {
     if is_right || is_target {
         return None;
     }
-    Some(Work::apply(&key, Phase::PreSync, false, Apply { body, ..Apply::default() }))
+    Some(Work::apply(
+        &key,
+        Phase::PreSync,
+        false,
+        Apply {
+            body,
+            ..Apply::default()
+        },
+    ))
 }
 
 /// The work of one step: what is pruned, then what makes way for hooks, then what is applied, kind by kind.
@@ -194,10 +259,15 @@ pub(super) fn work(view: &View<'_>, tasks: &[&Task<'_>]) -> Step {
     }
     // An old hook must be gone before its successor is made; the change of its state brings the next pass.
     if !replaced.is_empty() {
-        let deleting = replaced.iter().all(|work| view.live.get(&work.key).is_some_and(|live| is_deleting(live)));
+        let deleting = replaced
+            .iter()
+            .all(|work| view.live.get(&work.key).is_some_and(|live| is_deleting(live)));
         if deleting {
             let waiting: Vec<&Task<'_>> = tasks.iter().copied().filter(|task| task.is_hook).collect();
-            return Step::Wait { message: super::named("deletion of hook", &waiting), until: None };
+            return Step::Wait {
+                message: super::named("deletion of hook", &waiting),
+                until: None,
+            };
         }
         return Step::Work(vec![replaced]);
     }
@@ -215,13 +285,21 @@ pub(super) fn work(view: &View<'_>, tasks: &[&Task<'_>]) -> Step {
 fn prune_work(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
     let comparison = task.comparison;
     let live = comparison.live.as_deref()?;
-    let note = |message: &str| Deed::Note { code: ResultCode::PruneSkipped, message: message.to_owned() };
+    let note = |message: &str| Deed::Note {
+        code: ResultCode::PruneSkipped,
+        message: message.to_owned(),
+    };
     let deed = match prune::permission(comparison, view.prune) {
         Permission::AwaitsApproval => return None,
         Permission::NotAsked => note("ignored (requires pruning)"),
         Permission::Never => note("ignored (no prune)"),
-        Permission::EmptySource => note("ignored (the source has no objects; set syncPolicy.automated.allowEmpty to prune all)"),
-        Permission::Allowed if view.sync.dry_run => Deed::Note { code: ResultCode::Pruned, message: "pruned (dry run)".into() },
+        Permission::EmptySource => {
+            note("ignored (the source has no objects; set syncPolicy.automated.allowEmpty to prune all)")
+        }
+        Permission::Allowed if view.sync.dry_run => Deed::Note {
+            code: ResultCode::Pruned,
+            message: "pruned (dry run)".into(),
+        },
         Permission::Allowed => Deed::Delete {
             precondition: identity(live),
             propagation: view.options.propagation.unwrap_or(Propagation::Foreground),
@@ -242,7 +320,10 @@ fn stale_hook(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
     let live = task.comparison.live.as_deref()?;
     let target = task.comparison.target.as_deref()?;
     let started = view.state.started_at.as_ref().map(|at| at.0.as_second());
-    let created = text(live, "/metadata/creationTimestamp").parse::<Timestamp>().ok().map(|at| at.as_second());
+    let created = text(live, "/metadata/creationTimestamp")
+        .parse::<Timestamp>()
+        .ok()
+        .map(|at| at.as_second());
     // What was created since this operation began is its own hook: a crash between creating and recording it must not
     // run it twice (guarantee C4).
     let is_own = started.is_some_and(|started| created.is_some_and(|created| created >= started)) && !is_deleting(live);
@@ -254,36 +335,53 @@ fn stale_hook(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
         api_version: text(live, "/apiVersion").to_owned(),
         phase: task.phase,
         is_hook: true,
-        deed: Deed::Delete { precondition: identity(live), propagation: Propagation::Foreground, is_preparation: true },
+        deed: Deed::Delete {
+            precondition: identity(live),
+            propagation: Propagation::Foreground,
+            is_preparation: true,
+        },
     })
 }
 
 fn apply_work(view: &View<'_>, task: &Task<'_>) -> Work {
     let comparison = task.comparison;
-    let (body, has_live_values) =
-        comparison.prepared.as_ref().map_or((Value::Null, false), |prepared| (prepared.body.clone(), prepared.has_live_values));
+    let (body, has_live_values) = comparison.prepared.as_ref().map_or((Value::Null, false), |prepared| {
+        (prepared.body.clone(), prepared.has_live_values)
+    });
     let is_settled = comparison.sync == SyncCode::Synced && comparison.live.as_deref().is_some_and(is_applied_by_us);
     // Applying what is already so changes nothing; a person's sync does it all the same, in case we are wrong.
-    let skip = is_settled && !task.is_hook && (view.options.apply_out_of_sync_only || view.state.operation.initiated_by.automated);
-    let force_all = view
-        .sync
-        .sync_strategy
-        .as_ref()
-        .is_some_and(|strategy| [&strategy.apply, &strategy.hook].into_iter().flatten().any(|options| options.force));
+    let skip = is_settled
+        && !task.is_hook
+        && (view.options.apply_out_of_sync_only || view.state.operation.initiated_by.automated);
+    let force_all = view.sync.sync_strategy.as_ref().is_some_and(|strategy| {
+        [&strategy.apply, &strategy.hook]
+            .into_iter()
+            .flatten()
+            .any(|options| options.force)
+    });
     if skip {
         return Work {
             key: comparison.key.clone(),
             api_version: text(&body, "/apiVersion").to_owned(),
             phase: task.phase,
             is_hook: false,
-            deed: Deed::Note { code: ResultCode::Synced, message: format!("{} unchanged", kubectl_name(&comparison.key)) },
+            deed: Deed::Note {
+                code: ResultCode::Synced,
+                message: format!("{} unchanged", kubectl_name(&comparison.key)),
+            },
         };
     }
     let options = comparison.options;
     let live = comparison.live.as_deref();
-    let guard = has_live_values.then(|| live.map(|live| text(live, "/metadata/resourceVersion").to_owned())).flatten();
+    let guard = has_live_values
+        .then(|| live.map(|live| text(live, "/metadata/resourceVersion").to_owned()))
+        .flatten();
     let apply = Apply {
-        migrate_from: comparison.target.as_deref().and_then(|target| annotation(target, MIGRATION_MANAGER)).map(str::to_owned),
+        migrate_from: comparison
+            .target
+            .as_deref()
+            .and_then(|target| annotation(target, MIGRATION_MANAGER))
+            .map(str::to_owned),
         body,
         guard,
         validate: options.validate,
@@ -298,16 +396,30 @@ fn apply_work(view: &View<'_>, task: &Task<'_>) -> Work {
 /// `deployment.apps/web`, as kubectl prints it.
 pub fn kubectl_name(key: &ResourceKey) -> String {
     let kind = key.kind.to_lowercase();
-    if key.group.is_empty() { format!("{kind}/{}", key.name) } else { format!("{kind}.{}/{}", key.group, key.name) }
+    if key.group.is_empty() {
+        format!("{kind}/{}", key.name)
+    } else {
+        format!("{kind}.{}/{}", key.group, key.name)
+    }
 }
 
 /// Identity and version of a live object.
 pub fn identity(live: &Value) -> Precondition {
-    let own = |pointer: &str| Some(text(live, pointer)).filter(|text| !text.is_empty()).map(str::to_owned);
-    Precondition { uid: own("/metadata/uid"), resource_version: own("/metadata/resourceVersion") }
+    let own = |pointer: &str| {
+        Some(text(live, pointer))
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned)
+    };
+    Precondition {
+        uid: own("/metadata/uid"),
+        resource_version: own("/metadata/resourceVersion"),
+    }
 }
 
 fn is_applied_by_us(live: &Value) -> bool {
     let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
-    entries.into_iter().flatten().any(|entry| text(entry, "/manager") == SYNC_MANAGER && text(entry, "/operation") == "Apply")
+    entries
+        .into_iter()
+        .flatten()
+        .any(|entry| text(entry, "/manager") == SYNC_MANAGER && text(entry, "/operation") == "Apply")
 }

@@ -13,7 +13,11 @@ fn comparison(text: &str) -> Comparison {
     let mut parts = path.split('/');
     let (kind, namespace, name) = (parts.next().unwrap(), parts.next().unwrap(), parts.next().unwrap());
     let key = ResourceKey {
-        group: if kind == "Planet" { "example.com".into() } else { String::new() },
+        group: if kind == "Planet" {
+            "example.com".into()
+        } else {
+            String::new()
+        },
         kind: kind.into(),
         namespace: namespace.into(),
         name: name.into(),
@@ -45,7 +49,11 @@ fn tasks(comparisons: &[Comparison]) -> Vec<Task<'_>> {
         .map(|comparison| Task {
             phase: Phase::Sync,
             wave: comparison.wave,
-            effort: if comparison.target.is_some() { Effort::Apply } else { Effort::Prune },
+            effort: if comparison.target.is_some() {
+                Effort::Apply
+            } else {
+                Effort::Prune
+            },
             comparison,
             is_hook: false,
         })
@@ -70,14 +78,33 @@ fn check(given: &[&str], expected: &[&str]) {
 #[test]
 fn waves_come_before_kinds_and_kinds_before_names() {
     check(
-        &["Deployment/n/b", "Planet/n/z", "Service/n/a", "ConfigMap/n/c@1", "Deployment/n/a", "Secret/n/s@-1", "Namespace//x"],
-        &["Secret/s@-1", "Namespace/x@0", "Service/a@0", "Deployment/a@0", "Deployment/b@0", "Planet/z@0", "ConfigMap/c@1"],
+        &[
+            "Deployment/n/b",
+            "Planet/n/z",
+            "Service/n/a",
+            "ConfigMap/n/c@1",
+            "Deployment/n/a",
+            "Secret/n/s@-1",
+            "Namespace//x",
+        ],
+        &[
+            "Secret/s@-1",
+            "Namespace/x@0",
+            "Service/a@0",
+            "Deployment/a@0",
+            "Deployment/b@0",
+            "Planet/z@0",
+            "ConfigMap/c@1",
+        ],
     );
 }
 
 #[test]
 fn a_namespace_moves_in_front_of_what_lives_in_it() {
-    check(&["ConfigMap/n/c@-3", "Namespace//n@5", "ConfigMap/m/d@-9"], &["ConfigMap/d@-9", "Namespace/n@-3", "ConfigMap/c@-3"]);
+    check(
+        &["ConfigMap/n/c@-3", "Namespace//n@5", "ConfigMap/m/d@-9"],
+        &["ConfigMap/d@-9", "Namespace/n@-3", "ConfigMap/c@-3"],
+    );
 }
 
 #[test]
@@ -90,12 +117,18 @@ fn a_definition_moves_in_front_of_its_objects() {
 
 #[test]
 fn removal_goes_backwards() {
-    check(&["-ConfigMap/n/a@0", "-ConfigMap/n/b@1", "-ConfigMap/n/c@5"], &["-ConfigMap/c@0", "-ConfigMap/b@1", "-ConfigMap/a@5"]);
+    check(
+        &["-ConfigMap/n/a@0", "-ConfigMap/n/b@1", "-ConfigMap/n/c@5"],
+        &["-ConfigMap/c@0", "-ConfigMap/b@1", "-ConfigMap/a@5"],
+    );
 }
 
 #[test]
 fn prune_last_goes_behind_everything() {
-    check(&["-ConfigMap/n/a@-2?", "ConfigMap/n/b@3"], &["ConfigMap/b@3", "-ConfigMap/a@4"]);
+    check(
+        &["-ConfigMap/n/a@-2?", "ConfigMap/n/b@3"],
+        &["ConfigMap/b@3", "-ConfigMap/a@4"],
+    );
 }
 
 #[test]
@@ -108,7 +141,7 @@ proptest! {
     /// The order does not depend on the order in which objects were rendered or read.
     #[test]
     fn the_order_is_stable(mut given in proptest::collection::vec(
-        ("(-)?(Namespace|Secret|Service|Deployment|Planet|CustomResourceDefinition)/[ab]/[a-d]@-?[0-2]"), 1..12), seed in any::<u64>())
+        "(-)?(Namespace|Secret|Service|Deployment|Planet|CustomResourceDefinition)/[ab]/[a-d]@-?[0-2]", 1..12), seed in any::<u64>())
     {
         given.sort();
         given.dedup_by_key(|text| text.split('@').next().unwrap().trim_start_matches('-').to_owned());

@@ -31,13 +31,17 @@ fn spec() -> NginxTrafficRouting {
 }
 
 fn routed(ingresses: &[&Ingress], canary: i32) -> Result<Routing, String> {
-    route(
+    let routing = route(
         &rollout(),
         &spec(),
         ("web-stable", "web-canary"),
         ingresses,
         Weights { canary, total: 100 },
-    )
+    );
+    match routing.problems.first() {
+        Some(problem) => Err(problem.clone()),
+        None => Ok(routing),
+    }
 }
 
 fn applied(stable: &Ingress, routing: &Routing) -> Ingress {

@@ -1,22 +1,10 @@
 //! A stream of documents, split as kubectl does: at lines that start with `---`. JSON streams are read as JSON.
 
-use super::{DOCUMENTS_MAX, YamlError, check_size, to_json};
+use super::{DOCUMENTS_MAX, Document, YamlError, check_size, to_json};
 use serde_json::Value;
 
-/// One document of a stream.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Document {
-    /// 1-based line where its content starts.
-    pub line: usize,
-    /// Never null: empty documents are dropped.
-    pub value: Value,
-}
-
-/// Reads every document of `text`; empty ones (also those of comments only) are dropped. Error lines count from the
-/// start of `text`.
-///
-/// Unlike kubectl, a document that starts behind `--- ` on the same line is not lost.
-pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
+/// Every document of `text` that is not empty.
+pub(super) fn read(text: &str) -> Result<Vec<Document>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_size(text)?;
     if let Some(documents) = json_documents(text) {
