@@ -89,9 +89,21 @@ impl World {
 
     /// Starts a controller as a process.
     pub(super) fn start_process(&mut self) -> Result<()> {
-        let child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        self.controller = Some(Controller::Process(self.process(&[])?));
+        Ok(())
+    }
+
+    /// A controller as a process, with flags that win over the usual ones.
+    pub(super) fn process(&self, flags: &[&str]) -> Result<Child> {
+        let overridden = |flag: &String| {
+            flags
+                .iter()
+                .any(|given| flag.split('=').next() == given.split('=').next())
+        };
+        Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .arg("controller")
-            .args(self.controller_flags())
+            .args(self.controller_flags().into_iter().filter(|flag| !overridden(flag)))
+            .args(flags)
             .env_clear()
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .env("RUST_BACKTRACE", "1")
@@ -99,9 +111,7 @@ impl World {
             .stdout(Stdio::null())
             .kill_on_drop(true)
             .spawn()
-            .context("cannot start the controller")?;
-        self.controller = Some(Controller::Process(child));
-        Ok(())
+            .context("cannot start the controller")
     }
 
     fn controller_flags(&self) -> Vec<String> {

@@ -6,6 +6,7 @@ mod rights;
 mod rollout_bad_input;
 mod rollout_canary;
 mod rollout_crash;
+mod rollout_failover;
 mod rollout_manifests;
 mod rollout_repair;
 mod sync;

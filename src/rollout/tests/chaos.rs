@@ -24,7 +24,7 @@ const REST_MAX: usize = 120;
 /// Passes that a view of one kind may lag behind.
 const LAG_MAX: usize = 3;
 /// Seeds of the quick run, for each family.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 25;
 
 pub(super) struct Chaos {
     world: World,
