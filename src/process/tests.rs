@@ -77,7 +77,7 @@ async fn a_timeout_kills_the_grandchildren_too() {
             .unwrap()
             .success()
     );
-    let script = format!("(exec 9>'{}'; echo alive >&9; /bin/sleep 600) & wait", fifo.display());
+    let script = format!("(exec 9>'{}'; echo alive >&9; /bin/sleep 30) & wait", fifo.display());
     let run = tokio::spawn(
         Process::new("/bin/sh", folder.path(), Duration::from_millis(700))
             .args(["-c", &script])
@@ -103,7 +103,7 @@ async fn dropping_the_call_kills_the_child() {
             .unwrap()
             .success()
     );
-    let script = format!("exec 9>'{}'; echo alive >&9; /bin/sleep 600", fifo.display());
+    let script = format!("exec 9>'{}'; echo alive >&9; /bin/sleep 30", fifo.display());
     let run = tokio::spawn(
         Process::new("/bin/sh", folder.path(), Duration::from_secs(60))
             .args(["-c", &script])
