@@ -145,16 +145,23 @@ impl Discovery {
         let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
         let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
         let mut stream = std::pin::pin!(stream);
+        let mut is_denied = false;
         while let Some(event) = stream.next().await {
             match event {
                 Ok(watcher::Event::Apply(_) | watcher::Event::Delete(_) | watcher::Event::InitDone) => {
+                    is_denied = false;
                     tokio::time::sleep(SETTLE_TIME).await;
                     if let Err(error) = self.refresh().await {
                         tracing::warn!(%error, "Kinds could not be discovered; trying again at the next change.");
                     }
                 }
                 Ok(watcher::Event::Init | watcher::Event::InitApply(_)) => {}
-                Err(error) => tracing::warn!(%error, "The watch of definitions failed; trying again."),
+                // Without the right to watch definitions, new kinds are discovered when a manifest names one.
+                Err(error) if is_denied => tracing::debug!(%error, "The watch of definitions is not permitted."),
+                Err(error) => {
+                    is_denied = true;
+                    tracing::warn!(%error, "The watch of definitions failed; trying again, quietly.");
+                }
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     plan::{Precondition, Propagation},
     sync::{
         diff::managed,
-        operation::kubectl_name,
+        operation::tasks::kubectl_name,
         resource::{ResourceKey, text},
         work::{Apply, Batches, Deed, Report, Work},
     },

@@ -299,6 +299,11 @@ impl<'a> BlueGreen<'a> {
             return true;
         }
         decision.at_waiting_step = true;
+        let message = if automatic {
+            "the automatic promotion"
+        } else {
+            "a person to promote the preview"
+        };
         let now = self.view.now();
         let progress = &mut decision.progress;
         let Some(pause) = progress.pauses.iter().find(|pause| pause.reason == PAUSE).cloned() else {
@@ -311,7 +316,7 @@ impl<'a> BlueGreen<'a> {
             });
             progress.controller_pause = true;
             let until = automatic.then(|| later(wire_time(now).0, i64::from(seconds)));
-            decision.wait_for(PAUSE, "promotion of the preview", until);
+            decision.wait_for(PAUSE, message, until);
             return false;
         };
         let started = pause.start_time.map_or(now, |time| time.0);
@@ -319,11 +324,6 @@ impl<'a> BlueGreen<'a> {
         if until.is_some_and(|until| until <= now) {
             return true;
         }
-        let message = if automatic {
-            "the automatic promotion"
-        } else {
-            "a person to promote the preview"
-        };
         decision.wait_for(PAUSE, message, until);
         false
     }

@@ -297,8 +297,8 @@ fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> A
     }
 }
 
-/// The write for a size or deadline that differs. Shrinking carries the version it was decided on (guarantee C3), and so
-/// does growing where the sizes share a budget (guarantee T6). Else growing is safe on any version.
+/// The write for a size or deadline that differs, always on the version it was decided on (guarantee C3): what keeps or
+/// grows the size that was seen may shrink the size that is.
 fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     let set = sizing.set;
     let desired = view.replicas.to_string();
@@ -309,14 +309,11 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     if (sized || idle) && sizing.deadline == Deadline::Keep {
         return None;
     }
-    let canary = view.spec.strategy.canary.as_ref();
-    let shares_budget = canary.is_some_and(|canary| canary.traffic_routing.is_none());
-    let pinned = sizing.replicas < set.replicas() || (sizing.replicas > set.replicas() && shares_budget);
     let mut annotations = Map::from_iter([(well_known::DESIRED_REPLICAS.to_owned(), Value::from(desired))]);
     if sizing.deadline == Deadline::Clear {
         annotations.insert(well_known::SCALE_DOWN_DEADLINE.to_owned(), Value::Null);
         let patch = json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": sizing.replicas } });
-        return Some(merge_set(view, set, patch, pinned));
+        return Some(merge_set(view, set, patch, true));
     }
     let deadline = match sizing.deadline {
         Deadline::Set(at) => Some(rfc3339(at)),
@@ -331,7 +328,7 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
         manager: SCALE_MANAGER,
         precondition: Some(Precondition {
             uid: set.metadata.uid.clone(),
-            resource_version: set.metadata.resource_version.clone().filter(|_| pinned),
+            resource_version: set.metadata.resource_version.clone(),
         }),
     })
 }

@@ -107,7 +107,7 @@ pub fn plan(app: &Application, instance: &str, live: &LiveObjects, now: Timestam
             phase: Phase::Sync,
             is_hook: false,
             deed: Deed::Delete {
-                precondition: operation::identity(object),
+                precondition: operation::tasks::identity(object),
                 propagation,
                 is_preparation: false,
             },

@@ -1,7 +1,7 @@
 //! GitOps: what one Application needs now, as a pure function of what its source says and what the cluster has.
 //!
 //! [`plan`] is the whole order of business. An operation is a state machine whose memory is `status.operationState`;
-//! the caller writes the status, does the work, [`operation::record`]s what came of it, and plans again.
+//! the caller writes the status, does the work, [`operation::record::record`]s what came of it, and plans again.
 
 pub mod auto_sync;
 pub mod compare;
@@ -45,7 +45,7 @@ use resource::{ResourceKey, instance_name};
 use revisions::Revisions;
 use serde_json::Value;
 use status::Finding;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 use target::{Destination, TargetSet};
 use work::Batches;
 
@@ -263,9 +263,9 @@ impl<'a> Pass<'a> {
             self.takes_operation = true;
         }
         if self.is_operating() || self.takes_operation {
-            self.state = self
-                .state
-                .map(|state| operation::finish(&state, OperationPhase::Error, &message, self.snapshot.now, false));
+            self.state = self.state.map(|state| {
+                operation::finish::finish(&state, OperationPhase::Error, &message, self.snapshot.now, false)
+            });
         }
         let mut after = self.before.clone();
         after.sync = status::sync(
@@ -390,10 +390,9 @@ impl<'a> Pass<'a> {
         let Some(sync) = &mut asked.sync else {
             self.begin(asked, &revisions);
             let message = "Invalid operation request: no operation specified";
-            self.state = self
-                .state
-                .take()
-                .map(|state| operation::finish(&state, OperationPhase::Error, message, self.snapshot.now, false));
+            self.state = self.state.take().map(|state| {
+                operation::finish::finish(&state, OperationPhase::Error, message, self.snapshot.now, false)
+            });
             return;
         };
         if sync.sync_options.is_empty() {
@@ -425,7 +424,7 @@ impl<'a> Pass<'a> {
                 .and_then(|policy| policy.managed_namespace_metadata.clone()),
             ..SyncOperationResult::default()
         };
-        self.state = Some(operation::begin(asked, result, self.snapshot.now));
+        self.state = Some(operation::record::begin(asked, result, self.snapshot.now));
     }
 
     /// Takes the operation as far as it goes without writing to objects.
@@ -510,7 +509,7 @@ impl<'a> Pass<'a> {
             Step::Note(entries) => {
                 let result = state.sync_result.get_or_insert_with(SyncOperationResult::default);
                 for entry in entries {
-                    operation::put(&mut result.resources, entry);
+                    operation::record::put(&mut result.resources, entry);
                 }
                 self.state = Some(state);
                 false
@@ -540,7 +539,7 @@ impl<'a> Pass<'a> {
                 may_retry,
             } => {
                 let is_dry = state.operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
-                let state = operation::finish(&state, phase, &message, self.snapshot.now, may_retry && !is_dry);
+                let state = operation::finish::finish(&state, phase, &message, self.snapshot.now, may_retry && !is_dry);
                 let is_over = OperationPhase::is_over(&state.phase);
                 if !is_over {
                     let due = retry::delay(&state.operation.retry, state.retry_count - 1);
@@ -719,24 +718,26 @@ impl<'a> Pass<'a> {
 }
 
 /// The comparisons of an operation: resources, and its hooks under their names in this operation.
-fn with_hooks(
-    compared: &Compared<'_>,
+fn with_hooks<'a>(
+    compared: &'a Compared<'_>,
     state: &OperationState,
     live: &LiveObjects,
     options: &AppOptions,
-) -> Vec<Comparison> {
+) -> Cow<'a, [Comparison]> {
+    if compared.targets.hooks.is_empty() {
+        return Cow::Borrowed(&compared.comparisons);
+    }
     let started = state.started_at.as_ref().map_or(Timestamp::UNIX_EPOCH, |at| at.0);
     let revision = state.sync_result.as_ref().map(Revisions::of_result).unwrap_or_default();
-    let hooks = operation::hook_comparisons(&compared.targets.hooks, revision.first(), started, live, options);
+    let hooks = operation::tasks::hook_comparisons(&compared.targets.hooks, revision.first(), started, live, options);
     let own: Vec<&ResourceKey> = hooks.iter().map(|hook| &hook.key).collect();
-    let mut all: Vec<Comparison> = compared
+    let resources = compared
         .comparisons
         .iter()
-        .filter(|comparison| !own.contains(&&comparison.key))
-        .cloned()
-        .collect();
+        .filter(|comparison| !own.contains(&&comparison.key));
+    let mut all: Vec<Comparison> = resources.cloned().collect();
     all.extend(hooks);
-    all
+    Cow::Owned(all)
 }
 
 /// Whether an operation that deploys a commit as a whole has just succeeded.

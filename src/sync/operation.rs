@@ -1,13 +1,9 @@
 //! The operation state machine. Its whole memory is `status.operationState`; each pass rebuilds the list of tasks, looks
 //! at the results recorded so far and decides on one step (reference, applications 2.1, 2.2 and 2.8).
 
-mod finish;
-mod record;
-mod tasks;
-
-pub use finish::finish;
-pub use record::{begin, put, record};
-pub use tasks::{hook_comparisons, identity, kubectl_name};
+pub mod finish;
+pub mod record;
+pub mod tasks;
 
 use super::{
     compare::{Comparison, LiveObjects},
@@ -73,7 +69,7 @@ pub struct Desired<'a> {
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// Do this, then [`record`] what came of it and look again.
+    /// Do this, then [`record::record`] what came of it and look again.
     Work(Batches),
     /// Nothing, until an object changes or the time comes.
     Wait {

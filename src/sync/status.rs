@@ -2,7 +2,7 @@
 
 use super::{
     compare::{Comparison, SyncCode},
-    health::{self, Code, Health, Member},
+    health::{self, Code, Health, worst::Member},
     images,
     resource::{ResourceKey, annotation, text},
     revisions::Revisions,
@@ -135,7 +135,7 @@ pub fn health(app: &Application, comparisons: &[Comparison]) -> Health {
             is_ignored: is_self(app, &comparison.key) || comparison.live.as_deref().is_some_and(is_not_counted),
         })
         .collect();
-    health::of_application(&members)
+    health::worst::of_application(&members)
 }
 
 /// The health of the objects of the last good comparison as they are now, for the time the source cannot be rendered.
@@ -171,7 +171,7 @@ pub fn retained(
     let worst = if members.is_empty() {
         Code::Unknown.into()
     } else {
-        health::of_application(&members)
+        health::worst::of_application(&members)
     };
     (kept, worst)
 }

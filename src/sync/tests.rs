@@ -22,6 +22,16 @@ struct World {
     writes: usize,
     events: Vec<String>,
     version: u64,
+    /// The status as the API server has it.
+    saved: Option<ApplicationStatus>,
+    /// Works until the process dies: before doing the next one, or after it but before recording it.
+    crash: Option<(usize, Crash)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Crash {
+    BeforeWork,
+    AfterWork,
 }
 
 fn kinds() -> Kinds {
@@ -95,6 +105,8 @@ impl World {
             writes: 0,
             events: vec![],
             version: 0,
+            saved: None,
+            crash: None,
         }
     }
 
@@ -106,14 +118,13 @@ impl World {
     fn settle(&mut self) -> Requeue {
         for _ in 0..50 {
             let decision = self.look();
-            if self
-                .app
-                .status
+            let is_changed = self
+                .saved
                 .as_ref()
-                .is_none_or(|before| status::differs(before, &decision.status))
-                || decision.takes_operation
-            {
+                .is_none_or(|saved| status::differs(saved, &decision.status));
+            if is_changed || decision.takes_operation {
                 self.writes += 1;
+                self.saved = Some(decision.status.clone());
                 self.app.status = Some(decision.status);
                 self.events
                     .extend(decision.events.iter().map(|event| event.message.clone()));
@@ -124,14 +135,36 @@ impl World {
             if decision.work.is_empty() {
                 return decision.requeue;
             }
+            let dies = match &mut self.crash {
+                Some((0, crash)) => Some(*crash),
+                Some((left, _)) => {
+                    *left -= 1;
+                    None
+                }
+                None => None,
+            };
+            if dies == Some(Crash::BeforeWork) {
+                self.restart();
+                continue;
+            }
             let reports = self.perform(decision.work);
+            if dies == Some(Crash::AfterWork) {
+                self.restart();
+                continue;
+            }
             let status = self.app.status.as_mut().unwrap();
             status.operation_state = status
                 .operation_state
                 .as_ref()
-                .map(|state| operation::record(state, &reports));
+                .map(|state| operation::record::record(state, &reports));
         }
         panic!("it never rests: {:?}", self.done);
+    }
+
+    /// The process dies and starts again; what is not written is forgotten.
+    fn restart(&mut self) {
+        self.crash = None;
+        self.app.status.clone_from(&self.saved);
     }
 
     fn look(&self) -> Decision {
@@ -192,7 +225,7 @@ impl World {
                 if !apply.dry_run {
                     self.put(apply.body.clone());
                 }
-                Ok(format!("{} configured", operation::kubectl_name(&work.key)))
+                Ok(format!("{} configured", operation::tasks::kubectl_name(&work.key)))
             }
         }
     }
@@ -682,6 +715,47 @@ fn a_crash_after_creating_a_hook_does_not_run_it_twice() {
     world.settle();
     world.did("+before");
     assert!(!world.done.iter().any(|done| done == "-before"));
+}
+
+#[test]
+fn a_crash_at_any_point_ends_in_the_same_state_and_repeats_no_hook() {
+    let run = |crash: Option<(usize, Crash)>| {
+        let objects = vec![
+            job("before", "PreSync"),
+            in_wave(deployment("web", "v1"), "0"),
+            in_wave(config("last", "1"), "1"),
+            job("after", "PostSync"),
+        ];
+        let mut world = World::automated(objects);
+        world.crash = crash;
+        for round in 0..6 {
+            world.later(1);
+            world.settle();
+            for (name, done) in [("before", round >= 1), ("after", round >= 4)] {
+                if done && world.live.keys().any(|key| key.name == name) {
+                    world.status(name, json!({"conditions": [{"type": "Complete", "status": "True"}]}));
+                }
+            }
+            if round >= 2 && world.live.keys().any(|key| key.name == "web") {
+                world.healthy("web");
+            }
+        }
+        world
+    };
+    let calm = run(None);
+    calm.check("Synced", "Healthy", "Succeeded", DONE);
+    for at in 0..5 {
+        for crash in [Crash::BeforeWork, Crash::AfterWork] {
+            let world = run(Some((at, crash)));
+            world.check("Synced", "Healthy", "Succeeded", DONE);
+            assert_eq!(world.state().history.len(), 1, "{at} {crash:?}");
+            assert!(
+                !world.done.iter().any(|done| done.starts_with('-')),
+                "{at} {crash:?}: {:?}",
+                world.done
+            );
+        }
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api,
-    api::{DeleteParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
 };
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -112,7 +112,7 @@ impl GitOps {
     async fn end(mut self) -> Result<()> {
         // Applications with the finalizer need the controller to go.
         let apps: Api<Application> = self.world.api();
-        apps.delete_collection(&DeleteParams::background(), &kube::api::ListParams::default())
+        apps.delete_collection(&DeleteParams::background(), &ListParams::default())
             .await?;
         eventually(PATIENCE, "applications are gone", async || {
             let left = apps
@@ -204,11 +204,28 @@ impl GitOps {
     }
 
     async fn has_value(&self, name: &str, value: &str) -> Result<()> {
-        self.world
-            .until(&format!("ConfigMap {name} is {value:?}"), async || {
-                Ok(self.value(name).await? == value)
-            })
-            .await
+        let found = eventually(
+            PATIENCE,
+            format!("ConfigMap {name} is {value:?}"),
+            async || match self.value(name).await {
+                Ok(found) if found == value => Ok(()),
+                Ok(found) => Err(format!("{found:?}")),
+                Err(error) => Err(format!("{error:#}")),
+            },
+        )
+        .await;
+        let Err(error) = found else { return Ok(()) };
+        let apps = self
+            .world
+            .api::<Application>()
+            .list(&ListParams::default())
+            .await?
+            .items;
+        let told: Vec<String> = apps
+            .iter()
+            .map(|app| serde_json::to_string(app).unwrap_or_default())
+            .collect();
+        Err(error.context(told.join("\n")))
     }
 
     async fn edit<K>(&self, name: &str, patch: Value) -> Result<()>
@@ -346,27 +363,27 @@ async fn an_app_of_apps_brings_its_children_and_takes_them_away() -> Result<()> 
         .push(&[
             ("root/a.yaml", &child("a")),
             ("root/b.yaml", &child("b")),
-            ("apps/a/x.yaml", &config("x", "1")),
-            ("apps/b/y.yaml", &config("y", "1")),
+            ("apps/a/x.yaml", &config("first", "1")),
+            ("apps/b/y.yaml", &config("second", "1")),
         ])
         .await?;
     gitops.create("root", "root").await?;
     let status = gitops.synced("root", &root).await?;
     ensure!(status.summary.is_app_of_apps);
-    gitops.has_value("x", "1").await?;
-    gitops.has_value("y", "1").await?;
+    gitops.has_value("first", "1").await?;
+    gitops.has_value("second", "1").await?;
     gitops.repository.remove("root/b.yaml")?;
     let second = gitops.push(&[]).await?;
-    gitops.has_value("y", "").await?;
+    gitops.has_value("second", "").await?;
     gitops.synced("root", &second).await?;
-    ensure!(gitops.value("x").await? == "1");
+    ensure!(gitops.value("first").await? == "1");
     // Deleting the root takes everything with it.
     gitops
         .world
         .api::<Application>()
         .delete("root", &DeleteParams::default())
         .await?;
-    gitops.has_value("x", "").await?;
+    gitops.has_value("first", "").await?;
     gitops.end().await
 }
 
@@ -565,7 +582,7 @@ spec:
   selector: {{matchLabels: {{app: web}}}}
   template:
     metadata: {{labels: {{app: web}}}}
-    spec: {{containers: [{{name: web, image: '{image}', ports: [{{containerPort: 8080}}]}}]}}
+    spec: {{containers: [{{name: web, image: '{image}'}}]}}
   strategy: {{canary: {{stableService: web-stable, canaryService: web-canary, steps: [{{setWeight: 50}}, {{pause: {{}}}}]}}}}
 "
         )

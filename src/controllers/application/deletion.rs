@@ -3,14 +3,12 @@
 use super::{Shell, pass};
 use crate::{
     api::application::Application,
-    controllers::{
-        drive::Next,
-        retry::{ReconcileError, Step},
-    },
-    k8s::{error::Class, lease::Fence, store::ObjectKey},
-    live::index::Wanted,
+    controllers::{drive::Next, retry::ReconcileError},
+    k8s::{lease::Fence, store::ObjectKey},
+    live::index::{LiveError, Wanted},
     plan::merge_patch,
     sync::{
+        compare::LiveObjects,
         finalizer::{self, Deletion},
         resource::instance_name,
         status, validate,
@@ -36,20 +34,18 @@ pub(super) async fn proceed(shell: &Shell, fence: &Fence, app: &Application) -> 
             .map(|entry| (entry.group.clone(), entry.kind.clone())),
     );
     for _ in 0..STEPS_MAX {
-        let live = if validate::is_in_cluster(&app.spec.destination) {
-            shell
-                .index
-                .read(&instance, &wanted)
-                .await
-                .map_err(|error| ReconcileError {
-                    step: Step::Observe,
-                    class: Class::Transient,
-                    label: "LiveState",
-                    source: Box::new(error),
-                })?
-        } else {
-            // Nothing was ever written to a cluster we do not serve.
-            Default::default()
+        let live = match read(shell, app, &instance, &wanted).await {
+            Ok(live) => live,
+            Err(error) => {
+                report(
+                    shell,
+                    fence,
+                    app,
+                    vec![format!("failed to read the live state: {error}")],
+                )
+                .await?;
+                return Ok(Next::In(RESYNC));
+            }
         };
         match finalizer::plan(app, &instance, &live, shell.context.clock.now()) {
             Deletion::NotOurs => return Ok(Next::AwaitChange),
@@ -80,6 +76,14 @@ pub(super) async fn proceed(shell: &Shell, fence: &Fence, app: &Application) -> 
         }
     }
     Ok(Next::In(Duration::ZERO))
+}
+
+/// What the application tracks. Nothing was ever written to a cluster we do not serve.
+async fn read(shell: &Shell, app: &Application, instance: &str, wanted: &Wanted) -> Result<LiveObjects, LiveError> {
+    if !validate::is_in_cluster(&app.spec.destination) {
+        return Ok(LiveObjects::new());
+    }
+    shell.index.read(instance, wanted).await
 }
 
 /// Condition `DeletionError`.

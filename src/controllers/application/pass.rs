@@ -21,6 +21,7 @@ use crate::{
         auto_sync::Ancestry,
         compare::{DryRuns, LiveObjects},
         operation,
+        options::AppOptions,
         project::{self, Project},
         resource::{ResourceKey, instance_name, text},
         status, target, validate,
@@ -98,7 +99,7 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
         }
         let Some(status) = &mut app.status else { continue };
         if let Some(state) = &status.operation_state {
-            status.operation_state = Some(operation::record(state, &done.reports));
+            status.operation_state = Some(operation::record::record(state, &done.reports));
         }
     }
     Ok(Next::In(Duration::ZERO))
@@ -261,7 +262,7 @@ async fn live(
         }
         known = shell.discovery.known();
     }
-    if !namespace.is_empty() {
+    if creates_namespace(app) {
         let key = ResourceKey {
             kind: "Namespace".into(),
             name: namespace.clone(),
@@ -296,6 +297,25 @@ async fn live(
         }
     }
     Ok(found)
+}
+
+/// Whether the destination namespace matters: only then is the right to list namespaces needed.
+fn creates_namespace(app: &Application) -> bool {
+    let running = app
+        .status
+        .as_ref()
+        .and_then(|status| status.operation_state.as_ref())
+        .map(|state| &state.operation);
+    let asked = app
+        .operation
+        .as_ref()
+        .into_iter()
+        .chain(running)
+        .filter_map(|operation| operation.sync.as_ref());
+    let mut options = asked
+        .map(|sync| sync.sync_options.as_slice())
+        .chain([validate::sync_options(&app.spec)]);
+    !app.spec.destination.namespace.is_empty() && options.any(|options| AppOptions::parse(options).create_namespace)
 }
 
 /// Asks the API server about bodies that only it can judge.

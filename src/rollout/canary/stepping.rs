@@ -199,6 +199,10 @@ impl<'a> Canary<'a> {
 
     fn pause(&self, seconds: Option<i64>, decision: &mut Decision<'a>) -> Standing {
         decision.at_waiting_step = true;
+        let message = match seconds {
+            Some(_) => "the pause of this step",
+            None => "a person to promote this step",
+        };
         let progress = &mut decision.progress;
         let running = progress.pauses.iter().find(|pause| pause.reason == PAUSE_STEP).cloned();
         let Some(running) = running else {
@@ -212,7 +216,7 @@ impl<'a> Canary<'a> {
             });
             progress.controller_pause = true;
             let until = seconds.map(|seconds| later(wire_time(self.view.now()).0, seconds));
-            decision.wait_for(PAUSE_STEP, "the pause of this step", until);
+            decision.wait_for(PAUSE_STEP, message, until);
             return Standing::Waiting;
         };
         let started = running.start_time.map_or(self.view.now(), |time| time.0);
@@ -220,11 +224,6 @@ impl<'a> Canary<'a> {
         if until.is_some_and(|until| until <= self.view.now()) {
             return Standing::Done;
         }
-        let message = if until.is_some() {
-            "the pause of this step"
-        } else {
-            "a person to promote this step"
-        };
         decision.wait_for(PAUSE_STEP, message, until);
         Standing::Waiting
     }

@@ -24,7 +24,7 @@ const REST_MAX: usize = 120;
 /// Passes that a view of one kind may lag behind.
 const LAG_MAX: usize = 3;
 /// Seeds of the quick run, for each family.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 25;
 
 pub(super) struct Chaos {
     world: World,
@@ -36,6 +36,8 @@ pub(super) struct Chaos {
     past: Vec<Objects>,
     /// How old the view of each kind is: an index into `past`. A watch lags, but never goes back.
     seen: BTreeMap<&'static str, usize>,
+    /// The first of `past` that shows our own newest write to a ReplicaSet.
+    sized: usize,
 }
 
 const KINDS: [&str; 5] = ["Rollout", "ReplicaSet", "Service", "Ingress", "AnalysisRun"];
@@ -65,6 +67,7 @@ impl Chaos {
             story,
             past: vec![],
             seen: BTreeMap::new(),
+            sized: 0,
         }
     }
 
@@ -97,6 +100,10 @@ impl Chaos {
         self.world.passes += 1;
         let (view, fresh) = self.view(faults);
         let before = self.world.objects.clone();
+        let sees = oracle::Sees {
+            all: fresh,
+            own: self.seen["ReplicaSet"] >= self.sized,
+        };
         let plan = self.world.plan_on(&view);
         let mut line = format!("{} {}", self.world.now, if fresh { "" } else { "(lagging view) " });
         let dies = faults && self.dice.chance(20);
@@ -115,9 +122,12 @@ impl Chaos {
             }
             left -= 1;
             let _ = write!(line, " {}", verbs::describe(action));
-            if let Err(broken) = self.oracle.before(&self.world, &view, fresh, action) {
+            if let Err(broken) = self.oracle.before(&self.world, &view, sees, action) {
                 self.story.push(line);
                 return Err(broken);
+            }
+            if action.target().kind == "ReplicaSet" {
+                self.sized = self.past.len();
             }
             self.world.carry_out(action);
         }

@@ -99,7 +99,7 @@ fn what_we_applied_and_no_longer_name_counts() {
     let live = json!({"spec": {"a": 1}, "metadata": {"labels": {"x": "1", "y": "2"}}});
     check(
         "label",
-        json!({"spec": {"a": 1}}),
+        json!({"spec": {"a": 1}, "metadata": {}}),
         live,
         owned,
         Different("/metadata/labels"),

@@ -19,9 +19,7 @@ mod rollout;
 mod service;
 mod stateful_set;
 mod workflow;
-mod worst;
-
-pub use worst::{Member, of_application};
+pub mod worst;
 
 use super::resource::{annotation, group_of, is_deleting, number, text, version_of};
 use crate::api::well_known::HOOK;

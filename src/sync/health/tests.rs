@@ -1,4 +1,7 @@
-use super::*;
+use super::{
+    worst::{Member, of_application},
+    *,
+};
 use crate::sync::resource::ResourceKey;
 use serde_json::json;
 

@@ -21,6 +21,16 @@ enum Replaced {
     Selector(Timestamp, String, String),
 }
 
+/// What a view shows.
+#[derive(Clone, Copy)]
+pub(super) struct Sees {
+    /// Everything as it is.
+    pub(super) all: bool,
+    /// At least our own writes to ReplicaSets. The executor's ledger holds decisions back until then, and a budget
+    /// over several ReplicaSets rests on it: no single resource version covers a sum.
+    pub(super) own: bool,
+}
+
 pub(super) struct Oracle {
     family: Family,
     replaced: Vec<Replaced>,
@@ -45,10 +55,10 @@ impl Oracle {
     }
 
     /// Judges one write on the state before it and the view it was decided on.
-    pub(super) fn before(&mut self, world: &World, view: &Objects, fresh: bool, action: &Action) -> Verdict {
+    pub(super) fn before(&mut self, world: &World, view: &Objects, sees: Sees, action: &Action) -> Verdict {
         let live = &world.objects;
         match action {
-            Action::Create { object } if fresh && object["kind"] == "ReplicaSet" => self.growth(
+            Action::Create { object } if sees.all && object["kind"] == "ReplicaSet" => self.growth(
                 live,
                 text(&object["metadata"], "name"),
                 0,
@@ -98,7 +108,11 @@ impl Oracle {
                         )?;
                         return self.shrink(world, view, &set, after);
                     }
-                    self.growth(live, &set.name, set.spec, after)
+                    if sees.own {
+                        self.growth(live, &set.name, set.spec, after)
+                    } else {
+                        Ok(())
+                    }
                 }
                 _ => Ok(()),
             },
