@@ -2,7 +2,7 @@
 //! (reference, applications 10.4).
 //!
 //! With a secret in `argocd-secret` (key `webhook.github.secret`) every event must be signed. Without one, events are
-//! accepted unsigned, as the original does, unless [`WebhookState::requires_signature`] is set. That is safe here:
+//! accepted unsigned, as the original does, unless `WebhookState::requires_signature` is set. That is safe here:
 //! an event is only a hint to look now. The commit is always learned from the repository, only repositories in use are
 //! asked, looks at one repository are merged, and body, queue and concurrency are bounded.
 
