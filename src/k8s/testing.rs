@@ -54,7 +54,7 @@ struct Contents {
 pub(crate) struct FakeApi {
     contents: Arc<Mutex<Contents>>,
     events: broadcast::Sender<Event>,
-    flowing: watch::Sender<bool>,
+    held: watch::Sender<Option<&'static str>>,
 }
 
 impl FakeApi {
@@ -62,7 +62,7 @@ impl FakeApi {
         Self {
             contents: Arc::default(),
             events: broadcast::channel(1024).0,
-            flowing: watch::Sender::new(true),
+            held: watch::Sender::new(None),
         }
     }
 
@@ -133,9 +133,9 @@ impl FakeApi {
         self.lock().faults.clear();
     }
 
-    /// Holds watch events back, or lets them go.
-    pub(crate) fn let_watches_flow(&self, flow: bool) {
-        self.flowing.send_replace(flow);
+    /// Holds back the watch events of one kind, given in the plural, or lets all of them go.
+    pub(crate) fn hold_watches(&self, plural: Option<&'static str>) {
+        self.held.send_replace(plural);
     }
 
     fn lock(&self) -> MutexGuard<'_, Contents> {
@@ -199,8 +199,8 @@ impl FakeApi {
                 self.events.subscribe(),
             )
         };
-        let state = (backlog, live, self.flowing.subscribe(), target);
-        let lines = stream::unfold(state, async |(mut backlog, mut live, mut flowing, target)| {
+        let state = (backlog, live, self.held.subscribe(), target);
+        let lines = stream::unfold(state, async |(mut backlog, mut live, mut held, target)| {
             let event = loop {
                 let next = match backlog.pop_front() {
                     Some(event) => event,
@@ -210,10 +210,10 @@ impl FakeApi {
                     break next;
                 }
             };
-            flowing.wait_for(|flowing| *flowing).await.ok()?;
+            held.wait_for(|held| *held != Some(target.plural.as_str())).await.ok()?;
             Some((
                 Ok::<_, std::convert::Infallible>(event.line),
-                (backlog, live, flowing, target),
+                (backlog, live, held, target),
             ))
         });
         Body::from_stream(lines).into_response()

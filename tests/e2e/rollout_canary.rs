@@ -209,12 +209,10 @@ async fn scaling_in_the_middle_of_a_step_scales_and_stays_in_the_step() -> Resul
             Ok(world.available("demo:v1").await? == 4 && world.available("demo:v2").await? == 2)
         })
         .await?;
-    let rollout = world.paused_at("web", 1).await?;
-    same(
-        rollout.status.context("no status")?.available_replicas,
-        6,
-        "available pods",
-    )?;
+    world
+        .wait("web", "counts six pods", |status| status.available_replicas == 6)
+        .await?;
+    world.paused_at("web", 1).await?;
     same(world.weight(CANARY_INGRESS).await?, 50, "weight")?;
     world.patch("web", json!({"spec": {"replicas": 2}})).await?;
     world
