@@ -436,7 +436,10 @@ async fn what_a_killed_git_left_behind_is_in_nobodys_way() {
     let second = upstream.commit(&[Change::File("b", "")]);
     assert!(opened.sources.commit_info(&server.url(), &second).await.is_ok());
     assert!(!clone.join("objects/pack/tmp_pack_x").exists());
-    assert!(clone.join("marker").exists(), "a lock is no reason to fetch everything anew");
+    assert!(
+        clone.join("marker").exists(),
+        "a lock is no reason to fetch everything anew"
+    );
 }
 
 #[tokio::test]
