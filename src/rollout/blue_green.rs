@@ -5,9 +5,9 @@
 
 use super::{
     deadline,
-    decision::{Deadline, Decision, Sizing},
+    decision::{Decision, Sizing},
     progress::Progress,
-    retire::retire,
+    retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
     runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
     services,
     view::{View, later},
@@ -20,10 +20,6 @@ use crate::api::{
 };
 
 const PAUSE: &str = "BlueGreenPause";
-/// Seconds before the old active ReplicaSet is scaled down.
-const SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
-/// Seconds before the preview of an aborted update is scaled down.
-const ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
 
 struct BlueGreen<'a> {
     view: &'a View<'a>,
@@ -190,7 +186,7 @@ impl<'a> BlueGreen<'a> {
         decision.sizes.clear();
         decision.create_with = 0;
         if let Some(stable) = view.revisions.stable {
-            decision.sizes.push(in_use(stable, view.replicas));
+            decision.sizes.push(Sizing::in_use(stable, view.replicas));
         }
         self.switch(&view.status.stable_rs, decision);
         if let Some(new) = view.revisions.new {
@@ -366,13 +362,16 @@ impl<'a> BlueGreen<'a> {
     fn size_new(&self, replicas: i32, decision: &mut Decision<'a>) {
         decision
             .sizes
-            .extend(self.view.revisions.new.map(|set| in_use(set, replicas)));
+            .extend(self.view.revisions.new.map(|set| Sizing::in_use(set, replicas)));
     }
 
     fn size_stable(&self, decision: &mut Decision<'a>) {
-        decision
-            .sizes
-            .extend(self.view.revisions.stable.map(|set| in_use(set, self.view.replicas)));
+        decision.sizes.extend(
+            self.view
+                .revisions
+                .stable
+                .map(|set| Sizing::in_use(set, self.view.replicas)),
+        );
     }
 
     /// After promotion: what was active goes after its delay.
@@ -421,18 +420,5 @@ impl<'a> BlueGreen<'a> {
             self.view.revisions.number
         );
         decision.wait_for("WaitingForCapacity", message, None);
-    }
-}
-
-fn in_use(set: &ReplicaSet, replicas: i32) -> Sizing<'_> {
-    let deadline = if set.scale_down_deadline().is_some() {
-        Deadline::Clear
-    } else {
-        Deadline::Keep
-    };
-    Sizing {
-        set,
-        replicas,
-        deadline,
     }
 }

@@ -85,6 +85,22 @@ pub(crate) struct Sizing<'a> {
     pub(crate) deadline: Deadline,
 }
 
+impl<'a> Sizing<'a> {
+    /// A ReplicaSet in use: sized, and without a deadline.
+    pub(crate) fn in_use(set: &'a ReplicaSet, replicas: i32) -> Self {
+        let deadline = if set.scale_down_deadline().is_some() {
+            Deadline::Clear
+        } else {
+            Deadline::Keep
+        };
+        Self {
+            set,
+            replicas,
+            deadline,
+        }
+    }
+}
+
 /// What happens to a scale-down deadline.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Deadline {

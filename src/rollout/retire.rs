@@ -13,6 +13,10 @@ use jiff::Timestamp;
 
 /// Old ReplicaSets kept when `revisionHistoryLimit` is absent.
 const REVISION_HISTORY_LIMIT_DEFAULT: i32 = 10;
+/// Seconds before a ReplicaSet that was stable or active is scaled down, when `scaleDownDelaySeconds` is absent.
+pub(crate) const SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
+/// Seconds before the new ReplicaSet of an aborted update is scaled down, when `abortScaleDownDelaySeconds` is absent.
+pub(crate) const ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
 
 /// One step on the way out. `in_use` says that a Service still selects it or a weight still counts it. Returns the
 /// sizing and, while it waits, until when.
@@ -32,14 +36,7 @@ pub(crate) fn retire<'a>(
     }
     if in_use {
         // The delay must begin when the last reference is gone, so a deadline that already runs starts again.
-        return (
-            keep(if set.scale_down_deadline().is_some() {
-                Deadline::Clear
-            } else {
-                Deadline::Keep
-            }),
-            None,
-        );
+        return (Sizing::in_use(set, set.replicas()), None);
     }
     let now = view.now();
     match set.scale_down_deadline() {

@@ -6,15 +6,10 @@ use crate::{
     rollout::{
         decision::{Deadline, Decision, Sizing},
         replicas::{self, Pods, approximate, basic_move, budget, enough, share},
-        retire::retire,
+        retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
         step::{scale_at, weight_at},
     },
 };
-
-/// Seconds before an old stable ReplicaSet is scaled down, with traffic routing.
-const SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
-/// Seconds before the canary of an aborted update is scaled down, with traffic routing.
-const ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT: i32 = 30;
 
 impl<'a> Canary<'a> {
     /// Pods the canary should have at a step, and with pods as weights those of the stable side.
@@ -109,10 +104,12 @@ impl<'a> Canary<'a> {
                 canary
             };
             let kept = self.kept(new, weight_at(self.strategy, index, self.total));
-            decision.sizes.push(in_use(new, wanted.max(kept)));
+            decision.sizes.push(Sizing::in_use(new, wanted.max(kept)));
         }
         if let Some(set) = self.stable_apart() {
-            decision.sizes.push(in_use(set, stable.max(self.relief(set, stable))));
+            decision
+                .sizes
+                .push(Sizing::in_use(set, stable.max(self.relief(set, stable))));
         }
         self.retire_older(decision);
     }
@@ -146,7 +143,7 @@ impl<'a> Canary<'a> {
         }
         let view = self.view;
         if let Some(set) = self.stable_apart() {
-            decision.sizes.push(in_use(set, view.replicas));
+            decision.sizes.push(Sizing::in_use(set, view.replicas));
         }
         if let Some(new) = view.revisions.new {
             let delay = self
@@ -252,8 +249,10 @@ impl<'a> Canary<'a> {
         if new.is_none() {
             decision.create_with = canary_size;
         }
-        decision.sizes.extend(new.map(|set| in_use(set, canary_size)));
-        decision.sizes.extend(stable_set.map(|set| in_use(set, stable_size)));
+        decision.sizes.extend(new.map(|set| Sizing::in_use(set, canary_size)));
+        decision
+            .sizes
+            .extend(stable_set.map(|set| Sizing::in_use(set, stable_size)));
         for ((sizing, _), replicas) in leaving.into_iter().zip(older_sizes) {
             decision.sizes.push(Sizing { replicas, ..sizing });
         }
@@ -300,19 +299,5 @@ impl<'a> Canary<'a> {
         }
         let standing: i32 = view.revisions.all().iter().map(|set| set.replicas()).sum();
         wanted.min((view.replicas + self.budget().surge - standing).max(0))
-    }
-}
-
-/// A ReplicaSet in use: sized, and without a deadline.
-fn in_use(set: &ReplicaSet, replicas: i32) -> Sizing<'_> {
-    let deadline = if set.scale_down_deadline().is_some() {
-        Deadline::Clear
-    } else {
-        Deadline::Keep
-    };
-    Sizing {
-        set,
-        replicas,
-        deadline,
     }
 }
