@@ -14,6 +14,7 @@ fn probe(api: &SimApi) -> Probe {
     Probe {
         client: api.client("probe", "shop"),
         namespace: "shop".to_owned(),
+        forgets: true,
         collect: Box::new(move || {
             collector.collect_garbage();
         }),

@@ -7,13 +7,15 @@ use kube::{Client, api::WatchEvent};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Longer than anything takes; a paused clock does not wait.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// A real garbage collector may need 30 s to learn of our kinds; a paused clock does not wait.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A client and a namespace of its own.
 pub(crate) struct Probe {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Whether the server has forgotten its first versions.
+    pub(crate) forgets: bool,
     /// Collects garbage, where it is not collected by itself.
     pub(crate) collect: Box<dyn Fn() + Send + Sync>,
 }

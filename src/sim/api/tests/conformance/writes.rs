@@ -60,12 +60,15 @@ pub(super) async fn updated(probe: &Probe) -> Result<()> {
     )?;
     probe.create("rollouts", &rollout("a")).await?;
     refused(probe.try_update("rollouts/a", &rollout("a")).await?, 422, "Invalid")?;
-    for (field, value) in [
-        ("resourceVersion", version(&first).clone()),
-        ("uid", json!("11111111-1111-4111-8111-111111111111")),
-    ] {
-        let guarded = json!({"metadata": {field: value}, "data": {"color": "green"}});
-        refused(probe.try_patch(MERGE, "configmaps/a", &guarded).await?, 409, "Conflict")?;
+    let other = "11111111-1111-4111-8111-111111111111";
+    for resource in ["configmaps/a", "rollouts/a"] {
+        let stale = json!({"metadata": {"resourceVersion": "1", "labels": {"a": "b"}}});
+        refused(probe.try_patch(MERGE, resource, &stale).await?, 409, "Conflict")?;
+        let foreign = json!({"metadata": {"uid": other, "labels": {"a": "b"}}});
+        refused(probe.try_patch(MERGE, resource, &foreign).await?, 422, "Invalid")?;
+        let mut foreign = probe.get(resource).await?;
+        foreign["metadata"]["uid"] = json!(other);
+        refused(probe.try_update(resource, &foreign).await?, 409, "Conflict")?;
     }
     refused(
         probe.try_patch(MERGE, "configmaps/b", &json!({"data": {}})).await?,
