@@ -4,6 +4,7 @@
 //! pods for it are available now, and pods go only when the weight that needed them was written long enough ago.
 
 mod abort;
+mod lost;
 mod sizes;
 mod stepping;
 mod weight;
@@ -146,11 +147,7 @@ impl<'a> Canary<'a> {
     /// Which hash each Service must select.
     fn select(&self, decision: &mut Decision<'a>) {
         let view = self.view;
-        let stable_hash = if view.is_initial() {
-            &view.revisions.hash
-        } else {
-            &view.status.stable_rs
-        };
+        let stable_hash = self.stable_hash(decision.progress.abort);
         let mut want = |service: &str, hash: Option<String>| {
             if let Some(hash) = hash.filter(|_| !service.is_empty()) {
                 decision.selectors.push((service.to_owned(), hash));

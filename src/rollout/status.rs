@@ -11,6 +11,9 @@ use crate::{
 };
 use jiff::Timestamp;
 
+/// Reason of the wait and of the event about a stable ReplicaSet that was deleted in the middle of an update.
+const STABLE_LOST: &str = "StableReplicaSetMissing";
+
 /// The whole new status.
 pub(crate) fn of(
     view: &View<'_>,
@@ -27,7 +30,43 @@ pub(crate) fn of(
         .or_else(|| restart(view, &status))
         .or_else(|| unnamed(&status))
         .filter(|_| moving);
+    if let Some(lost) = view.lost_stable() {
+        name_lost(view, &lost, &mut status, events);
+    }
     status
+}
+
+/// Names the stable ReplicaSet that was deleted in the middle of an update: in the message, beside what is waited for,
+/// and once as an event.
+fn name_lost(
+    view: &View<'_>,
+    lost: &str,
+    status: &mut RolloutStatus,
+    events: &mut Vec<(EventKind, &'static str, String)>,
+) {
+    let text = if status.abort {
+        format!(
+            "the stable ReplicaSet \"{lost}\" is gone, so there is nothing to go back to: apply its pod template again, or retry"
+        )
+    } else {
+        format!("the stable ReplicaSet \"{lost}\" is gone, so an abort cannot go back to it")
+    };
+    // The message of a pause is its reason, which clients read.
+    if status.phase != "Paused" {
+        status.message = format!("{}; {text}", status.message);
+    }
+    let waiting = status.waiting_for.get_or_insert_with(|| WaitingFor {
+        reason: STABLE_LOST.to_owned(),
+        ..WaitingFor::default()
+    });
+    waiting.message = match waiting.message.as_str() {
+        "" => text.clone(),
+        message => format!("{message}; {text}"),
+    };
+    let told = |before: Option<&WaitingFor>| before.is_some_and(|before| before.message.contains(lost));
+    if !told(view.status.waiting_for.as_ref()) {
+        events.push((EventKind::Warning, STABLE_LOST, text));
+    }
 }
 
 /// A restart is not carried out yet: said, rather than shown as going on forever.

@@ -3,6 +3,7 @@
 mod chaos;
 mod golden;
 mod hazards;
+mod lost_stable;
 mod mended;
 mod scenarios;
 mod takeover;

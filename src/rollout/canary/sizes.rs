@@ -15,6 +15,9 @@ impl<'a> Canary<'a> {
     /// Pods the canary should have at a step, and with pods as weights those of the stable side.
     pub(super) fn targets(&self, index: usize) -> (i32, i32) {
         let replicas = self.view.replicas;
+        if self.stands_alone() {
+            return (replicas, if self.routed { replicas } else { 0 });
+        }
         let weight = weight_at(self.strategy, index, self.total);
         if !self.routed {
             let budget = budget(

@@ -117,7 +117,7 @@ impl<'a> Canary<'a> {
         } else {
             needed.min(1)
         };
-        self.view.stable_available() >= floor || self.canary_available() == 0
+        self.stable_available() >= floor || self.canary_available() == 0
     }
 
     /// Available pods that the canary's share of requests reaches: after an interrupted update those of the older one.
@@ -132,7 +132,7 @@ impl<'a> Canary<'a> {
         let needed = share(self.view.replicas, self.total - canary_weight, self.total);
         format!(
             "{} of {needed} stable pods are available to take their share of requests",
-            self.view.stable_available()
+            self.stable_available()
         )
     }
 
@@ -146,7 +146,7 @@ impl<'a> Canary<'a> {
             return self.observed;
         }
         // The stable side grows back step by step; it takes what it can now.
-        let taken = i64::from(self.view.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
+        let taken = i64::from(self.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
         self.observed
             .min((self.total - i32::try_from(taken).unwrap_or(self.total)).max(0))
     }
@@ -237,11 +237,7 @@ impl<'a> Canary<'a> {
         } else {
             &view.revisions.hash
         };
-        let stable_hash = if view.is_initial() {
-            &view.revisions.hash
-        } else {
-            &view.status.stable_rs
-        };
+        let stable_hash = self.stable_hash(decision.progress.abort);
         let weights = TrafficWeights {
             canary: destination(target, &self.strategy.canary_service, canary_hash),
             stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
