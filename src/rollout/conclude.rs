@@ -91,6 +91,8 @@ pub(crate) fn collided(view: &View<'_>) -> Plan {
     let count = Some(view.status.collision_count.unwrap_or(0).saturating_add(1));
     status.collision_count = count;
     status.current_pod_hash = template::hash(&view.spec.template.clone().unwrap_or_default(), count);
+    // Nothing was created.
+    status.conditions.clone_from(&view.status.conditions);
     let mut plan = Plan::default();
     plan.because(
         "NameCollision",
