@@ -88,10 +88,14 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
 /// One that the stores do not show yet is seen by the look that the plan asks for after a creation that did not show up.
 fn name_taken(stores: &Stores, observed: &Observed, plan: &Plan) -> Option<ObjectKey> {
     let rollout = observed.rollout();
-    let created = plan.stages.iter().flat_map(|stage| &stage.0).find_map(|action| match action {
-        Action::Create { .. } => Some(action.target()).filter(|target| target.kind == "ReplicaSet"),
-        Action::Apply { .. } | Action::Merge { .. } | Action::Delete { .. } => None,
-    })?;
+    let created = plan
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.0)
+        .find_map(|action| match action {
+            Action::Create { .. } => Some(action.target()).filter(|target| target.kind == "ReplicaSet"),
+            Action::Apply { .. } | Action::Merge { .. } | Action::Delete { .. } => None,
+        })?;
     let key = ObjectKey::new(created.namespace.unwrap_or_default(), created.name);
     let holder = stores.replica_sets.get(&key)?;
     let adoptable = || selects(rollout.spec.selector.as_ref(), holder.as_ref());

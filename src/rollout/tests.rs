@@ -1,6 +1,7 @@
 //! Whole updates in a world of plain objects: plans are carried out, pods follow, time jumps to the next wake-up.
 
 mod chaos;
+mod drain;
 mod golden;
 mod hazards;
 mod lost_stable;

@@ -47,6 +47,19 @@ pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&In
         .unwrap_or(0)
 }
 
+/// Whether every canary Ingress carries this weight; one that does not exist carries 0.
+pub fn everywhere(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingress], weight: i32) -> bool {
+    let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
+    stable_ingresses(nginx).into_iter().all(|stable| {
+        let name = canary_name(rollout_name, stable);
+        let named = ingresses
+            .iter()
+            .find(|ingress| ingress.metadata.name.as_deref() == Some(name.as_str()));
+        let ours = named.filter(|ingress| controlled_by(ingress, rollout));
+        ours.map_or(0, |ingress| weight_of(ingress, nginx)) == weight
+    })
+}
+
 /// Edits that bring every canary Ingress to the wanted weight.
 ///
 /// A stable Ingress that is missing or does not fit is a problem of its own: its canary Ingress, if there is one, still
@@ -97,9 +110,9 @@ pub fn route(
             Ok(desired) => desired,
             Err(problem) => {
                 routing.problems.push(problem);
-                routing
-                    .edits
-                    .extend(live.and_then(|live| reweight(live, nginx, weights.canary)));
+                let edit = live.and_then(|live| reweight(live, nginx, weights.canary));
+                routing.reweighted |= edit.is_some();
+                routing.edits.extend(edit);
                 continue;
             }
         };
@@ -107,6 +120,7 @@ pub fn route(
             continue;
         }
         routing.written = false;
+        routing.reweighted |= weights.canary > 0 || live.is_some_and(|live| weight_of(live, nginx) > 0);
         routing.events.push(match live {
             None => (
                 "CreatingCanaryIngress",
@@ -129,7 +143,9 @@ pub fn route(
             }),
         });
     }
-    routing.edits.extend(forgotten(rollout, nginx, ingresses));
+    let forgotten = forgotten(rollout, nginx, ingresses);
+    routing.reweighted |= !forgotten.is_empty();
+    routing.edits.extend(forgotten);
     routing.written = routing.edits.is_empty() && routing.problems.is_empty();
     routing
 }

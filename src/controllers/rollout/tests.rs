@@ -197,10 +197,23 @@ async fn gets_another_name(api: &FakeApi, foreign: &Value) {
     assert_eq!(status["collisionCount"], 1, "{status:#}");
     let ours = format!("web-{}", status["stableRS"].as_str().unwrap());
     assert_ne!(ours, foreign["metadata"]["name"]);
-    let condition = status["conditions"].as_array().unwrap().iter().find(|condition| condition["type"] == "Progressing");
-    assert!(condition.unwrap()["message"].as_str().unwrap().contains(&ours), "{status:#}");
-    let theirs = api.all("replicasets").into_iter().find(|set| set["metadata"]["name"] == foreign["metadata"]["name"]);
-    assert_eq!(theirs.unwrap()["metadata"]["ownerReferences"], foreign["metadata"]["ownerReferences"]);
+    let condition = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|condition| condition["type"] == "Progressing");
+    assert!(
+        condition.unwrap()["message"].as_str().unwrap().contains(&ours),
+        "{status:#}"
+    );
+    let theirs = api
+        .all("replicasets")
+        .into_iter()
+        .find(|set| set["metadata"]["name"] == foreign["metadata"]["name"]);
+    assert_eq!(
+        theirs.unwrap()["metadata"]["ownerReferences"],
+        foreign["metadata"]["ownerReferences"]
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,7 +238,12 @@ async fn a_name_that_was_just_taken_is_left_to_its_holder() {
     api.hold_watches(Some("replicasets"));
     api.put(foreign.clone());
     api.put(web("demo:v1"));
-    eventually(|| api.take_writes().iter().any(|write| write.path.ends_with("/replicasets"))).await;
+    eventually(|| {
+        api.take_writes()
+            .iter()
+            .any(|write| write.path.ends_with("/replicasets"))
+    })
+    .await;
     api.hold_watches(None);
     gets_another_name(&api, &foreign).await;
 }

@@ -25,9 +25,15 @@ impl<'a> Canary<'a> {
             nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
         });
         let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+        let everywhere = routing
+            .and_then(|routing| routing.nginx.as_ref())
+            .is_none_or(|nginx| nginx::everywhere(view.snapshot.rollout, nginx, &view.snapshot.ingresses, observed));
+        let seen = (status.weights.as_ref()).is_none_or(|weights| weights.verified != Some(false));
         // A status without this time was written by the original, or long ago. A weight that is not the recorded one
         // was written, or changed by somebody, at a time that is not known.
         let quiet = (routing.is_none() || recorded == observed)
+            && everywhere
+            && seen
             && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
         Self {
             view,
@@ -161,32 +167,44 @@ impl<'a> Canary<'a> {
             // Back to the stable template in the middle of an update: as after an abort (guarantee T4).
             return self.weight_when_aborted(decision);
         }
-        let switched = view.selected_hash(&self.strategy.stable_service) == Some(view.revisions.hash.as_str());
-        let promoted_at = view
-            .status
-            .condition("Completed")
-            .filter(|completed| completed.status == "True");
-        let follows_at = promoted_at
-            .and_then(|condition| condition.last_transition_time.as_ref())
-            .map(|at| view.drained_at(at.0));
-        match follows_at {
-            Some(at) if at > view.now() => {
-                decision.wait_for(
-                    "WaitingForDataPlane",
-                    "the data plane learns the new stable pods",
-                    Some(at),
-                );
-                self.observed
-            }
-            _ if !switched => {
-                decision.wait_for(
-                    "WaitingForStableCapacity",
-                    "the stable Service still selects older pods",
-                    None,
-                );
-                self.observed
-            }
-            _ => 0,
+        if !self.stable_follows() {
+            let message = "the stable Service still selects older pods";
+            decision.wait_for("WaitingForStableCapacity", message, None);
+            return self.observed;
+        }
+        // The write that is waited for here is that of the stable Service, see `clocked`.
+        if !self.quiet {
+            let message = "the data plane learns the new stable pods";
+            decision.wait_for("WaitingForDataPlane", message, self.settles_at());
+            return self.observed;
+        }
+        0
+    }
+
+    /// Whether the stable Service leads to the promoted pods.
+    fn stable_follows(&self) -> bool {
+        self.view.selected_hash(&self.strategy.stable_service) == Some(self.view.revisions.hash.as_str())
+    }
+
+    /// Starts the clock of the drain time. It starts with a write, and once more when the write is first seen: that it
+    /// was done only later than it was decided must not shorten the drain. In between `verified` is false.
+    ///
+    /// After promotion the stable Service is led elsewhere under a standing weight, which counts as such a write.
+    fn clocked(&self, target: i32, reweighted: bool, weights: &mut TrafficWeights, decision: &mut Decision<'_>) {
+        let view = self.view;
+        let before = self.persisted();
+        let recorded = before.map_or(0, |weights| weights.canary.weight.0);
+        let pending = before.is_some_and(|weights| weights.verified == Some(false));
+        let follows = view.is_promoted() && target > 0 && !self.stable_follows();
+        let written = reweighted || self.observed != target || recorded != target;
+        let starts = written || (follows && !pending);
+        weights.verified = (starts || (pending && follows)).then_some(false);
+        if starts || (pending && !follows) {
+            decision.weights_written_at = Some(wire_time(view.now()));
+            decision.wakes.push(view.drained_at(wire_time(view.now()).0));
+        } else {
+            let status = view.status.canary.as_ref();
+            decision.weights_written_at = status.and_then(|status| status.weights_written_at.clone());
         }
     }
 
@@ -197,7 +215,7 @@ impl<'a> Canary<'a> {
         }
         let view = self.view;
         decision.wakes.extend(self.settles_at());
-        let status = view.status.canary.clone().unwrap_or_default();
+        let mut reweighted = false;
         if let Some(nginx) = self.nginx() {
             let services = (
                 self.strategy.stable_service.as_str(),
@@ -214,6 +232,7 @@ impl<'a> Canary<'a> {
                 &view.snapshot.ingresses,
                 weights,
             );
+            reweighted = routing.reweighted;
             decision.routes.extend(routing.edits);
             for (reason, message) in routing.events {
                 decision.event(reason, message);
@@ -238,21 +257,13 @@ impl<'a> Canary<'a> {
             &view.revisions.hash
         };
         let stable_hash = self.stable_hash(decision.progress.abort);
-        let weights = TrafficWeights {
+        let mut weights = TrafficWeights {
             canary: destination(target, &self.strategy.canary_service, canary_hash),
             stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
             ..TrafficWeights::default()
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
-        let rewritten = self.observed != target || before.is_some_and(|before| before != target);
-        decision.weights_written_at = if rewritten {
-            Some(wire_time(view.now()))
-        } else {
-            status.weights_written_at
-        };
-        if rewritten {
-            decision.wakes.push(view.drained_at(wire_time(view.now()).0));
-        }
+        self.clocked(target, reweighted, &mut weights, decision);
         match before {
             Some(before) if before != target => {
                 decision.event(
