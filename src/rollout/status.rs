@@ -24,7 +24,7 @@ pub(crate) fn of(
     let mut status = base(view, decision);
     counts(view, &mut status);
     conditions(view, decision, problems, &mut status, events);
-    (status.phase, status.message) = phase::of(view, &status);
+    (status.phase, status.message) = phase::of(view, decision, &status);
     let moving = status.phase != "Healthy" || decision.promotion.is_some();
     status.waiting_for = (decision.waiting.clone())
         .or_else(|| restart(view, &status))
@@ -230,7 +230,7 @@ fn conditions(
             now,
         );
     }
-    let healthy = is_healthy(view, status);
+    let healthy = is_healthy(view, decision, status);
     if healthy || has(&list, "Healthy") {
         let text = if healthy {
             "Rollout is healthy"
@@ -280,7 +280,7 @@ fn is_available(view: &View<'_>, status: &RolloutStatus) -> bool {
     status.available_replicas >= view.replicas
 }
 
-fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
+fn is_healthy(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> bool {
     let complete = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
     let counted = status.updated_replicas == view.replicas && status.available_replicas == view.replicas;
     if view.spec.strategy.blue_green.is_some() {
@@ -289,7 +289,7 @@ fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
             selected.preview_selector.is_empty() || selected.preview_selector == status.current_pod_hash;
         return complete && counted && selected.active_selector == status.current_pod_hash && preview_follows;
     }
-    complete && counted && status.replicas == view.replicas
+    complete && counted && status.replicas == view.replicas && phase::unsettled(view, decision).is_none()
 }
 
 /// A `ReplicaFailure` of a ReplicaSet is shown as it stands, the new one's first.
