@@ -53,19 +53,8 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
     };
     canary.route(target, &mut decision);
     canary.select(&mut decision);
-    let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
-        Vec::new()
-    } else {
-        let progress = &decision.progress;
-        progress
-            .step_run
-            .iter()
-            .chain(&progress.background_run)
-            .map(|run| run.name.clone())
-            .collect()
-    };
-    let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
-    decision.runs.extend(runs::tidy(view, &keep));
+    let tidied = runs::tidy_after(view, &decision);
+    decision.runs.extend(tidied);
     decision
 }
 
