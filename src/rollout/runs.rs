@@ -114,7 +114,8 @@ impl<'a> Wanted<'a> {
             namespaced: &view.snapshot.analysis_templates,
             cluster: &view.snapshot.cluster_analysis_templates,
         };
-        run_spec(self.parts, arguments(view, self.args)?, &templates)
+        let field = |path: &str| field_path::text(view.snapshot.rollout, path);
+        run_spec(self.parts, arguments(view, self.args)?, &templates, field)
     }
 }
 
