@@ -12,11 +12,14 @@ use super::{
     services,
     view::{View, later},
 };
-use crate::api::{
-    replica_set::ReplicaSet,
-    rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
-    scalar::wire_time,
-    strategy::BlueGreenStrategy,
+use crate::{
+    api::{
+        replica_set::ReplicaSet,
+        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+        scalar::wire_time,
+        strategy::BlueGreenStrategy,
+    },
+    traffic::nginx,
 };
 
 const PAUSE: &str = "BlueGreenPause";
@@ -54,6 +57,17 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
         this.updating(&mut decision);
     }
     this.preview(&mut decision);
+    if view
+        .status
+        .canary
+        .as_ref()
+        .is_some_and(|canary| canary.weights.is_some())
+        || nginx::left_behind(view.snapshot.rollout, &view.snapshot.ingresses) > 0
+    {
+        // It was a canary before.
+        let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
+        decision.routes.extend(edits);
+    }
     let tidied = runs::tidy_after(view, &decision);
     decision.runs.extend(tidied);
     decision
@@ -75,6 +89,11 @@ impl<'a> BlueGreen<'a> {
             turn: view.progress.turn,
             ..Progress::default()
         };
+        if view.spec.paused && !view.is_scaling_event() {
+            decision.freeze(view);
+            decision.wait_for("Paused", "paused by spec.paused", None);
+            return;
+        }
         self.size_new(view.replicas, decision);
         self.switch(&view.revisions.hash, decision);
         self.retire_others(decision);
@@ -94,20 +113,18 @@ impl<'a> BlueGreen<'a> {
             .filter(|_| !decision.progress.checkpoint);
         let preview_size = checkpointed.unwrap_or(view.replicas).min(view.replicas);
         if halted && !view.is_scaling_event() {
-            decision.create_with = 0;
+            decision.freeze(view);
         } else {
             decision.create_with = preview_size;
-            self.size_new(
-                if self.active_is_new() {
-                    view.replicas
-                } else {
-                    preview_size
-                },
-                decision,
-            );
+            let size = if self.active_is_new() {
+                view.replicas
+            } else {
+                preview_size
+            };
+            self.size_new(size, decision);
+            self.size_stable(decision);
+            self.retire_overtaken(decision);
         }
-        self.size_stable(decision);
-        self.retire_overtaken(decision);
         if halted {
             decision.wait_for("Paused", "paused by spec.paused", None);
             self.switch_back_if_lost(decision);
@@ -321,6 +338,15 @@ impl<'a> BlueGreen<'a> {
     }
 
     fn preview(&self, decision: &mut Decision<'a>) {
+        // The user's pause holds Services too; a preview that lost its selector goes back to where it was.
+        if self.view.spec.paused && !self.view.is_promoted() && !self.view.progress.abort {
+            let before = self.view.status.blue_green.clone().unwrap_or_default().preview_selector;
+            let lost = self.view.selected_hash(&self.strategy.preview_service) == Some("");
+            if lost && !before.is_empty() {
+                decision.selectors.push((self.strategy.preview_service.clone(), before));
+            }
+            return;
+        }
         let exists = self.view.revisions.new.is_some();
         if !self.strategy.preview_service.is_empty() && exists {
             decision

@@ -28,6 +28,8 @@ pub(crate) struct Canary<'a> {
     routed: bool,
     /// The canary's weight in the router's objects as read.
     observed: i32,
+    /// Whether the router was taken out of the specification, and requests may still follow what it said.
+    leaving: bool,
     /// Whether the data plane has had time to follow the weight last written.
     quiet: bool,
     /// The ReplicaSet the written weight was for.
@@ -42,7 +44,9 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
         stable_rs: view.status.stable_rs.clone(),
         ..Decision::default()
     };
-    let target = if view.is_initial() {
+    let target = if canary.leaving {
+        canary.leave_the_router(&mut decision)
+    } else if view.is_initial() {
         canary.initial(&mut decision)
     } else if view.is_promoted() {
         canary.promoted(&mut decision)
@@ -74,7 +78,7 @@ impl<'a> Canary<'a> {
         decision.create_with = view.replicas;
         if view.spec.paused && view.status.stable_rs.is_empty() && !view.is_scaling_event() {
             decision.wait_for("Paused", "paused by spec.paused", None);
-            self.freeze(decision);
+            decision.freeze(view);
             return 0;
         }
         self.resize(self.steps(), decision);
@@ -166,7 +170,7 @@ impl<'a> Canary<'a> {
         }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.
-        let free = !self.routed || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
+        let free = !(self.routed || self.leaving) || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
         if free && let Some(reached) = services::reachable(view, service, hash) {
             return Some(reached);
         }

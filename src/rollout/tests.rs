@@ -4,6 +4,8 @@ mod chaos;
 mod drain;
 mod golden;
 mod hazards;
+mod held;
+mod leaving;
 mod lost_stable;
 mod mended;
 mod scenarios;

@@ -5,7 +5,7 @@ use crate::{
     api::{rollout_status::PauseCondition, scalar::wire_time},
     rollout::{
         deadline,
-        decision::{Deadline, Decision, Sizing},
+        decision::Decision,
         runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
@@ -48,7 +48,7 @@ impl<'a> Canary<'a> {
             .iter()
             .any(|pause| pause.reason == INCONCLUSIVE);
         if (user_paused || inconclusive) && !view.is_scaling_event() {
-            self.freeze(decision);
+            decision.freeze(view);
         } else {
             self.resize(index, decision);
         }
@@ -239,19 +239,5 @@ impl<'a> Canary<'a> {
             self.view.revisions.number
         );
         decision.wait_for("WaitingForCapacity", message, None);
-    }
-
-    /// The user's pause and an inconclusive analysis halt scaling: every ReplicaSet keeps its size.
-    pub(super) fn freeze(&self, decision: &mut Decision<'a>) {
-        let sets = self.view.revisions.all();
-        decision.sizes = sets
-            .into_iter()
-            .map(|set| Sizing {
-                set,
-                replicas: set.replicas(),
-                deadline: Deadline::Keep,
-            })
-            .collect();
-        decision.create_with = 0;
     }
 }

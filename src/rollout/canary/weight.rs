@@ -21,26 +21,29 @@ impl<'a> Canary<'a> {
             .and_then(|routing| routing.max_traffic_weight)
             .filter(|total| *total > 0)
             .unwrap_or(100);
-        let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
-            nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
-        });
+        let (rollout, ingresses) = (view.snapshot.rollout, view.snapshot.ingresses.as_slice());
+        let nginx = routing.and_then(|routing| routing.nginx.as_ref());
+        let observed = match nginx {
+            Some(nginx) => nginx::observed(rollout, nginx, ingresses),
+            None => nginx::left_behind(rollout, ingresses),
+        };
         let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
-        let everywhere = routing
-            .and_then(|routing| routing.nginx.as_ref())
-            .is_none_or(|nginx| nginx::everywhere(view.snapshot.rollout, nginx, &view.snapshot.ingresses, observed));
+        let everywhere = nginx.is_none_or(|nginx| nginx::everywhere(rollout, nginx, ingresses, observed));
         let seen = (status.weights.as_ref()).is_none_or(|weights| weights.verified != Some(false));
         // A status without this time was written by the original, or long ago. A weight that is not the recorded one
         // was written, or changed by somebody, at a time that is not known.
-        let quiet = (routing.is_none() || recorded == observed)
+        let quiet = recorded == observed
             && everywhere
             && seen
             && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
+        let left = observed == 0 && quiet && nginx::retire(rollout, ingresses).is_empty();
         Self {
             view,
             strategy,
             total,
             routed: routing.is_some(),
             observed,
+            leaving: routing.is_none() && (observed > 0 || status.weights.is_some()) && !left,
             quiet,
             carried_hash: status
                 .weights
@@ -208,9 +211,19 @@ impl<'a> Canary<'a> {
         }
     }
 
+    /// The router was taken out of the specification in mid-update: nothing is sized or stepped until requests have left
+    /// the canary Ingress, which only the pods at their present size can serve (guarantees T3 and T4).
+    pub(super) fn leave_the_router(&self, decision: &mut Decision<'a>) -> i32 {
+        decision.freeze(self.view);
+        let weight = self.weight_when_aborted(decision);
+        let message = "requests leave the canary Ingress that the specification names no more";
+        decision.wait_for("WaitingForDataPlane", message, self.settles_at());
+        weight
+    }
+
     /// Writes `target` to the routers and records it.
     pub(super) fn route(&self, target: i32, decision: &mut Decision<'a>) {
-        if !self.routed {
+        if !self.routed && !self.leaving {
             return;
         }
         let view = self.view;
@@ -243,6 +256,11 @@ impl<'a> Canary<'a> {
                     decision.warning("TrafficRoutingError", problem);
                 }
             }
+        }
+        if self.leaving && target == 0 {
+            let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
+            reweighted = !edits.is_empty();
+            decision.routes.extend(edits);
         }
         let destination = |weight, service: &str, hash: &str| WeightDestination {
             weight: Weight(weight),
