@@ -95,6 +95,7 @@ impl Context {
         let namespace = own_namespace(&client, &args);
         let stores = Stores::default();
         let metrics = Metrics::new();
+        let client = client::counted(client, metrics.requests.clone());
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
         Arc::new(Self {
             scope: args.scope(&namespace),

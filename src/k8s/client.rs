@@ -1,7 +1,10 @@
 //! Clients of the cluster's API server: in-cluster, or by kubeconfig and context.
 
+use crate::telemetry::requests::{RequestCounts, RequestLabels};
+use axum::http::Request;
 use kube::{
     Client, Config,
+    client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use std::{path::Path, time::Duration};
@@ -53,6 +56,25 @@ pub async fn connect(options: &ClientOptions<'_>) -> Result<Client, ClientError>
             .push(("user-agent".parse().map_err(unusable_header)?, agent));
     }
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+/// The same client, with every request to an object counted by its answer.
+pub fn counted(client: Client, counts: RequestCounts) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, counts) = (client.clone(), counts.clone());
+        async move {
+            let uri = request.uri();
+            let labels = RequestLabels::of(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
+            let answer = client.send(request).await;
+            if let Some(labels) = labels {
+                let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
+                counts.count(labels, code.into());
+            }
+            answer
+        }
+    });
+    Client::new(service, namespace)
 }
 
 fn unusable_header<E: std::error::Error + Send + Sync + 'static>(error: E) -> ClientError {
