@@ -4,6 +4,7 @@ mod chaos;
 mod golden;
 mod hazards;
 mod mended;
+mod model;
 mod scenarios;
 mod takeover;
 mod world;
