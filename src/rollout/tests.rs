@@ -10,6 +10,7 @@ mod held;
 mod leaving;
 mod lost_stable;
 mod mended;
+mod model;
 mod repairs;
 mod steps;
 mod takeover;
