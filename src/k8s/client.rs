@@ -1,7 +1,6 @@
 //! Clients of the cluster's API server: in-cluster, or by kubeconfig and context.
 
-use crate::telemetry::requests::{RequestCounts, RequestLabels};
-use axum::http::Request;
+use axum::http::{Method, Request, Uri};
 use kube::{
     Client, Config,
     client::Body,
@@ -58,19 +57,20 @@ pub async fn connect(options: &ClientOptions<'_>) -> Result<Client, ClientError>
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
 }
 
-/// The same client, with every request to an object counted by its answer.
-pub fn counted(client: Client, counts: RequestCounts) -> Client {
+/// The same client, which tells `note` of every request: its method and URI, and the HTTP status of the answer, 0 when
+/// none came.
+pub fn observed(client: Client, note: impl Fn(&Method, &Uri, u16) + Clone + Send + Sync + 'static) -> Client {
     let namespace = client.default_namespace().to_owned();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (client, counts) = (client.clone(), counts.clone());
+        let (client, note) = (client.clone(), note.clone());
         async move {
-            let uri = request.uri();
-            let labels = RequestLabels::of(request.method().as_str(), uri.path(), uri.query().unwrap_or_default());
+            let (method, uri) = (request.method().clone(), request.uri().clone());
             let answer = client.send(request).await;
-            if let Some(labels) = labels {
-                let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());
-                counts.count(labels, code.into());
-            }
+            note(
+                &method,
+                &uri,
+                answer.as_ref().map_or(0, |answer| answer.status().as_u16()),
+            );
             answer
         }
     });

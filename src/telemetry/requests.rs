@@ -41,9 +41,17 @@ impl RequestCounts {
         self.family.clone()
     }
 
-    /// Counts one.
-    pub fn count(&self, mut labels: RequestLabels, status_code: u32) {
-        labels.status_code = status_code;
+    /// Counts a request, unless it is about no object.
+    pub fn count(&self, method: &str, path: &str, query: &str, status_code: u16) {
+        if let Some(labels) = RequestLabels::of(method, path, query) {
+            self.add(RequestLabels {
+                status_code: status_code.into(),
+                ..labels
+            });
+        }
+    }
+
+    fn add(&self, mut labels: RequestLabels) {
         let is_new = self.family.get(&labels).is_none();
         if is_new && self.series.fetch_add(1, Ordering::Relaxed) >= SERIES_MAX {
             labels.name.clear();
@@ -54,7 +62,7 @@ impl RequestCounts {
 
 impl RequestLabels {
     /// Reads a request; `None` when it is about no object, as discovery.
-    pub fn of(method: &str, path: &str, query: &str) -> Option<Self> {
+    fn of(method: &str, path: &str, query: &str) -> Option<Self> {
         let mut parts = path.trim_matches('/').split('/');
         let skipped = match parts.next()? {
             "api" => 1,
@@ -153,12 +161,9 @@ mod tests {
                 name: number.to_string(),
                 ..RequestLabels::default()
             };
-            counts.count(labels, 200);
+            counts.add(labels);
         }
-        let rest = counts.family.get_or_create(&RequestLabels {
-            status_code: 200,
-            ..RequestLabels::default()
-        });
+        let rest = counts.family.get_or_create(&RequestLabels::default());
         assert_eq!(rest.get(), 5);
     }
 }
