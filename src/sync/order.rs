@@ -112,6 +112,9 @@ const KINDS: &[&str] = &[
     "IngressClass",
     "Ingress",
     "APIService",
+    // Rollouts and Experiments name them, and say so in a condition while they are missing.
+    "AnalysisTemplate",
+    "ClusterAnalysisTemplate",
 ];
 
 /// The place of a kind; kinds that are not listed come last.

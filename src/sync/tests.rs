@@ -42,6 +42,7 @@ fn kinds() -> Kinds {
         ("batch", "Job", true),
         ("apps", "Deployment", true),
         ("argoproj.io", "Rollout", true),
+        ("argoproj.io", "AnalysisTemplate", true),
     ] {
         let version = if group == "argoproj.io" { "v1alpha1" } else { "v1" };
         kinds.insert(
@@ -396,6 +397,18 @@ fn a_new_commit_is_applied_and_prunes_backwards() {
     world.did("-b +c | -a");
     world.check("Synced", "Healthy", "Succeeded", DONE);
     assert_eq!(world.state().history.last().unwrap().revision, "c2");
+}
+
+#[test]
+fn kinds_are_pruned_in_the_opposite_order() {
+    let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "z"}});
+    let rollout = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"name": "a"}});
+    let mut world = World::automated(vec![config("c", "1"), rollout, template, config("kept", "1")]);
+    world.settle();
+    world.did("+c +kept +z +a");
+    world.desired = Ok(commit("c2", vec![config("kept", "1")]));
+    world.settle();
+    world.did("-a -z -c");
 }
 
 #[test]

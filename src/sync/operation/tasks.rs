@@ -12,12 +12,12 @@ use crate::{
         prune::{self, Permission},
         resource::{ResourceKey, annotation, is_deleting, text, version_of},
         target,
-        work::{Apply, Deed, ResultCode, Work},
+        work::{Apply, Batches, Deed, ResultCode, Work},
     },
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 const MIGRATION_MANAGER: &str = "argocd.argoproj.io/client-side-apply-migration-manager";
 
@@ -274,12 +274,21 @@ pub(super) fn work(view: &View<'_>, tasks: &[&Task<'_>]) -> Step {
     if !approval.is_empty() && prunes.is_empty() && runs.is_empty() {
         return super::wait(view, super::named("pruning confirmation of", &approval));
     }
-    let mut batches = Vec::new();
-    if !prunes.is_empty() {
-        batches.push(prunes);
-    }
+    let mut batches = backwards(prunes);
     batches.extend(runs);
     Step::Work(batches)
+}
+
+/// What is pruned goes in the opposite order of kinds; kinds without a place of their own go first, at once.
+fn backwards(prunes: Vec<Work>) -> Batches {
+    let mut by_rank: BTreeMap<Reverse<usize>, Vec<Work>> = BTreeMap::new();
+    for work in prunes {
+        by_rank
+            .entry(Reverse(order::kind_rank(&work.key.kind)))
+            .or_default()
+            .push(work);
+    }
+    by_rank.into_values().collect()
 }
 
 fn prune_work(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
