@@ -144,6 +144,7 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
             project,
             dry_runs: &dry_runs,
             ancestry: observed.ancestry,
+            limits: shell.context.args.wait_limits(),
             now: shell.context.clock.now(),
         };
         match sync::plan(&snapshot) {
