@@ -73,6 +73,11 @@ pub fn role(object: &Value) -> Role {
     }
 }
 
+/// Whether an object is a hook of this phase.
+pub fn runs_in(object: &Value, phase: Phase) -> bool {
+    matches!(role(object), Role::Hook(phases) if phases.contains(&phase))
+}
+
 /// Whether an object is a hook of any kind, whatever its phase.
 pub fn is_hook(object: &Value) -> bool {
     role(object) != Role::Resource

@@ -133,6 +133,8 @@ pub struct Decision {
     pub takes_operation: bool,
     /// Whether the refresh annotation was answered and is to be removed.
     pub answers_refresh: bool,
+    /// `metadata.finalizers` as they are to be, where hooks of deletion came or went.
+    pub finalizers: Option<Vec<String>>,
     /// What to do to objects.
     pub work: Batches,
     /// Events to record once the status was accepted.

@@ -346,7 +346,11 @@ fn await_retry(view: &View<'_>, finished: Timestamp) -> Step {
 }
 
 /// Judges a live hook or resource that was applied before; `None` while it is under way.
-fn ended(is_hook: bool, live: Option<&serde_json::Value>, key: &ResourceKey) -> Option<Result<String, String>> {
+pub(super) fn ended(
+    is_hook: bool,
+    live: Option<&serde_json::Value>,
+    key: &ResourceKey,
+) -> Option<Result<String, String>> {
     let Some(live) = live else {
         return Some(Err(format!(
             "Resource {} is missing, it might have been deleted",

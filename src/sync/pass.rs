@@ -19,6 +19,7 @@ pub(super) struct Pass<'a> {
     findings: Vec<Finding>,
     state: Option<OperationState>,
     takes_operation: bool,
+    finalizers: Option<Vec<String>>,
     work: Batches,
     wake: Option<Timestamp>,
     reasons: Vec<Reason>,
@@ -32,6 +33,7 @@ impl<'a> Pass<'a> {
             findings: validate::warnings(&snapshot.app.spec),
             state: before.operation_state.clone(),
             takes_operation: false,
+            finalizers: None,
             work: Batches::new(),
             wake: None,
             reasons: Vec::new(),
@@ -169,6 +171,7 @@ impl<'a> Pass<'a> {
     /// Sync, health and resources by a good comparison.
     fn describe(&mut self, compared: &Compared<'_>, after: &mut ApplicationStatus) -> SyncCode {
         let snapshot = self.snapshot;
+        self.finalizers = finalizer::wanted_finalizers(snapshot.app, &compared.targets);
         let (comparisons, revisions) = (&compared.comparisons, &compared.desired.revisions);
         self.findings.extend(compared.targets.warnings.iter().cloned());
         self.findings.extend(
@@ -309,6 +312,7 @@ impl<'a> Pass<'a> {
             findings,
             state,
             takes_operation,
+            finalizers,
             work,
             wake,
             reasons,
@@ -333,6 +337,7 @@ impl<'a> Pass<'a> {
             status: after,
             takes_operation,
             answers_refresh,
+            finalizers,
             work,
             requeue: wake.map_or(Requeue::AwaitChange, Requeue::At),
             reasons,

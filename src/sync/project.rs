@@ -38,7 +38,16 @@ pub fn name_of(spec: &ApplicationSpec) -> &str {
     }
 }
 
-impl Project<'_> {
+impl<'a> Project<'a> {
+    /// The project of this name, by what was found under it.
+    pub fn found(name: &'a str, spec: Option<&'a AppProjectSpec>) -> Self {
+        match spec {
+            Some(spec) => Self::Limited { name, spec },
+            None if name == "default" => Self::Everything,
+            None => Self::Missing { name },
+        }
+    }
+
     /// What is wrong with an application's sources and destination, in words.
     pub fn problems(self, spec: &ApplicationSpec, namespace: &str, control_plane_namespace: &str) -> Vec<String> {
         let (name, rules) = match self {
