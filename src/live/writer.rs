@@ -395,7 +395,12 @@ fn requests(place: &Place, key: &ResourceKey) -> Result<Request, ApiError> {
         (true, namespace) => Ok(Request::new(format!(
             "{root}/{version}/namespaces/{namespace}/{plural}"
         ))),
-        (false, _) => Ok(Request::new(format!("{root}/{version}/{plural}"))),
+        (false, "") => Ok(Request::new(format!("{root}/{version}/{plural}"))),
+        // The kind became known after the decision, and what is permitted depends on its scope.
+        (false, _) => Err(ApiError::Malformed(format!(
+            "{} was decided on as an object of a namespace, and its kind is cluster-scoped",
+            key.short()
+        ))),
     }
 }
 

@@ -219,6 +219,7 @@ fn resources(deleting: &Deleting<'_>) -> Option<Deletion> {
         .filter(|(key, object)| {
             TrackingId::of_live(object).is_some_and(|id| id.instance == instance)
                 && !is_spared(app, key, object, &options)
+                && is_permitted(deleting, key)
         })
         .collect();
     let wave = doomed.iter().map(|(_, object)| target::wave(object)).max()?;
@@ -272,6 +273,15 @@ fn await_gone(deleting: &Deleting<'_>, leaving: &[(&ResourceKey, &Arc<Value>)]) 
         .collect();
     let what = format!("waiting for deletion of {}", names.join("; "));
     deleting.wait(Waiter::Progress, since.unwrap_or_else(|| deleting.since()), &what)
+}
+
+/// Deleting is writing (guarantee S7): what the project does not permit was never ours to delete, even if it says so
+/// itself. A project that is gone forbids nothing any more.
+fn is_permitted(deleting: &Deleting<'_>, key: &ResourceKey) -> bool {
+    match deleting.project {
+        Project::Everything | Project::Missing { .. } => true,
+        Project::Limited { .. } => deleting.project.refuses(key, deleting.kinds).is_none(),
+    }
 }
 
 /// Objects that outlive the application.

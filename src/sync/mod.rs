@@ -25,6 +25,7 @@ pub mod status;
 pub mod target;
 pub mod validate;
 pub mod waits;
+pub mod windows;
 pub mod work;
 
 use crate::{

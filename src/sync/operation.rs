@@ -20,6 +20,7 @@ use super::{
     retry,
     target::TargetSet,
     waits::WaitLimits,
+    windows::Blocked,
     work::{Batches, DRY_RUN},
 };
 use crate::api::{
@@ -60,6 +61,8 @@ pub struct View<'a> {
     pub namespace_metadata: Option<&'a ManagedNamespaceMetadata>,
     /// What automation or a person would sync instead, in words, when this operation may give way to it.
     pub newer: Option<&'a str>,
+    /// The sync window that keeps it waiting.
+    pub blocked: Option<&'a Blocked>,
     /// How long it waits.
     pub limits: WaitLimits,
     /// Present moment.
@@ -141,6 +144,16 @@ impl OperationPhase {
 pub fn step(view: &View<'_>) -> Step {
     if view.state.phase == OperationPhase::Terminating.name() {
         return terminate(view);
+    }
+    if let Some(Blocked { message, until }) = view.blocked {
+        return match view.newer {
+            Some(newer) => pointless(newer, message),
+            None => Step::Wait {
+                message: message.clone(),
+                until: *until,
+                waiting: None,
+            },
+        };
     }
     if let Some(finished) = &view.state.finished_at {
         return await_retry(view, finished.0);

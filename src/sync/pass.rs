@@ -30,7 +30,7 @@ impl<'a> Pass<'a> {
         let before = snapshot.app.status.clone().unwrap_or_default();
         Self {
             options: AppOptions::parse(validate::sync_options(&snapshot.app.spec)),
-            findings: validate::warnings(&snapshot.app.spec),
+            findings: [validate::warnings(&snapshot.app.spec), snapshot.project.warnings()].concat(),
             state: before.operation_state.clone(),
             takes_operation: false,
             finalizers: None,
@@ -86,6 +86,7 @@ impl<'a> Pass<'a> {
             dry_runs: self.snapshot.dry_runs,
             was_applied,
             kinds: self.snapshot.kinds,
+            project: self.snapshot.project,
         });
         Ok(Compared {
             desired,
@@ -287,6 +288,12 @@ impl<'a> Pass<'a> {
             }
             AutoSync::Blocked(error) => self.findings.push(("SyncError", error)),
             AutoSync::Start(operation) => {
+                if let Some(blocked) = self.blocked(false, false) {
+                    self.because("SyncWindow", blocked.message.clone());
+                    self.findings.push(("SyncWindowWarning", blocked.message));
+                    blocked.until.into_iter().for_each(|until| self.wake_at(until));
+                    return;
+                }
                 self.because(
                     "SyncStarted",
                     format!("{} is not what the cluster has", compared.desired.revisions),

@@ -1,4 +1,5 @@
 //! Logs and metrics.
 
+pub mod application_metrics;
 pub mod logging;
 pub mod metrics;

@@ -88,6 +88,7 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
             || finalizers.is_some()
             || saved.as_ref().is_none_or(|saved| status::differs(saved, &status));
         if is_changed {
+            let ended = status::ended(saved.as_ref(), &status);
             app = write(
                 shell,
                 fence,
@@ -101,6 +102,9 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
             )
             .await?;
             saved.clone_from(&app.status);
+            if let Some((phase, dry_run)) = ended {
+                shell.metrics.synced(&app, &phase, dry_run);
+            }
             shell.context.record(&events).await;
         }
         if work.is_empty() {

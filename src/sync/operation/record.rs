@@ -195,7 +195,7 @@ pub(super) fn was_refused(state: &OperationState, task: &Task<'_>) -> bool {
 }
 
 /// Whether nothing was done yet in this attempt.
-pub(super) fn is_untouched(state: &OperationState) -> bool {
+pub fn is_untouched(state: &OperationState) -> bool {
     state
         .sync_result
         .as_ref()

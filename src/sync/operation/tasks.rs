@@ -10,6 +10,7 @@ use crate::{
     sync::{
         compare::{Comparison, SyncCode},
         hooks::{self, Role},
+        kinds::Kinds,
         order::{self, Effort, Phase, Task},
         prune::{self, Permission},
         resource::{ResourceKey, annotation, is_deleting, text},
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 use serde_json::{Value, json};
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 const MIGRATION_MANAGER: &str = "argocd.argoproj.io/client-side-apply-migration-manager";
 
@@ -32,7 +33,12 @@ pub(super) struct Planned<'a> {
 /// Builds and sorts the tasks.
 pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
     let mut tasks = Vec::new();
-    let mut problems = Vec::new();
+    // The scope of a kind that this very sync defines is known from its definition.
+    let kinds = view
+        .kinds
+        .with_definitions(desired.targets.resources.values().map(Arc::as_ref));
+    let kinds = &kinds;
+    let mut problems: Vec<String> = refused_namespace(view, kinds).into_iter().collect();
     for comparison in desired
         .comparisons
         .iter()
@@ -43,7 +49,7 @@ pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
         } else {
             Effort::Prune
         };
-        if let Some(problem) = impossible(view, desired, comparison, effort) {
+        if let Some(problem) = impossible(view, kinds, desired, comparison, effort) {
             problems.push(problem);
             continue;
         }
@@ -65,7 +71,7 @@ pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
             let Some(Role::Hook(phases)) = comparison.target.as_deref().map(hooks::role) else {
                 continue;
             };
-            if let Some(problem) = impossible(view, desired, comparison, Effort::Apply) {
+            if let Some(problem) = impossible(view, kinds, desired, comparison, Effort::Apply) {
                 problems.push(problem);
                 continue;
             }
@@ -104,11 +110,22 @@ fn selected(view: &View<'_>, key: &ResourceKey) -> bool {
         })
 }
 
-fn impossible(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison, effort: Effort) -> Option<String> {
-    if let Some(refusal) = view.project.refuses(&comparison.key, view.kinds) {
+fn impossible(
+    view: &View<'_>,
+    kinds: &Kinds,
+    desired: Desired<'_>,
+    comparison: &Comparison,
+    effort: Effort,
+) -> Option<String> {
+    unknown_kind(view, desired, comparison).or_else(|| {
         // Leaving an object alone needs no permission.
-        return (effort == Effort::Apply || view.prune.prune).then_some(refusal);
-    }
+        let is_write = effort == Effort::Apply || view.prune.prune;
+        view.project.refuses(&comparison.key, kinds).filter(|_| is_write)
+    })
+}
+
+/// Why a target cannot be written: the cluster does not know its kind, and nothing in this sync defines it.
+fn unknown_kind(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison) -> Option<String> {
     let target = comparison.target.as_deref()?;
     let (api_version, kind) = (text(target, "/apiVersion"), text(target, "/kind"));
     let is_coming = desired
@@ -136,6 +153,12 @@ pub(super) fn defines(object: &Value, key: &ResourceKey) -> bool {
     text(object, "/kind") == "CustomResourceDefinition"
         && text(object, "/spec/group") == key.group
         && text(object, "/spec/names/kind") == key.kind
+}
+
+/// Why the destination namespace may not be made, where that is needed: it is an object like any other to the project.
+fn refused_namespace(view: &View<'_>, kinds: &Kinds) -> Option<String> {
+    let work = namespace(view)?;
+    view.project.refuses(&work.key, kinds)
 }
 
 /// The destination namespace, when the application wants it made and it is not as it should be.

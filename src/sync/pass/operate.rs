@@ -1,6 +1,7 @@
 //! The operation of an application: taken over, taken step by step, given up for something newer.
 
 use super::*;
+use windows::{Asked, Blocked};
 
 impl<'a> Pass<'a> {
     /// Takes `operation` over into the status, pinned to commits (guarantee S1).
@@ -54,7 +55,9 @@ impl<'a> Pass<'a> {
     /// Takes the operation as far as it goes without writing to objects.
     pub(super) fn advance(&mut self, current: &Result<Compared<'a>, Failure>) {
         let own;
+        let refused = self.refused_sources();
         let pinned: Result<&Compared<'a>, String> = match (self.snapshot.pinned, current) {
+            _ if !refused.is_empty() => Err(refused.join("; ")),
             (None, Ok(current)) => Ok(current),
             (None, Err(failure)) => Err(failure.message.clone()),
             (Some(Err(failure)), _) => Err(failure.message.clone()),
@@ -66,6 +69,17 @@ impl<'a> Pass<'a> {
         self.run_steps(pinned, current);
     }
 
+    /// Sources that the operation brought itself and the project does not permit (guarantee S7).
+    fn refused_sources(&self) -> Vec<String> {
+        let result = self.state.as_ref().and_then(|state| state.sync_result.as_ref());
+        let sources = result
+            .into_iter()
+            .flat_map(|result| result.source.iter().chain(&result.sources));
+        sources
+            .filter_map(|source| self.snapshot.project.refuses_source(&source.repo_url))
+            .collect()
+    }
+
     pub(super) fn run_steps(&mut self, pinned: Result<&Compared<'a>, String>, current: &Result<Compared<'a>, Failure>) {
         let snapshot = self.snapshot;
         let (newer, instance) = (self.newer(current), self.instance());
@@ -75,6 +89,8 @@ impl<'a> Pass<'a> {
                 return;
             };
             let options = AppOptions::parse(&sync.sync_options);
+            let is_running = !operation::record::is_untouched(&state) || state.retry_count > 0;
+            let blocked = self.blocked(!state.operation.initiated_by.automated, is_running);
             let comparisons = pinned
                 .as_ref()
                 .map(|compared| with_hooks(compared, &state, snapshot.live, &options));
@@ -103,6 +119,7 @@ impl<'a> Pass<'a> {
                     .and_then(|policy| policy.managed_namespace_metadata.as_ref()),
                 newer: newer.as_deref(),
                 instance: &instance,
+                blocked: blocked.as_ref(),
                 limits: snapshot.limits,
                 now: snapshot.now,
             };
@@ -184,6 +201,21 @@ impl<'a> Pass<'a> {
                 true
             }
         }
+    }
+
+    /// The sync window that keeps this application from syncing.
+    pub(super) fn blocked(&self, is_manual: bool, is_running: bool) -> Option<Blocked> {
+        let Project::Limited { name, spec } = self.snapshot.project else {
+            return None;
+        };
+        let asked = Asked {
+            app: self.snapshot.app.metadata.name.as_deref().unwrap_or_default(),
+            spec: &self.snapshot.app.spec,
+            is_manual,
+            is_running,
+            now: self.snapshot.now,
+        };
+        windows::blocked(&spec.sync_windows, name, asked)
     }
 
     /// What the running operation may give way to (guarantee S2).
