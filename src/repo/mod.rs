@@ -179,7 +179,18 @@ pub struct Sources {
     shared: Arc<Shared>,
     repositories: Arc<Mutex<BTreeMap<String, Arc<Repository>>>>,
     renders: Arc<RenderCache>,
-    wanted: Arc<watch::Sender<BTreeSet<String>>>,
+    wanted: Arc<watch::Sender<BTreeSet<UsedRepository>>>,
+    /// The project whose Secrets may be used besides those of all.
+    project: Arc<str>,
+}
+
+/// A repository that applications use: its address, as they write it, and their project.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct UsedRepository {
+    /// `repoURL`.
+    pub url: String,
+    /// `spec.project`.
+    pub project: String,
 }
 
 impl Sources {
@@ -210,7 +221,18 @@ impl Sources {
             repositories: Arc::default(),
             renders: Arc::default(),
             wanted: Arc::new(watch::channel(BTreeSet::new()).0),
+            project: Arc::from(""),
         })
+    }
+
+    /// The same sources as Applications of a project see them: with the Secrets of that project, and with clones of
+    /// their own for what those open, so that nothing of them reaches another project.
+    #[must_use]
+    pub fn of_project(&self, project: &str) -> Self {
+        Self {
+            project: Arc::from(project),
+            ..self.clone()
+        }
     }
 
     /// Replaces the credentials (all repository Secrets). Repositories that failed are tried again.
@@ -236,6 +258,8 @@ impl Sources {
             }
             *current = Arc::new(credentials);
         }
+        // A Secret that is a project's own changes which clones are in use.
+        self.wanted.send_modify(|_| {});
         for repository in self.known() {
             repository.forgive();
             repository.kick.notify_one();
@@ -256,10 +280,11 @@ impl Sources {
             repository: error.url,
             reason: error.reason.to_owned(),
         })?;
+        let owner = self.shared.credentials().set.owner(&url, &self.project).to_owned();
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = repositories
-            .entry(url.identity())
-            .or_insert_with(|| Arc::new(Repository::new(url, Arc::clone(&self.shared))));
+            .entry(repository::identity(&url, &owner))
+            .or_insert_with(|| Arc::new(Repository::new(url, owner, Arc::clone(&self.shared))));
         Ok(Arc::clone(repository))
     }
 
