@@ -20,7 +20,7 @@ pub(super) fn pair(replicas: i64, weight: i64, may_surge: bool) -> (i64, i64) {
             let stable = total - canary;
             let surges = total > replicas;
             let next_to_exact = canary * 100 - exact < 100 && exact - canary * 100 < 100;
-            let mixed = weight > 0 && weight < 100 && !(replicas == 1 && !may_surge);
+            let mixed = weight > 0 && weight < 100 && (replicas != 1 || may_surge);
             let permitted = (!surges || (may_surge && mixed))
                 && next_to_exact
                 && (!mixed || (canary > 0 && stable > 0))
