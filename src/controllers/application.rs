@@ -147,7 +147,7 @@ impl Shell {
             context.scope.clone(),
             touched,
         );
-        let apps: Store<Application> = Store::default();
+        let apps = context.stores.applications.clone();
         let listed = apps.clone();
         let metrics = ApplicationMetrics::new(Arc::new(move |visit| listed.for_each(|app| visit(app))), |url| {
             RedactedUrl::of(url).to_string()
@@ -158,7 +158,7 @@ impl Shell {
             writer: SyncWriter::new(context.client.clone(), discovery.clone(), index.clone()),
             context: Arc::clone(context),
             apps,
-            projects: Store::default(),
+            projects: context.stores.projects.clone(),
             sources,
             discovery,
             index,

@@ -3,3 +3,4 @@
 pub mod application_metrics;
 pub mod logging;
 pub mod metrics;
+pub mod requests;

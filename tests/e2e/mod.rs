@@ -1,6 +1,7 @@
 //! The controller on a real cluster, each test in its own namespace.
 
 mod crds;
+mod forge;
 mod harness;
 mod rights;
 mod rollout_bad_input;
@@ -9,4 +10,5 @@ mod rollout_crash;
 mod rollout_failover;
 mod rollout_manifests;
 mod rollout_repair;
+mod root_application;
 mod sync;
