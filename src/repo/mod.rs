@@ -87,8 +87,28 @@ pub struct SourcesOptions {
     pub parallel_network: usize,
     /// Clones read at once.
     pub parallel_reads: usize,
+    /// What a source may at most be.
+    pub limits: SourceLimits,
     /// What git sees of our environment.
     pub environment: BTreeMap<OsString, OsString>,
+}
+
+/// What a source may at most be. Settable so that tests need no huge repositories.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SourceLimits {
+    /// Bytes of the list of a commit's files.
+    pub listing_bytes: usize,
+    /// Manifest files of a source.
+    pub manifest_files: usize,
+}
+
+impl Default for SourceLimits {
+    fn default() -> Self {
+        Self {
+            listing_bytes: git::LISTING_BYTES_MAX,
+            manifest_files: render::MANIFEST_FILES_MAX,
+        }
+    }
 }
 
 impl SourcesOptions {
@@ -101,6 +121,7 @@ impl SourcesOptions {
             allow_file_protocol: false,
             parallel_network: PARALLEL_NETWORK_DEFAULT,
             parallel_reads: PARALLEL_READS_DEFAULT,
+            limits: SourceLimits::default(),
             environment: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
         }
     }
@@ -205,6 +226,7 @@ impl Sources {
             inherited: options.environment,
             network_timeout: options.git_timeout,
             read_timeout: READ_TIMEOUT,
+            limits: options.limits,
             home: cache.home(),
             allow_file: options.allow_file_protocol,
         };

@@ -3,7 +3,7 @@
 //! Reading the clone needs no such order: commits never change, so any number of them is read at once.
 
 use super::{
-    Shared,
+    Shared, SourceLimits,
     access::Access,
     error::RepoError,
     git::{BareClone, CommitInfo, Located},
@@ -150,6 +150,10 @@ impl Repository {
 
     pub(super) fn identity(&self) -> String {
         identity(&self.url, &self.owner)
+    }
+
+    pub(crate) fn limits(&self) -> SourceLimits {
+        self.clone.git.limits
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -491,7 +491,7 @@ async fn one_poller_for_each_repository_announces_a_push() {
         server.url().replace("http:", "HTTP:"),
         "ftp://x/y".to_owned(),
     ];
-    sources.watch(urls.iter().map(used).collect());
+    sources.watch(urls.iter().map(|url| used(url)).collect());
     server.was_asked(8).await;
     assert_eq!(
         sources.resolve(&server.url(), "main", Freshness::Cached).await,
@@ -571,9 +571,9 @@ async fn new_credentials_wake_the_poller() {
     poller.abort();
 }
 
-fn used(url: &String) -> UsedRepository {
+fn used(url: &str) -> UsedRepository {
     UsedRepository {
-        url: url.clone(),
+        url: url.to_owned(),
         project: String::new(),
     }
 }

@@ -85,5 +85,5 @@ fn can_be_tried(view: &View<'_>, desired: Desired<'_>, task: &Task<'_>) -> bool 
         && !has_own_definition
         && !lacks_namespace
         && !task.comparison.options.skip_dry_run_on_missing_resource
-        && !(task.is_hook && hook_work::stale(view, task).is_some())
+        && (!task.is_hook || hook_work::stale(view, task).is_none())
 }

@@ -102,12 +102,12 @@ fn the_schedule_is_read_in_its_time_zone() {
 #[test]
 fn lists_are_alternatives_unless_all_of_them_are_asked_for() {
     let both = json!({"kind": "deny", "schedule": "0 11 * * *", "duration": "2h", "applications": ["w*"], "namespaces": ["other"]});
-    assert!(ask(&[both.clone()], false, false).is_some());
+    assert!(ask(std::slice::from_ref(&both), false, false).is_some());
     assert!(ask(&[with(both, "andOperator", json!(true))], false, false).is_none());
     let cluster = json!({"kind": "deny", "schedule": "0 11 * * *", "duration": "2h", "clusters": ["in-cluster"]});
     assert!(ask(&[cluster], false, false).is_some());
     let nobody = json!({"kind": "deny", "schedule": "0 11 * * *", "duration": "2h"});
-    assert!(ask(&[nobody.clone()], false, false).is_none());
+    assert!(ask(std::slice::from_ref(&nobody), false, false).is_none());
     assert!(ask(&[with(nobody, "andOperator", json!(true))], false, false).is_none());
 }
 
