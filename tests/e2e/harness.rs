@@ -38,10 +38,7 @@ pub(super) struct World {
 
 enum Controller {
     /// A task of the test: quick, and its stop is graceful.
-    Task {
-        stop: oneshot::Sender<()>,
-        task: JoinHandle<Result<(), controllers::RunError>>,
-    },
+    Task(Running),
     /// A process of its own: it can be killed.
     Process(Child),
 }
@@ -50,6 +47,37 @@ enum Controller {
 struct Arguments {
     #[command(flatten)]
     controller: ControllerArgs,
+}
+
+/// A controller as a task of the test.
+pub(super) struct Running {
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), controllers::RunError>>,
+}
+
+/// Starts a controller with these flags as a task of the test.
+pub(super) async fn serve(cluster: &Cluster, flags: Vec<String>) -> Result<Running> {
+    logging::start(LogFormat::Text, &log_level())?;
+    let arguments = Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(flags))?;
+    let (stop, stopped) = oneshot::channel();
+    let client = cluster.client().await?;
+    let task = tokio::spawn(controllers::serve(client, arguments.controller, async move {
+        drop(stopped.await)
+    }));
+    Ok(Running { stop, task })
+}
+
+impl Running {
+    /// Stops it gracefully.
+    pub(super) async fn stop(self) -> Result<()> {
+        ensure!(
+            self.stop.send(()).is_ok(),
+            "the controller ended by itself: {:?}",
+            self.task.await
+        );
+        self.task.await??;
+        Ok(())
+    }
 }
 
 impl World {
@@ -75,15 +103,7 @@ impl World {
 
     /// Starts a controller as a task of this test.
     pub(super) async fn start_task(&mut self) -> Result<()> {
-        logging::start(LogFormat::Text, &log_level())?;
-        let arguments =
-            Arguments::try_parse_from(std::iter::once("controller".to_owned()).chain(self.controller_flags()))?;
-        let (stop, stopped) = oneshot::channel();
-        let client = self.cluster.client().await?;
-        let task = tokio::spawn(controllers::serve(client, arguments.controller, async move {
-            drop(stopped.await)
-        }));
-        self.controller = Some(Controller::Task { stop, task });
+        self.controller = Some(Controller::Task(serve(self.cluster, self.controller_flags()).await?));
         Ok(())
     }
 
@@ -127,14 +147,7 @@ impl World {
     /// Ends the controller: a task gracefully, a process with SIGKILL.
     pub(super) async fn stop(&mut self) -> Result<()> {
         match self.controller.take() {
-            Some(Controller::Task { stop, task }) => {
-                ensure!(
-                    stop.send(()).is_ok(),
-                    "the controller ended by itself: {:?}",
-                    task.await
-                );
-                task.await??;
-            }
+            Some(Controller::Task(running)) => running.stop().await?,
             Some(Controller::Process(mut child)) => {
                 ensure!(child.try_wait()?.is_none(), "the controller ended by itself");
                 child.kill().await?;

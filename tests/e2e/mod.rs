@@ -2,6 +2,7 @@
 
 mod api_conformance;
 mod crds;
+mod forge;
 mod harness;
 mod rights;
 mod rollout_bad_input;
@@ -10,4 +11,5 @@ mod rollout_crash;
 mod rollout_failover;
 mod rollout_manifests;
 mod rollout_repair;
+mod root_application;
 mod sync;

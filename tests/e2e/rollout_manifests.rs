@@ -10,7 +10,7 @@ use std::{fs, path::Path};
 use tidegate::lang::yaml;
 
 /// What `canary-nginx.yaml` and `bluegreen.yaml` say they need.
-const NEEDED: &str = r"
+pub(super) const NEEDED: &str = r"
 apiVersion: v1
 kind: Service
 metadata: {name: myapp-stable}
