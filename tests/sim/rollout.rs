@@ -1,5 +1,8 @@
 //! The real Rollout controller against the simulated API server, on a paused clock: it does its work, and twice the same.
 
+#![expect(clippy::indexing_slicing, reason = "a field that is missing reads as null")]
+#![expect(clippy::unwrap_used, reason = "a poisoned lock fails the test")]
+
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};

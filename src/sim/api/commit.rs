@@ -4,17 +4,18 @@ use super::{
     Options,
     faults::{Faults, Verb},
     kinds::{Key, Kind},
+    log::Event,
     observe::Commit,
     ownership::{
         compare::difference,
         managed::{Managed, Manager, Operation},
         shape::Place,
     },
-    refusal::{Refused, bad_request, conflict, invalid, stale},
-    state::{State, meta, uid_of},
+    refusal::Refused,
+    settle::{check_identity, raise_generation, restore_metadata, settled},
+    state::{State, meta},
     stored::Stored,
     validate::validate,
-    watch::Event,
 };
 use crate::clock::SharedClock;
 use serde_json::{Map, Value, json};

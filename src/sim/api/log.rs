@@ -109,4 +109,3 @@ impl Selection {
         self.labels.is_empty() && self.fields.is_empty()
     }
 }
-

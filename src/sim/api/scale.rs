@@ -96,4 +96,3 @@ fn selector_text(selector: &Value) -> String {
     }
     parts.join(",")
 }
-

@@ -6,7 +6,7 @@
 use super::{
     faults::{EventFate, EventInfo, Faults, Happening, WatchInfo},
     kinds::Kind,
-    selector::{Fields, Labels},
+    log::{Event, Log, Selection},
     stored::{Form, Stored, encode},
 };
 use axum::body::Bytes;
