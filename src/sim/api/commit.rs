@@ -156,22 +156,9 @@ impl Inner {
             super::defaults::fill(key.kind, &mut value, &mut self.state.serial);
         }
         self.check(key, Some(old), &value)?;
-        let managed = match ownership {
-            Ownership::Applied(managed) => managed,
-            Ownership::Changed => {
-                let shown = old.pointer("/metadata/managedFields");
-                let mut managed = match sent.filter(|sent| Some(sent) != shown) {
-                    Some(sent) => Managed::from_json(&sent),
-                    None => Managed::clone(&before.managed),
-                };
-                let mut changes = difference(old, &value, &mut Place::root(key.kind));
-                changes.ignore_identity();
-                managed.update(&by.manager(key.kind, Operation::Update), &changes);
-                managed
-            }
-        };
-        let managed = self.show(before, &mut value, managed);
-        if value == *old && managed == before.managed {
+        let managed = self.own(by, key, before, &value, sent.as_ref(), ownership);
+        self.show(before, &mut value, sent, &managed);
+        if Arc::ptr_eq(&managed, &before.managed) && value == *old {
             return Ok(Arc::clone(before));
         }
         if is_completely_deleted(&value) {
@@ -182,20 +169,53 @@ impl Inner {
         Ok(self.commit(by, key, Some(Arc::clone(before)), Some((value, managed))))
     }
 
-    /// Puts the managers into the object, with the time where they changed.
-    fn show(&self, before: &Arc<Stored>, value: &mut Value, mut managed: Managed) -> Arc<Managed> {
-        if managed == *before.managed {
-            if let (Some(shown), Some(metadata)) = (before.value.pointer("/metadata/managedFields"), metadata_of(value))
-            {
-                metadata.insert("managedFields".to_owned(), shown.clone());
+    /// Who owns what after a write; the same as before when nothing changes. `sent` is what the client sent as
+    /// `managedFields`.
+    fn own(
+        &self,
+        by: &By,
+        key: &Key,
+        before: &Arc<Stored>,
+        value: &Value,
+        sent: Option<&Value>,
+        ownership: Ownership,
+    ) -> Arc<Managed> {
+        let mut managed = match ownership {
+            Ownership::Applied(managed) => managed,
+            Ownership::Changed => {
+                let manager = by.manager(key.kind, Operation::Update);
+                let mut changes = difference(&before.value, value, &mut Place::root(key.kind));
+                changes.ignore_identity();
+                let shown = before.value.pointer("/metadata/managedFields");
+                let mut managed = match sent.filter(|sent| Some(*sent) != shown) {
+                    Some(sent) => Managed::from_json(sent),
+                    None if before.managed.is_settled(&manager, &changes) => return Arc::clone(&before.managed),
+                    None => Managed::clone(&before.managed),
+                };
+                managed.update(&manager, &changes);
+                managed
             }
+        };
+        if managed == *before.managed {
             return Arc::clone(&before.managed);
         }
         managed.date(&self.now());
-        if !managed.is_empty() {
-            self.show_managed(value, &managed);
-        }
         Arc::new(managed)
+    }
+
+    /// Puts the managers into the object; `sent` is a copy of how they were shown, unless the client changed it.
+    fn show(&self, before: &Arc<Stored>, value: &mut Value, sent: Option<Value>, managed: &Arc<Managed>) {
+        if !Arc::ptr_eq(managed, &before.managed) {
+            if !managed.is_empty() {
+                self.show_managed(value, managed);
+            }
+            return;
+        }
+        let shown = before.value.pointer("/metadata/managedFields");
+        let same = sent.filter(|sent| Some(sent) == shown).or_else(|| shown.cloned());
+        if let (Some(same), Some(metadata)) = (same, metadata_of(value)) {
+            metadata.insert("managedFields".to_owned(), same);
+        }
     }
 
     pub(super) fn show_managed(&self, value: &mut Value, managed: &Managed) {

@@ -64,12 +64,12 @@ pub(super) fn settled(kind: Kind, subresource: &str, old: &Value, mut new: Value
         "status" => {
             let status = new.as_object_mut().and_then(|new| new.remove("status"));
             let managed = metadata_of(&mut new).and_then(|metadata| metadata.remove("managedFields"));
-            let mut kept = old.clone();
-            if let Some(object) = kept.as_object_mut() {
-                match status.filter(|status| !status.is_null()) {
-                    Some(status) => object.insert("status".to_owned(), status),
-                    None => object.remove("status"),
-                };
+            let mut kept = without(old, &["metadata", "status"]);
+            if let (Some(object), Some(metadata)) = (kept.as_object_mut(), old.get("metadata")) {
+                object.insert("metadata".to_owned(), without(metadata, &["managedFields"]));
+                if let Some(status) = status.filter(|status| !status.is_null()) {
+                    object.insert("status".to_owned(), status);
+                }
             }
             if let (Some(managed), Some(metadata)) = (managed, metadata_of(&mut kept)) {
                 metadata.insert("managedFields".to_owned(), managed);
@@ -91,6 +91,13 @@ pub(super) fn settled(kind: Kind, subresource: &str, old: &Value, mut new: Value
             new
         }
     }
+}
+
+/// A copy of an object but for some fields.
+fn without(object: &Value, unwanted: &[&str]) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    let kept = fields.filter(|(name, _)| !unwanted.contains(&name.as_str()));
+    Value::Object(kept.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
 /// An address once given stays when an update says nothing about it.

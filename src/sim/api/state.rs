@@ -145,8 +145,11 @@ impl State {
             return;
         };
         let (old, new) = (before.map(|stored| &*stored.value), after.map(|stored| &*stored.value));
-        let labels = |object: Option<&Value>| object.and_then(|object| object.pointer("/metadata/labels").cloned());
-        if labels(old) != labels(new) {
+        let differs = |pointer: &str| {
+            old.and_then(|object| object.pointer(pointer)) != new.and_then(|object| object.pointer(pointer))
+        };
+        let is_reowned = differs("/metadata/ownerReferences") || differs("/metadata/uid");
+        if differs("/metadata/labels") {
             table.relabel(key, old, new);
         }
         let namespace = table.objects.entry(key.namespace.clone()).or_default();
@@ -161,7 +164,9 @@ impl State {
                 }
             }
         }
-        self.reown(key, old, new);
+        if is_reowned {
+            self.reown(key, old, new);
+        }
     }
 
     fn reown(&mut self, key: &Key, old: Option<&Value>, new: Option<&Value>) {

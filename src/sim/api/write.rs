@@ -169,7 +169,11 @@ impl Inner {
     pub(super) fn patch(&mut self, by: &By, key: &Key, change: &Change) -> Result<Arc<Stored>, Refused> {
         let before = self.existing(key)?;
         self.serves(key, by.subresource)?;
-        let mut object = Value::clone(&before.value);
+        let mut object = match (by.subresource, change) {
+            // The rest would be dropped again.
+            ("status", Change::Merge(_)) => without_spec(&before.value),
+            _ => Value::clone(&before.value),
+        };
         patch(key, &mut object, change)?;
         self.finish(by, key, &before, object, Ownership::Changed)
     }
@@ -301,6 +305,13 @@ impl Inner {
             "the server could not find the requested resource",
         ))
     }
+}
+
+/// A copy of what a patch of the status may look at and change.
+fn without_spec(object: &Value) -> Value {
+    let fields = object.as_object().into_iter().flatten();
+    let kept = fields.filter(|(field, _)| matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+    Value::Object(kept.map(|(field, value)| (field.clone(), value.clone())).collect())
 }
 
 /// What an endpoint takes of an applied object.

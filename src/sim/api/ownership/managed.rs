@@ -107,6 +107,17 @@ impl Managed {
         self.tidy();
     }
 
+    /// Whether a write that was no apply leaves everything as it is: the writer owns what it changed, and nobody else.
+    pub(in crate::sim::api) fn is_settled(&self, manager: &Manager, difference: &Difference) -> bool {
+        let Difference { changed, removed } = difference;
+        removed.is_empty()
+            && self.0.iter().all(|(other, entry)| match other == manager {
+                true => entry.set.covers(changed),
+                false => !entry.set.meets(changed),
+            })
+            && (changed.is_empty() || self.0.contains_key(manager))
+    }
+
     /// Notes a write that was no apply.
     pub(in crate::sim::api) fn update(&mut self, manager: &Manager, difference: &Difference) {
         let Difference { changed, removed } = difference;

@@ -64,6 +64,15 @@ impl FieldSet {
                 })
     }
 
+    /// Whether any member of `other` is one of ours.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        (self.owned && other.owned)
+            || other.children.iter().any(|(element, theirs)| {
+                let ours = self.children.get(element);
+                ours.is_some_and(|ours| ours.meets(theirs))
+            })
+    }
+
     /// Difference, member by member.
     pub(super) fn take_away(&mut self, other: &Self) {
         self.owned &= !other.owned;
