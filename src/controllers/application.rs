@@ -117,6 +117,7 @@ async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret, pus
     shell.start(&secret, &queue, &mut background);
     background.spawn(Arc::clone(&shell).hand_on_pushes(pushed));
     tokio::select! {
+        biased;
         () = shell.ready() => {}
         () = context.stopping() => return,
     }

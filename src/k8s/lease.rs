@@ -139,6 +139,7 @@ impl Fence {
                 Some(Some(deadline)) if deadline <= Instant::now() => return,
                 Some(Some(deadline)) => {
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep_until(deadline) => {}
                         changed = held.changed() => if changed.is_err() {
                             return tokio::time::sleep_until(deadline).await;
