@@ -57,6 +57,7 @@ pub async fn run_with(context: Arc<Context>, measurer: Arc<dyn Measurer>) {
         woken.add(change.key.clone());
     });
     tokio::select! {
+        biased;
         () = context.stores.ready() => {}
         () = context.stopping() => return,
     }

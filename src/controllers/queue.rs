@@ -53,6 +53,7 @@ impl WorkQueue {
             };
             match next_wake {
                 Some(at) => tokio::select! {
+                    biased;
                     () = added => {}
                     () = tokio::time::sleep_until(at) => {}
                 },

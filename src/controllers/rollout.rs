@@ -31,6 +31,7 @@ pub async fn run(context: Arc<Context>) {
     // Clients promote and abort by patching status, so every new version of a Rollout counts, not every generation.
     context.stores.wake_rollouts(move |key| woken.add(key));
     tokio::select! {
+        biased;
         () = context.stores.ready() => {}
         () = context.stopping() => return,
     }
