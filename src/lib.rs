@@ -31,3 +31,4 @@ pub mod telemetry;
 pub mod cli;
 pub mod controllers;
 pub mod server;
+pub mod sim;
