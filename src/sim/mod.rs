@@ -6,8 +6,14 @@
 //! what they get.
 
 pub mod api;
+pub mod cast;
 pub mod clock;
 pub mod dice;
 pub mod models;
+pub mod play;
 mod replica;
+pub mod report;
+pub mod scenario;
+pub mod study;
+pub mod timeline;
 pub mod world;

@@ -26,7 +26,7 @@ use tokio::{
 /// Passes under way get this long to end when a replica stops in good order; as the real process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
-pub const NAMESPACE: &str = "tidegate";
+pub(super) const NAMESPACE: &str = "tidegate";
 
 /// A replica, running or not.
 pub(super) struct Replica {
