@@ -107,6 +107,15 @@ impl Context {
         let namespace = own_namespace(&client, &args);
         let stores = Stores::default();
         let metrics = Metrics::new();
+        let requests = metrics.requests.clone();
+        let client = client::observed(client, move |method, uri, status_code| {
+            requests.count(
+                method.as_str(),
+                uri.path(),
+                uri.query().unwrap_or_default(),
+                status_code,
+            );
+        });
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
         Arc::new(Self {
             scope: args.scope(&namespace),
@@ -143,6 +152,15 @@ impl Context {
     pub async fn record(&self, events: &[EventRecord]) {
         self.writer.events().record(events).await;
         self.count_events(events);
+    }
+
+    /// Kinds whose first list has not arrived, of every controller that runs.
+    pub fn unready(&self) -> Vec<&'static str> {
+        let mut kinds = self.stores.unready();
+        if self.args.runs(ControllerName::Application) {
+            kinds.extend(self.stores.unready_to_sync());
+        }
+        kinds
     }
 
     /// Ends when the process is to stop.

@@ -68,7 +68,7 @@ impl Root {
     async fn trust(&self, forge: &Forge) -> Result<()> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "platform-config", "labels": {"argocd.argoproj.io/secret-type": "repository"}},
-            "stringData": {"type": "git", "url": REPOSITORY, "proxy": forge.proxy, "insecure": "true"}});
+            "stringData": {"type": "git", "url": REPOSITORY, "proxy": forge.proxy}});
         let certificates = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "argocd-tls-certs-cm", "labels": {"app.kubernetes.io/part-of": "argocd"}},
             "data": {"github.com": forge.certificate}});

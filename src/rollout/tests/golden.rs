@@ -1,7 +1,7 @@
 //! Whole plans at typical moments. Reviewing a change of a decision is reading these.
 
 use super::{
-    scenarios::{deployed, image, ingress, nginx, paused, resume, rollout, service, steps},
+    fixtures::{deployed, image, ingress, nginx, paused, resume, rollout, service, steps},
     world::World,
 };
 use serde_json::json;
@@ -42,6 +42,7 @@ fn promotion() {
     paused(&mut world);
     resume(&mut world);
     world.run_until("weight 100", |world, _| world.weight() == 100);
+    world.pass();
     world.wait(10);
     insta::assert_yaml_snapshot!(world.plan());
 }

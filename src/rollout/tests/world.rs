@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) weights: Vec<i64>,
     pub(super) passes: usize,
     version: u64,
+    /// How long a write is under way after it was decided.
+    pub(super) latency: SignedDuration,
     /// When the last weight was written, what it was before, and the hash it led to, for guarantee T3.
     last_weight_change: Option<(Timestamp, i64, Value)>,
 }
@@ -52,6 +54,7 @@ impl World {
             weights: vec![],
             passes: 0,
             version: 0,
+            latency: SignedDuration::ZERO,
             last_weight_change: None,
         };
         for object in objects {
@@ -140,6 +143,7 @@ impl World {
                 break;
             }
             left -= 1;
+            self.now += self.latency;
             self.check_before(action);
             self.carry_out(action);
         }
@@ -266,6 +270,11 @@ impl World {
         text.map_or(0, |text| text.parse().unwrap())
     }
 
+    /// When a canary Ingress was last given another weight.
+    pub(super) fn reweighted_at(&self) -> Timestamp {
+        self.last_weight_change.as_ref().unwrap().0
+    }
+
     fn selected(&self, service: &str) -> Value {
         let service = self.objects.get(&("Service".to_owned(), service.to_owned()));
         service.map_or(Value::Null, |service| {
@@ -323,6 +332,14 @@ impl World {
                 } else {
                     vec!["web-stable", "web-canary"]
                 } {
+                    if service == "web-canary"
+                        && spec["strategy"]["canary"]["steps"]
+                            .to_string()
+                            .contains(r#""setWeight":0"#)
+                    {
+                        // A user's `setWeight: 0` means no pods; the check below sees to the drain.
+                        continue;
+                    }
                     let selected = &self.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH];
                     assert_ne!(
                         selected, hash,

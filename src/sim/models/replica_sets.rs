@@ -46,7 +46,9 @@ impl ReplicaSets {
                 "uid": text(set, "/metadata/uid"), "controller": true, "blockOwnerDeletion": true,
             }],
         });
-        json_patch::merge(&mut pod, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata}));
+        // There is always a place: the scheduler is not played.
+        let placed = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "node"}});
+        json_patch::merge(&mut pod, &placed);
         pod
     }
 }

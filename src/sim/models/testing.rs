@@ -61,7 +61,7 @@ impl Bench {
     pub(crate) fn pod(&self, name: &str, hash: &str, ready: bool) -> Key {
         let key = self.put(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop",
             "labels": {"app": "web", "rollouts-pod-template-hash": hash}},
-            "spec": {"containers": [{"name": "web", "image": "web:v1"}]}}));
+            "spec": {"nodeName": "node", "containers": [{"name": "web", "image": "web:v1"}]}}));
         self.ready(&key, ready);
         key
     }

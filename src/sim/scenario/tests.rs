@@ -112,5 +112,5 @@ fn errors_name_the_path_and_what_is_expected() {
     refuses("events: [{do: {delete: Web/x}}]", "events[0].do: unknown kind `Web/x`; expected one of ReplicaSet, Ingress, Service, Pod, AnalysisRun, AnalysisTemplate");
     refuses("faults: [[1]]", "faults[0]: expected a line of words such as `crash from step 2`, found [1]");
     refuses("takes: {podStart: -3s}", "takes.podStart: expected a positive duration, found `-3s`");
-    refuses("a: [", "line 1: did not find expected node content");
+    refuses("a: [", "line 2: while parsing a flow node, did not find expected node content");
 }

@@ -91,8 +91,8 @@ fn requests_without_a_pod_are_lost_and_counted() {
     assert_eq!(plane.shares(), (0.75, 0.0, 0.25));
     plane.bench.wait(4);
     plane.shares();
-    let (lost, first) = (plane.traffic.lock().lost_requests, plane.traffic.lock().first_loss.clone());
-    assert_eq!((lost, first.unwrap().1.as_str()), (100.0, "web-canary"));
+    let seen = plane.traffic.lock().clone();
+    assert_eq!((seen.lost_requests, seen.first_loss.unwrap().1.as_str()), (100.0, "web-canary"));
     plane.truth.lock().down.insert("a1".into(), Timestamp::MAX);
     assert_eq!(plane.shares().0, 0.75, "the other stable pod is tried next");
 }

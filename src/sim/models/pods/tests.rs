@@ -7,7 +7,7 @@ fn pods(truth: &SharedTruth) -> Pods {
 
 fn pod(bench: &Bench, image: &str) -> Key {
     bench.put(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop",
-        "labels": {"rollouts-pod-template-hash": "h"}}, "spec": {"containers": [{"name": "web", "image": image}]}}))
+        "labels": {"rollouts-pod-template-hash": "h"}}, "spec": {"nodeName": "node", "containers": [{"name": "web", "image": image}]}}))
 }
 
 #[test]
