@@ -164,9 +164,12 @@ pub struct Act {
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FaultSpan {
     /// What was ordered.
     pub fault: String,
+    /// Whether it is the new version that misbehaves.
+    pub of_version: bool,
     /// When it began; absent: its moment never came.
     pub began: Option<f64>,
     /// When it ended.

@@ -47,6 +47,7 @@ impl Director {
             state: State::Ahead,
             span: FaultSpan {
                 fault: fault.text.clone(),
+                of_version: matches!(fault.what, Trouble::Errors(_) | Trouble::Slow(_) | Trouble::Crash),
                 began: None,
                 ended: None,
             },

@@ -164,7 +164,8 @@ impl Canvas<'_> {
     }
 
     fn pods(&mut self) {
-        let most = self.story.totals.peak_pods.max(1) as f64;
+        // Even, so that the middle of the scale is a number of pods.
+        let most = ((self.story.totals.peak_pods.max(1) + 1) / 2 * 2) as f64;
         self.scale(PODS, most, "", "ready pods: old (grey), new (green)");
         let old = self.stepped(PODS, most, |frame| (frame.stable.ready + frame.other.ready) as f64);
         let new = self.stepped(PODS, most, |frame| frame.new.ready as f64);

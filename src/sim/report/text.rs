@@ -253,7 +253,11 @@ fn totals(out: &mut String, story: &Story) {
                 back.unwrap_or_else(|| ", not complete".to_owned())
             ),
         );
-    } else if story.faults.iter().any(|fault| fault.began.is_some()) {
+    } else if story
+        .faults
+        .iter()
+        .any(|fault| fault.of_version && fault.began.is_some())
+    {
         let stopped = match story.totals.promoted_after {
             Some(_) => "none: no step caught the fault".to_owned(),
             None => format!(
