@@ -7,6 +7,7 @@ fn refuses(text: &str, expect: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one document with every key")]
 fn a_whole_scenario_is_read() {
     let scenario = Scenario::read(
         r#"
