@@ -92,6 +92,18 @@ impl Context {
         clock: SharedClock,
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
+        Self::of_replica(Replica::of_this_process(), client, args, leadership, clock, stop)
+    }
+
+    /// The same for a replica that is not named after this process: a simulation runs several in one.
+    pub fn of_replica(
+        replica: Replica,
+        client: Client,
+        args: ControllerArgs,
+        leadership: Leadership,
+        clock: SharedClock,
+        stop: watch::Receiver<bool>,
+    ) -> Arc<Self> {
         let namespace = own_namespace(&client, &args);
         let stores = Stores::default();
         let metrics = Metrics::new();
@@ -107,10 +119,10 @@ impl Context {
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
         Arc::new(Self {
             scope: args.scope(&namespace),
-            writer: Writer::new(client.clone(), Arc::clone(&clock), instance_name()),
+            writer: Writer::new(client.clone(), Arc::clone(&clock), replica.name),
             settings: Arc::new(args.settings()),
             ledger: Ledger::default(),
-            jitter: Box::new(random_fraction),
+            jitter: replica.jitter,
             client,
             namespace,
             stores,
@@ -166,6 +178,32 @@ impl Context {
                 r#type: crate::k8s::action::events::kind_text(event.kind).to_owned(),
                 reason: event.reason.clone(),
             });
+        }
+    }
+}
+
+/// What tells one replica from another.
+pub struct Replica {
+    /// Its name, in events.
+    pub name: String,
+    /// Numbers from 0 to 1 that spread retries.
+    pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+}
+
+impl std::fmt::Debug for Replica {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replica")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Replica {
+    /// Named by the environment, with the machine's randomness.
+    pub fn of_this_process() -> Self {
+        Self {
+            name: instance_name(),
+            jitter: Box::new(random_fraction),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! earlier, one renew deadline after the *start* of the last renewal that succeeded, so that a holder cut off from the
 //! API server has stopped before anyone else may begin.
 
-use crate::clock::SharedClock;
+use crate::{clock::SharedClock, k8s::cell::WaitCell};
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
     apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
@@ -17,7 +17,7 @@ use kube::{
 };
 use serde_json::json;
 use std::time::Duration;
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 /// The name of the original controller's Lease.
 pub const LEASE_NAME: &str = "argo-rollouts-controller-lock";
@@ -61,19 +61,19 @@ enum Held {
 /// Tells whether this replica leads, and hands out fences while it does.
 #[derive(Clone, Debug)]
 pub struct Leadership {
-    held: watch::Receiver<Held>,
+    held: WaitCell<Held>,
 }
 
 impl Leadership {
     /// Leadership without an election, for a single replica.
     pub fn permanent() -> Self {
-        let (_, held) = watch::channel(Held::Forever);
+        let held = WaitCell::new(Held::Forever);
         Self { held }
     }
 
     /// A fence, while the lease is certainly ours.
     pub fn fence(&self) -> Option<Fence> {
-        let held = *self.held.borrow();
+        let held = self.held.get();
         let term = match held {
             Held::No => return None,
             Held::Until { term, .. } => Some(term),
@@ -88,21 +88,14 @@ impl Leadership {
 
     /// Waits for the beginning of the next term of ours that is not `after`, and returns it.
     pub async fn elected(&self, after: Option<u64>) -> u64 {
-        let mut held = self.held.clone();
-        let found = held.wait_for(|held| match held {
+        let found = self.held.wait_for(|held| match held {
             Held::No => false,
-            Held::Until { term, .. } => after.is_none_or(|after| *term > after),
+            Held::Until { term, .. } => after.is_none_or(|after| term > after),
             Held::Forever => after.is_none(),
         });
-        let term = match found.await.map(|held| *held) {
-            Ok(Held::Until { term, .. }) => Some(term),
-            Ok(Held::Forever) => Some(0),
-            Ok(Held::No) | Err(_) => None,
-        };
-        match term {
-            Some(term) => term,
-            // The election has ended, or there is none: nothing more will come.
-            None => std::future::pending().await,
+        match found.await {
+            Held::Until { term, .. } => term,
+            Held::No | Held::Forever => 0,
         }
     }
 }
@@ -112,13 +105,13 @@ impl Leadership {
 pub struct Fence {
     /// Absent without an election.
     term: Option<u64>,
-    held: watch::Receiver<Held>,
+    held: WaitCell<Held>,
 }
 
 impl Fence {
     /// A fence that never falls, for tools and tests that write without an election.
     pub fn permanent() -> Self {
-        let (_, held) = watch::channel(Held::Forever);
+        let held = WaitCell::new(Held::Forever);
         Self { term: None, held }
     }
 
@@ -130,9 +123,12 @@ impl Fence {
 
     /// Ends when the fence has fallen; never, without an election.
     pub async fn fallen(&self) {
-        let mut held = self.held.clone();
         loop {
-            held.mark_unchanged();
+            let mut changed = std::pin::pin!(self.held.changed());
+            // Polled once before the look, so that a change right after it is not missed.
+            if futures::poll!(changed.as_mut()).is_ready() {
+                continue;
+            }
             match self.deadline() {
                 None => return,
                 Some(None) => return std::future::pending().await,
@@ -141,9 +137,7 @@ impl Fence {
                     tokio::select! {
                         biased;
                         () = tokio::time::sleep_until(deadline) => {}
-                        changed = held.changed() => if changed.is_err() {
-                            return tokio::time::sleep_until(deadline).await;
-                        },
+                        () = changed => {}
                     }
                 }
             }
@@ -152,7 +146,7 @@ impl Fence {
 
     /// `None` when lost, `Some(None)` when it has no end.
     fn deadline(&self) -> Option<Option<Instant>> {
-        match (*self.held.borrow(), self.term) {
+        match (self.held.get(), self.term) {
             (Held::Forever, None) => Some(None),
             (Held::Until { term, deadline }, Some(ours)) if term == ours => Some(Some(deadline)),
             _ => None,
@@ -175,7 +169,7 @@ pub struct Election {
     api: Api<Lease>,
     options: LeaseOptions,
     clock: SharedClockDebug,
-    held: watch::Sender<Held>,
+    held: WaitCell<Held>,
     /// The record as last seen, and when it was first seen like that.
     seen: Option<(String, Instant)>,
     term: u64,
@@ -200,7 +194,8 @@ enum Attempt {
 impl Election {
     /// A candidate, and the handle by which others learn of its success.
     pub fn new(client: Client, options: LeaseOptions, clock: SharedClock) -> (Self, Leadership) {
-        let (held, receiver) = watch::channel(Held::No);
+        let held = WaitCell::new(Held::No);
+        let leadership = Leadership { held: held.clone() };
         let api = Api::namespaced(client, &options.namespace);
         let election = Self {
             api,
@@ -210,7 +205,7 @@ impl Election {
             seen: None,
             term: 0,
         };
-        (election, Leadership { held: receiver })
+        (election, leadership)
     }
 
     /// Takes and renews the lease until `stop` ends, then gives it back.
@@ -242,7 +237,7 @@ impl Election {
             // What was granted runs on to its deadline; the fence falls by itself.
             Err(error) => {
                 tracing::warn!(lease = %self.options.name, %error, "The lease could not be renewed; trying again.");
-                if matches!(*self.held.borrow(), Held::Until { deadline, .. } if deadline <= started) {
+                if matches!(self.held.get(), Held::Until { deadline, .. } if deadline <= started) {
                     self.lose("it could not be renewed in time");
                 }
             }
@@ -312,7 +307,7 @@ impl Election {
     fn hold(&mut self, deadline: Instant) {
         self.seen = None;
         // A term that ran out does not come back: what was decided in it must not be written now.
-        let current = match *self.held.borrow() {
+        let current = match self.held.get() {
             Held::Until { term, deadline } if Instant::now() < deadline => Some(term),
             Held::Until { .. } | Held::No | Held::Forever => None,
         };
@@ -320,14 +315,14 @@ impl Election {
             self.term += 1;
             tracing::info!(lease = %self.options.name, identity = %self.options.identity, "Leading.");
         }
-        self.held.send_replace(Held::Until {
+        self.held.set(Held::Until {
             term: current.unwrap_or(self.term),
             deadline,
         });
     }
 
     fn lose(&self, why: &str) {
-        let before = self.held.send_replace(Held::No);
+        let before = self.held.set(Held::No);
         if before != Held::No {
             tracing::warn!(lease = %self.options.name, "No longer leading: {why}.");
         }
@@ -335,7 +330,7 @@ impl Election {
 
     /// Stops writing, then lets the next replica take over at once.
     async fn release(&self) {
-        let Held::Until { deadline, .. } = self.held.send_replace(Held::No) else {
+        let Held::Until { deadline, .. } = self.held.set(Held::No) else {
             return;
         };
         if deadline <= Instant::now() {

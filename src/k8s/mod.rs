@@ -6,6 +6,7 @@
 pub mod action;
 pub mod apply;
 pub mod backoff;
+pub mod cell;
 pub mod client;
 pub mod error;
 pub mod kinds;

@@ -3,7 +3,7 @@
 //! Reading never touches the network and never copies an object. Listeners hear of each change once, with the object
 //! before and after; a relist that brings nothing new is silent.
 
-use crate::k8s::backoff::WatchBackoff;
+use crate::k8s::{backoff::WatchBackoff, cell::WaitCell};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -19,7 +19,6 @@ use std::{
     fmt,
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
 };
-use tokio::sync::watch;
 
 /// Namespace and name; the namespace of a cluster-scoped object is empty.
 #[derive(Clone, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -163,7 +162,7 @@ impl<K> fmt::Debug for Store<K> {
 struct Shared<K> {
     contents: RwLock<Contents<K>>,
     listeners: RwLock<Vec<Listener<K>>>,
-    ready: watch::Sender<bool>,
+    ready: WaitCell<bool>,
 }
 
 struct Contents<K> {
@@ -184,7 +183,7 @@ impl<K: Stored> Default for Store<K> {
             shared: Arc::new(Shared {
                 contents: RwLock::new(contents),
                 listeners: RwLock::default(),
-                ready: watch::Sender::new(false),
+                ready: WaitCell::new(false),
             }),
         }
     }
@@ -263,14 +262,12 @@ impl<K: Stored> Store<K> {
 
     /// Whether the first list has arrived.
     pub fn is_ready(&self) -> bool {
-        *self.shared.ready.borrow()
+        self.shared.ready.get()
     }
 
     /// Waits until the first list has arrived.
     pub async fn ready(&self) {
-        let mut ready = self.shared.ready.subscribe();
-        // The sender lives as long as `self`, so this cannot fail.
-        let _ready = ready.wait_for(|ready| *ready).await;
+        self.shared.ready.wait_for(|ready| ready).await;
     }
 
     /// Calls `listener` at every change from now on. It must be quick and must not read this store's listeners.
@@ -303,7 +300,7 @@ impl<K: Stored> Store<K> {
                     if !self.is_ready() {
                         tracing::warn!(%kind, %error, "The kind is not available; going on without it.");
                     }
-                    self.shared.ready.send_replace(true);
+                    self.shared.ready.set(true);
                 }
                 Err(error) => tracing::warn!(%kind, %error, "A watch failed; trying again."),
             }
@@ -344,7 +341,7 @@ impl<K: Stored> Store<K> {
             changes.extend(objects.into_iter().filter_map(|object| contents.put(object)));
         }
         changes.into_iter().for_each(|change| self.tell(Some(change)));
-        self.shared.ready.send_replace(true);
+        self.shared.ready.set(true);
     }
 
     fn tell(&self, change: Option<Change<K>>) {

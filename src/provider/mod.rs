@@ -84,9 +84,12 @@ impl ProviderSettings {
 
 /// One provider of each kind.
 pub struct Providers {
-    prometheus: prometheus::Prometheus,
-    web: web::Web,
-    job: job::Jobs,
+    /// Answers metrics with `provider.prometheus`.
+    pub prometheus: Box<dyn Provider>,
+    /// Answers metrics with `provider.web`.
+    pub web: Box<dyn Provider>,
+    /// Answers metrics with `provider.job`.
+    pub job: Box<dyn Provider>,
 }
 
 impl std::fmt::Debug for Providers {
@@ -100,9 +103,12 @@ impl Providers {
     pub fn new(client: kube::Client, clock: SharedClock, settings: &ProviderSettings) -> Result<Self, http::HttpError> {
         let transport = http::Transport::new(settings.no_proxy, clock)?;
         Ok(Self {
-            prometheus: prometheus::Prometheus::new(transport.clone(), settings.prometheus_address.clone()),
-            web: web::Web::new(transport),
-            job: job::Jobs::new(client, settings.job_namespace.clone()),
+            prometheus: Box::new(prometheus::Prometheus::new(
+                transport.clone(),
+                settings.prometheus_address.clone(),
+            )),
+            web: Box::new(web::Web::new(transport)),
+            job: Box::new(job::Jobs::new(client, settings.job_namespace.clone())),
         })
     }
 
@@ -110,11 +116,11 @@ impl Providers {
     pub fn of(&self, metric: &Metric) -> &dyn Provider {
         let provider = &metric.provider;
         if provider.prometheus.is_some() {
-            &self.prometheus
+            self.prometheus.as_ref()
         } else if provider.web.is_some() {
-            &self.web
+            self.web.as_ref()
         } else if provider.job.is_some() {
-            &self.job
+            self.job.as_ref()
         } else {
             &Unsupported
         }

@@ -175,6 +175,6 @@ fn the_lease_has_the_originals_name() {
 
 /// Leadership of a candidate that never wins; it loses for good when the first part is dropped.
 pub(crate) fn never_elected() -> (impl Sized, Leadership) {
-    let (sender, held) = watch::channel(Held::No);
-    (sender, Leadership { held })
+    let held = WaitCell::new(Held::No);
+    (held.clone(), Leadership { held })
 }
