@@ -33,7 +33,7 @@ struct Arguments {
 
 /// Troubles in a fixed order, so that every point of the schedule is reached.
 #[derive(Default)]
-pub(super) struct Troubles {
+struct Troubles {
     events: u64,
     requests: u64,
 }
@@ -70,7 +70,7 @@ impl Faults for Troubles {
     }
 }
 
-pub(super) fn web(image: &str) -> Value {
+fn web(image: &str) -> Value {
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"namespace": "shop", "name": "web"},
     "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "web"}},
         "strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {"duration": "30s"}}]}},
@@ -177,7 +177,7 @@ async fn act(faults: Option<Box<dyn Faults>>) -> Result<Vec<String>> {
     Ok(told)
 }
 
-pub(super) fn run(faults: impl Fn() -> Option<Box<dyn Faults>>) -> Result<Vec<String>> {
+fn run(faults: impl Fn() -> Option<Box<dyn Faults>>) -> Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
