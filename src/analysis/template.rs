@@ -59,10 +59,13 @@ impl<'a> From<&'a RolloutAnalysisBackground> for AnalysisParts<'a> {
 /// `args` are the rollout's arguments with their values; those no template asks for are left out, and those the rollout
 /// does not give take the template's default. Secret references stay references. The metrics are valid, numbers and
 /// durations included, as far as arguments without secrets decide that.
+///
+/// `field` gives the value at a path into the object that the run is for, to templates whose own arguments ask for one.
 pub fn run_spec<'a>(
     analysis: impl Into<AnalysisParts<'a>>,
     args: Vec<Argument>,
     templates: &TemplateSet<'_>,
+    field: impl Fn(&str) -> Result<String, String>,
 ) -> Result<AnalysisRunSpec, Vec<String>> {
     let analysis = analysis.into();
     let flat = flatten(analysis.templates, templates)?;
@@ -70,7 +73,8 @@ pub fn run_spec<'a>(
     let metrics = merge_metrics(&flat, &mut problems);
     let dry_run = merge_dry_run(&flat, analysis.dry_run, &mut problems);
     let measurement_retention = merge_retention(&flat, analysis.measurement_retention, &mut problems);
-    let merged = merge_args(&flat, &args, &mut problems);
+    let mut merged = merge_args(&flat, &args, &mut problems);
+    resolve_fields(&mut merged, field, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -313,6 +317,21 @@ fn merge_args(flat: &[&AnalysisTemplateSpec], given: &[Argument], problems: &mut
         }
     }
     merged
+}
+
+/// Replaces references to fields by the fields' values.
+fn resolve_fields(args: &mut [Argument], field: impl Fn(&str) -> Result<String, String>, problems: &mut Vec<String>) {
+    for argument in args.iter_mut().filter(|argument| argument.value.is_none()) {
+        let path = argument.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
+        let Some(path) = path else { continue };
+        match field(&path.field_path) {
+            Ok(value) => {
+                argument.value = Some(value);
+                argument.value_from = None;
+            }
+            Err(problem) => problems.push(format!("args.{}: {problem}", argument.name)),
+        }
+    }
 }
 
 #[cfg(test)]

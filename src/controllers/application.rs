@@ -129,8 +129,8 @@ impl Shell {
         Self {
             writer: SyncWriter::new(context.client.clone(), discovery.clone(), index.clone()),
             context: Arc::clone(context),
-            apps: Store::default(),
-            projects: Store::default(),
+            apps: context.stores.applications.clone(),
+            projects: context.stores.projects.clone(),
             sources,
             discovery,
             index,

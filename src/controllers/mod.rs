@@ -145,6 +145,15 @@ impl Context {
         self.count_events(events);
     }
 
+    /// Kinds whose first list has not arrived, of every controller that runs.
+    pub fn unready(&self) -> Vec<&'static str> {
+        let mut kinds = self.stores.unready();
+        if self.args.runs(ControllerName::Application) {
+            kinds.extend(self.stores.unready_to_sync());
+        }
+        kinds
+    }
+
     /// Ends when the process is to stop.
     pub async fn stopping(&self) {
         let mut stop = self.stop.clone();

@@ -58,7 +58,7 @@ async fn metrics_page(State(context): State<Arc<Context>>) -> Response {
 
 /// Ready means: the stores hold a complete view. A standby is ready too.
 async fn readiness(State(context): State<Arc<Context>>) -> Response {
-    match context.stores.unready().as_slice() {
+    match context.unready().as_slice() {
         [] => "ok".into_response(),
         kinds => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -14,8 +14,9 @@ use crate::{
         ledger::Subject,
         observe::{Observation, Observed, observe},
         store::ObjectKey,
+        stores::{Stores, selects},
     },
-    plan::{EventKind, EventRecord, ObjectRef, Plan},
+    plan::{Action, EventKind, EventRecord, ObjectRef, Plan},
     rollout,
     telemetry::metrics::ControllerKind,
 };
@@ -59,7 +60,11 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
     };
-    let plan = rollout::plan(&observed.snapshot());
+    let mut plan = rollout::plan(&observed.snapshot());
+    if let Some(taken) = name_taken(&context.stores, &observed, &plan) {
+        tracing::info!(rollout = %key, name = %taken, "Another owner's ReplicaSet holds the name of the new one; using another name.");
+        plan = rollout::plan_after_collision(&observed.snapshot());
+    }
     log_reasons(&key, &plan);
     if plan.writes_nothing() {
         return Ok(plan.requeue.into());
@@ -78,6 +83,29 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
             Err(error.into())
         }
     }
+}
+
+/// The name of the ReplicaSet that the plan is to create, when one that the Rollout can neither own nor adopt holds it.
+/// One that the stores do not show yet is seen by the look that the plan asks for after a creation that did not show up.
+fn name_taken(stores: &Stores, observed: &Observed, plan: &Plan) -> Option<ObjectKey> {
+    let rollout = observed.rollout();
+    let created = plan
+        .stages
+        .iter()
+        .flat_map(|stage| &stage.0)
+        .find_map(|action| match action {
+            Action::Create { .. } => Some(action.target()).filter(|target| target.kind == "ReplicaSet"),
+            Action::Apply { .. } | Action::Merge { .. } | Action::Delete { .. } => None,
+        })?;
+    let key = ObjectKey::new(created.namespace.unwrap_or_default(), created.name);
+    let holder = stores.replica_sets.get(&key)?;
+    let adoptable = || selects(rollout.spec.selector.as_ref(), holder.as_ref());
+    let ours = match holder.controller_uid() {
+        Some(uid) => Some(uid) == rollout.metadata.uid.as_deref(),
+        None => adoptable(),
+    };
+    // One that is going frees the name by itself.
+    (!ours && holder.metadata.deletion_timestamp.is_none()).then_some(key)
 }
 
 fn log_reasons(key: &ObjectKey, plan: &Plan) {

@@ -1,10 +1,7 @@
 //! What can go wrong at the API server, and what that means for trying again.
 
-use crate::class;
+use crate::class::Class;
 use std::time::Duration;
-
-/// See `crate::class`.
-pub type Class = class::Class;
 
 /// The answer of the API server to a request that did not succeed.
 #[derive(Debug, thiserror::Error)]

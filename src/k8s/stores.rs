@@ -3,6 +3,8 @@
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        app_project::AppProject,
+        application::Application,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -64,6 +66,10 @@ pub struct Stores {
     pub analysis_templates: Store<AnalysisTemplate>,
     /// `ClusterAnalysisTemplate`s.
     pub cluster_analysis_templates: Store<ClusterAnalysisTemplate>,
+    /// Applications; watched by their controller, where it runs.
+    pub applications: Store<Application>,
+    /// `AppProject`s; watched with the Applications.
+    pub projects: Store<AppProject>,
 }
 
 impl Stores {
@@ -77,6 +83,8 @@ impl Stores {
             analysis_runs,
             analysis_templates,
             cluster_analysis_templates,
+            applications: _,
+            projects: _,
         } = self.clone();
         tasks.spawn(rollouts.watch(scope.api(client), false));
         tasks.spawn(replica_sets.watch(scope.api(client), false));
@@ -89,7 +97,7 @@ impl Stores {
         tasks.spawn(cluster_analysis_templates.watch(Api::all(client.clone()), optional));
     }
 
-    /// Kinds whose first list has not arrived.
+    /// Kinds of a rollout whose first list has not arrived.
     pub fn unready(&self) -> Vec<&'static str> {
         let kinds = [
             ("Rollout", self.rollouts.is_ready()),
@@ -107,7 +115,20 @@ impl Stores {
             .collect()
     }
 
-    /// Waits until the first list of every kind has arrived.
+    /// [`Stores::unready`] for the kinds of the sync engine.
+    pub fn unready_to_sync(&self) -> Vec<&'static str> {
+        let kinds = [
+            ("Application", self.applications.is_ready()),
+            ("AppProject", self.projects.is_ready()),
+        ];
+        kinds
+            .into_iter()
+            .filter(|(_, ready)| !ready)
+            .map(|(kind, _)| kind)
+            .collect()
+    }
+
+    /// Waits until the first list of every kind of a rollout has arrived.
     pub async fn ready(&self) {
         self.rollouts.ready().await;
         self.replica_sets.ready().await;

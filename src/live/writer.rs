@@ -7,10 +7,8 @@ use super::{
 };
 use crate::{
     api::well_known::SYNC_MANAGER,
-    k8s::{
-        error::{ApiError, Class},
-        lease::Fence,
-    },
+    class::Class,
+    k8s::{error::ApiError, lease::Fence},
     plan::{Precondition, Propagation},
     sync::{
         diff::managed,

@@ -7,16 +7,19 @@ use super::{
     deadline,
     decision::{Decision, Sizing},
     progress::Progress,
-    retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
-    runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
+    retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire, retire_older},
+    runs::{self, Gate, Purpose, Wanted},
     services,
     view::{View, later},
 };
-use crate::api::{
-    replica_set::ReplicaSet,
-    rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
-    scalar::wire_time,
-    strategy::BlueGreenStrategy,
+use crate::{
+    api::{
+        replica_set::ReplicaSet,
+        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+        scalar::wire_time,
+        strategy::BlueGreenStrategy,
+    },
+    traffic::nginx,
 };
 
 const PAUSE: &str = "BlueGreenPause";
@@ -54,20 +57,29 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
         this.updating(&mut decision);
     }
     this.preview(&mut decision);
-    let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
-        Vec::new()
-    } else {
-        decision
-            .progress
-            .pre_run
-            .iter()
-            .chain(&decision.progress.post_run)
-            .map(|run| run.name.clone())
-            .collect()
-    };
-    let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
-    decision.runs.extend(runs::tidy(view, &keep));
+    if view
+        .status
+        .canary
+        .as_ref()
+        .is_some_and(|canary| canary.weights.is_some())
+        || nginx::left_behind(view.snapshot.rollout, &view.snapshot.ingresses) > 0
+    {
+        // It was a canary before.
+        let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
+        decision.routes.extend(edits);
+    }
+    let tidied = runs::tidy_after(view, &decision);
+    decision.runs.extend(tidied);
     decision
+}
+
+/// Where the analysis before the switch, or the one after it, is recorded.
+fn run_of(progress: &mut Progress, before: bool) -> &mut Option<RolloutAnalysisRunStatus> {
+    if before {
+        &mut progress.pre_run
+    } else {
+        &mut progress.post_run
+    }
 }
 
 impl<'a> BlueGreen<'a> {
@@ -77,6 +89,11 @@ impl<'a> BlueGreen<'a> {
             turn: view.progress.turn,
             ..Progress::default()
         };
+        if view.spec.paused && !view.is_scaling_event() {
+            decision.freeze(view);
+            decision.wait_for("Paused", "paused by spec.paused", None);
+            return;
+        }
         self.size_new(view.replicas, decision);
         self.switch(&view.revisions.hash, decision);
         self.retire_others(decision);
@@ -96,20 +113,18 @@ impl<'a> BlueGreen<'a> {
             .filter(|_| !decision.progress.checkpoint);
         let preview_size = checkpointed.unwrap_or(view.replicas).min(view.replicas);
         if halted && !view.is_scaling_event() {
-            decision.create_with = 0;
+            decision.freeze(view);
         } else {
             decision.create_with = preview_size;
-            self.size_new(
-                if self.active_is_new() {
-                    view.replicas
-                } else {
-                    preview_size
-                },
-                decision,
-            );
+            let size = if self.active_is_new() {
+                view.replicas
+            } else {
+                preview_size
+            };
+            self.size_new(size, decision);
+            self.size_stable(decision);
+            self.retire_overtaken(decision);
         }
-        self.size_stable(decision);
-        self.retire_overtaken(decision);
         if halted {
             decision.wait_for("Paused", "paused by spec.paused", None);
             self.switch_back_if_lost(decision);
@@ -242,49 +257,21 @@ impl<'a> BlueGreen<'a> {
         let Some(analysis) = analysis.as_ref().filter(|analysis| !analysis.templates.is_empty()) else {
             return true;
         };
-        let current = if before {
-            decision.progress.pre_run.clone()
-        } else {
-            decision.progress.post_run.clone()
-        };
+        let current = run_of(&mut decision.progress, before).clone();
         let (run, gate) = runs::ensure(self.view, &Wanted::of(purpose, analysis), current.as_ref(), decision);
         let name = run.name.clone();
-        *(if before {
-            &mut decision.progress.pre_run
-        } else {
-            &mut decision.progress.post_run
-        }) = Some(run);
+        *run_of(&mut decision.progress, before) = Some(run);
         decision.at_waiting_step = true;
         match gate {
             Gate::Passed => return true,
             Gate::Failed(because) => self.abort(because, decision),
             Gate::Waiting => decision.wait_for("WaitingForAnalysis", format!("AnalysisRun {name}"), None),
-            Gate::Inconclusive => self.hold_for_a_person(before, current.as_ref(), decision),
+            Gate::Inconclusive if runs::hold_for_a_person(self.view, current.as_ref(), decision) => {
+                *run_of(&mut decision.progress, before) = None;
+            }
+            Gate::Inconclusive => {}
         }
         false
-    }
-
-    fn hold_for_a_person(&self, before: bool, current: Option<&RolloutAnalysisRunStatus>, decision: &mut Decision<'a>) {
-        let progress = &mut decision.progress;
-        if runs::is_overruled(current, &progress.pauses) {
-            progress.controller_pause = false;
-            *(if before {
-                &mut progress.pre_run
-            } else {
-                &mut progress.post_run
-            }) = None;
-            decision.wakes.push(self.view.now());
-            return;
-        }
-        if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
-            let start_time = Some(wire_time(self.view.now()));
-            progress.pauses.push(PauseCondition {
-                reason: INCONCLUSIVE.to_owned(),
-                start_time,
-            });
-            progress.controller_pause = true;
-        }
-        decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
     }
 
     /// Whether promotion may go on: at once, after `autoPromotionSeconds`, or when a person resumed.
@@ -351,6 +338,15 @@ impl<'a> BlueGreen<'a> {
     }
 
     fn preview(&self, decision: &mut Decision<'a>) {
+        // The user's pause holds Services too; a preview that lost its selector goes back to where it was.
+        if self.view.spec.paused && !self.view.is_promoted() && !self.view.progress.abort {
+            let before = self.view.status.blue_green.clone().unwrap_or_default().preview_selector;
+            let lost = self.view.selected_hash(&self.strategy.preview_service) == Some("");
+            if lost && !before.is_empty() {
+                decision.selectors.push((self.strategy.preview_service.clone(), before));
+            }
+            return;
+        }
         let exists = self.view.revisions.new.is_some();
         if !self.strategy.preview_service.is_empty() && exists {
             decision
@@ -389,28 +385,15 @@ impl<'a> BlueGreen<'a> {
     }
 
     fn retire_with(&self, delay: i32, decision: &mut Decision<'a>) {
-        let limit = self
-            .strategy
-            .scale_down_delay_revision_limit
-            .and_then(|limit| usize::try_from(limit).ok());
-        let standing = self
-            .view
-            .revisions
-            .older
-            .iter()
-            .copied()
-            .filter(|set| set.replicas() > 0);
-        for (position, set) in standing.enumerate() {
-            let delay = if limit.is_some_and(|limit| position >= limit) {
-                0
-            } else {
-                delay
-            };
-            let selected = self.view.selected_hash(&self.strategy.active_service) == Some(set.pod_hash());
-            let (sizing, until) = retire(self.view, set, i64::from(delay), selected);
-            decision.sizes.push(sizing);
-            decision.wakes.extend(until);
-        }
+        let active = self.view.selected_hash(&self.strategy.active_service);
+        let limit = self.strategy.scale_down_delay_revision_limit;
+        retire_older(
+            self.view,
+            i64::from(delay),
+            limit,
+            |set| active == Some(set.pod_hash()),
+            decision,
+        );
     }
 
     fn wait_for_capacity(&self, replicas: i32, decision: &mut Decision<'a>) {

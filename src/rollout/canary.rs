@@ -4,6 +4,7 @@
 //! pods for it are available now, and pods go only when the weight that needed them was written long enough ago.
 
 mod abort;
+mod lost;
 mod sizes;
 mod stepping;
 mod weight;
@@ -27,6 +28,8 @@ pub(crate) struct Canary<'a> {
     routed: bool,
     /// The canary's weight in the router's objects as read.
     observed: i32,
+    /// Whether the router was taken out of the specification, and requests may still follow what it said.
+    leaving: bool,
     /// Whether the data plane has had time to follow the weight last written.
     quiet: bool,
     /// The ReplicaSet the written weight was for.
@@ -41,7 +44,9 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
         stable_rs: view.status.stable_rs.clone(),
         ..Decision::default()
     };
-    let target = if view.is_initial() {
+    let target = if canary.leaving {
+        canary.leave_the_router(&mut decision)
+    } else if view.is_initial() {
         canary.initial(&mut decision)
     } else if view.is_promoted() {
         canary.promoted(&mut decision)
@@ -52,19 +57,8 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
     };
     canary.route(target, &mut decision);
     canary.select(&mut decision);
-    let keep: Vec<String> = if decision.progress.abort || decision.stable_rs == view.revisions.hash {
-        Vec::new()
-    } else {
-        let progress = &decision.progress;
-        progress
-            .step_run
-            .iter()
-            .chain(&progress.background_run)
-            .map(|run| run.name.clone())
-            .collect()
-    };
-    let keep: Vec<&str> = keep.iter().map(String::as_str).collect();
-    decision.runs.extend(runs::tidy(view, &keep));
+    let tidied = runs::tidy_after(view, &decision);
+    decision.runs.extend(tidied);
     decision
 }
 
@@ -84,7 +78,7 @@ impl<'a> Canary<'a> {
         decision.create_with = view.replicas;
         if view.spec.paused && view.status.stable_rs.is_empty() && !view.is_scaling_event() {
             decision.wait_for("Paused", "paused by spec.paused", None);
-            self.freeze(decision);
+            decision.freeze(view);
             return 0;
         }
         self.resize(self.steps(), decision);
@@ -146,11 +140,7 @@ impl<'a> Canary<'a> {
     /// Which hash each Service must select.
     fn select(&self, decision: &mut Decision<'a>) {
         let view = self.view;
-        let stable_hash = if view.is_initial() {
-            &view.revisions.hash
-        } else {
-            &view.status.stable_rs
-        };
+        let stable_hash = self.stable_hash(decision.progress.abort);
         let mut want = |service: &str, hash: Option<String>| {
             if let Some(hash) = hash.filter(|_| !service.is_empty()) {
                 decision.selectors.push((service.to_owned(), hash));
@@ -180,7 +170,7 @@ impl<'a> Canary<'a> {
         }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.
-        let free = !self.routed || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
+        let free = !(self.routed || self.leaving) || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
         if free && let Some(reached) = services::reachable(view, service, hash) {
             return Some(reached);
         }

@@ -5,7 +5,7 @@ use super::{
     decision::{Deadline, Decision, Sizing},
     retire::{belongs, history},
     revision::history_after_reuse,
-    services, status,
+    services, status, template,
     validate::Problem,
     view::View,
 };
@@ -88,7 +88,11 @@ fn creation_shows_up(view: &View<'_>, decision: &mut Decision<'_>) {
 pub(crate) fn collided(view: &View<'_>) -> Plan {
     let decision = Decision::frozen(view);
     let mut status = status::of(view, &decision, &[], &mut Vec::new());
-    status.collision_count = Some(view.status.collision_count.unwrap_or(0).saturating_add(1));
+    let count = Some(view.status.collision_count.unwrap_or(0).saturating_add(1));
+    status.collision_count = count;
+    status.current_pod_hash = template::hash(&view.spec.template.clone().unwrap_or_default(), count);
+    // Nothing was created.
+    status.conditions.clone_from(&view.status.conditions);
     let mut plan = Plan::default();
     plan.because(
         "NameCollision",

@@ -113,6 +113,18 @@ pub(crate) enum Deadline {
 }
 
 impl<'a> Decision<'a> {
+    /// Scaling halts: every ReplicaSet keeps its size, and one that is missing is made without pods.
+    pub(crate) fn freeze(&mut self, view: &super::view::View<'a>) {
+        self.sizes = (view.revisions.all().into_iter())
+            .map(|set| Sizing {
+                set,
+                replicas: set.replicas(),
+                deadline: Deadline::Keep,
+            })
+            .collect();
+        self.create_with = 0;
+    }
+
     /// Nothing moves: what is recorded stays.
     pub(crate) fn frozen(view: &super::view::View<'a>) -> Self {
         let canary = view.status.canary.clone().unwrap_or_default();

@@ -1,6 +1,6 @@
 //! Phase and message of a Rollout: the first row that matches (reference, rollouts 2.3).
 
-use super::view::View;
+use super::{decision::Decision, view::View};
 use crate::api::rollout_status::RolloutStatus;
 
 /// What stands in the place of the original's `rollout is restarting` as long as restarts are not carried out.
@@ -8,12 +8,29 @@ pub(crate) const RESTART: &str =
     "spec.restartAt is not supported yet: remove it, or change the pod template to get new pods";
 
 /// `(phase, message)` of a status whose other fields are final.
-pub(crate) fn of(view: &View<'_>, status: &RolloutStatus) -> (String, String) {
-    let (phase, message) = decide(view, status);
+pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (String, String) {
+    let (phase, message) = decide(view, decision, status);
     (phase.to_owned(), message)
 }
 
-fn decide(view: &View<'_>, status: &RolloutStatus) -> (&'static str, String) {
+/// What a promoted canary still has to do once this decision is carried out: lead its Services to the promoted pods, and
+/// take the weight back. The original is `Healthy` in this moment; whoever waits for that means that it is over.
+pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<String> {
+    let canary = view.spec.strategy.canary.as_ref()?;
+    for (role, service) in [("stable", &canary.stable_service), ("canary", &canary.canary_service)] {
+        let will = decision.selectors.iter().find(|(name, _)| name == service);
+        let selects = will
+            .map(|(_, hash)| hash.as_str())
+            .or_else(|| view.selected_hash(service));
+        if selects.is_some_and(|selects| selects != view.revisions.hash) {
+            return Some(format!("{role} service cutover pending"));
+        }
+    }
+    let weight = decision.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+    (weight > 0).then(|| "waiting for the canary weight to return to 0".to_owned())
+}
+
+fn decide(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (&'static str, String) {
     if let Some(invalid) = status.condition("InvalidSpec") {
         return ("Degraded", format!("InvalidSpec: {}", invalid.message));
     }
@@ -59,6 +76,9 @@ fn decide(view: &View<'_>, status: &RolloutStatus) -> (&'static str, String) {
         }
         if !promoted {
             return progressing("waiting for all steps to complete");
+        }
+        if let Some(message) = unsettled(view, decision) {
+            return ("Progressing", message);
         }
     }
     ("Healthy", String::new())

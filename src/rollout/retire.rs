@@ -2,7 +2,7 @@
 //! end, beyond the history limit, the object (guarantee T3).
 
 use super::{
-    decision::{Deadline, Sizing},
+    decision::{Deadline, Decision, Sizing},
     view::{View, later},
 };
 use crate::{
@@ -64,6 +64,27 @@ pub(crate) fn retire<'a>(
             }
             (keep(Deadline::Set(deadline)), Some(deadline))
         }
+    }
+}
+
+/// One step on the way out for every older ReplicaSet that still has pods, newest first. Those beyond `limit` get no
+/// delay but that of the data plane.
+pub(crate) fn retire_older<'a>(
+    view: &View<'a>,
+    delay_seconds: i64,
+    limit: Option<i32>,
+    in_use: impl Fn(&ReplicaSet) -> bool,
+    decision: &mut Decision<'a>,
+) {
+    let limit = limit
+        .and_then(|limit| usize::try_from(limit).ok())
+        .unwrap_or(usize::MAX);
+    let standing = view.revisions.older.iter().copied().filter(|set| set.replicas() > 0);
+    for (position, set) in standing.enumerate() {
+        let delay = if position < limit { delay_seconds } else { 0 };
+        let (sizing, until) = retire(view, set, delay, in_use(set));
+        decision.sizes.push(sizing);
+        decision.wakes.extend(until);
     }
 }
 

@@ -4,7 +4,7 @@
 //! alone (guarantee D5), so that an upgrade or a take-over creates no revision.
 
 use super::{snapshot::Snapshot, template};
-use crate::api::{replica_set::ReplicaSet, well_known};
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
 
 /// The ReplicaSets of a Rollout by role.
 #[derive(Clone, Debug)]
@@ -71,7 +71,14 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
                 set.revision(),
             )
         });
-    let hash = new.map_or(computed, |set| set.pod_hash().to_owned());
+    let hash = match new {
+        Some(set) => set.pod_hash().to_owned(),
+        // Its ReplicaSet was deleted: it comes back under the hash it had, whoever computed that (guarantee D5).
+        None if is_recorded(rollout, &status) && sets.iter().all(|set| set.pod_hash() != status.current_pod_hash) => {
+            status.current_pod_hash.clone()
+        }
+        None => computed,
+    };
     let stable = (!status.stable_rs.is_empty())
         .then(|| sets.iter().copied().find(|set| set.pod_hash() == status.stable_rs))
         .flatten();
@@ -101,6 +108,14 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
         older,
         number,
     }
+}
+
+/// Whether the status was written for this very specification, so that its hash is that of the present pod template.
+fn is_recorded(rollout: &Rollout, status: &RolloutStatus) -> bool {
+    let generation = rollout.metadata.generation.map(|generation| generation.to_string());
+    !status.current_pod_hash.is_empty()
+        && rollout.spec.template.is_some()
+        && generation.is_some_and(|generation| generation == status.observed_generation)
 }
 
 /// The revision-history annotation after `set` received a new number.

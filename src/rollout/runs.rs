@@ -12,6 +12,7 @@ use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisRunSpec, Argument},
         rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
+        scalar::wire_time,
         strategy::{AnalysisRunArgument, PodTemplateMetadata, RolloutAnalysis, RolloutAnalysisBackground},
         well_known,
     },
@@ -113,7 +114,8 @@ impl<'a> Wanted<'a> {
             namespaced: &view.snapshot.analysis_templates,
             cluster: &view.snapshot.cluster_analysis_templates,
         };
-        run_spec(self.parts, arguments(view, self.args)?, &templates)
+        let field = |path: &str| field_path::text(view.snapshot.rollout, path);
+        run_spec(self.parts, arguments(view, self.args)?, &templates, field)
     }
 }
 
@@ -215,7 +217,7 @@ fn is_for(view: &View<'_>, purpose: Purpose, name: &str) -> bool {
 
 /// Whether a person let the update go on after a run that proved nothing: the status knows how it ended, and the pause
 /// that was set with it is gone.
-pub(crate) fn is_overruled(current: Option<&RolloutAnalysisRunStatus>, pauses: &[PauseCondition]) -> bool {
+fn is_overruled(current: Option<&RolloutAnalysisRunStatus>, pauses: &[PauseCondition]) -> bool {
     current.is_some_and(|current| phase::completed(&current.status))
         && !pauses.iter().any(|pause| pause.reason == INCONCLUSIVE)
 }
@@ -259,8 +261,47 @@ fn failed(purpose: Purpose, run: &RolloutAnalysisRunStatus) -> Gate {
     Gate::Failed(format!("{} phase error/failed{message}", purpose.text()))
 }
 
+/// Adds the pause of an analysis that proved nothing; true when the user has just resumed from it, and it is to be made
+/// anew.
+pub(crate) fn hold_for_a_person(
+    view: &View<'_>,
+    current: Option<&RolloutAnalysisRunStatus>,
+    decision: &mut Decision<'_>,
+) -> bool {
+    let progress = &mut decision.progress;
+    if is_overruled(current, &progress.pauses) {
+        progress.controller_pause = false;
+        decision.wakes.push(view.now());
+        return true;
+    }
+    if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
+        progress.pauses.push(PauseCondition {
+            reason: INCONCLUSIVE.to_owned(),
+            start_time: Some(wire_time(view.now())),
+        });
+        progress.controller_pause = true;
+    }
+    decision.at_waiting_step = true;
+    decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
+    false
+}
+
+/// [`tidy`] for what is left of an update after a decision: an aborted or promoted one needs no run.
+pub(crate) fn tidy_after(view: &View<'_>, decision: &Decision<'_>) -> Vec<Action> {
+    let progress = &decision.progress;
+    let over = progress.abort || decision.stable_rs == view.revisions.hash;
+    let runs = match view.spec.strategy.canary {
+        Some(_) => [&progress.step_run, &progress.background_run],
+        None => [&progress.pre_run, &progress.post_run],
+    };
+    let keep: Vec<&str> = (runs.into_iter().flatten().filter(|_| !over))
+        .map(|run| run.name.as_str())
+        .collect();
+    tidy(view, &keep)
+}
+
 /// Stops runs that no longer belong to the update, and deletes those beyond the history limits.
-pub(crate) fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
+fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
     let mut actions = Vec::new();
     let mut finished: Vec<&AnalysisRun> = Vec::new();
     for run in view.snapshot.analysis_runs.iter().copied() {

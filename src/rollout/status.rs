@@ -11,6 +11,9 @@ use crate::{
 };
 use jiff::Timestamp;
 
+/// Reason of the wait and of the event about a stable ReplicaSet that was deleted in the middle of an update.
+const STABLE_LOST: &str = "StableReplicaSetMissing";
+
 /// The whole new status.
 pub(crate) fn of(
     view: &View<'_>,
@@ -21,13 +24,49 @@ pub(crate) fn of(
     let mut status = base(view, decision);
     counts(view, &mut status);
     conditions(view, decision, problems, &mut status, events);
-    (status.phase, status.message) = phase::of(view, &status);
+    (status.phase, status.message) = phase::of(view, decision, &status);
     let moving = status.phase != "Healthy" || decision.promotion.is_some();
     status.waiting_for = (decision.waiting.clone())
         .or_else(|| restart(view, &status))
         .or_else(|| unnamed(&status))
         .filter(|_| moving);
+    if let Some(lost) = view.lost_stable() {
+        name_lost(view, &lost, &mut status, events);
+    }
     status
+}
+
+/// Names the stable ReplicaSet that was deleted in the middle of an update: in the message, beside what is waited for,
+/// and once as an event.
+fn name_lost(
+    view: &View<'_>,
+    lost: &str,
+    status: &mut RolloutStatus,
+    events: &mut Vec<(EventKind, &'static str, String)>,
+) {
+    let text = if status.abort {
+        format!(
+            "the stable ReplicaSet \"{lost}\" is gone, so there is nothing to go back to: apply its pod template again, or retry"
+        )
+    } else {
+        format!("the stable ReplicaSet \"{lost}\" is gone, so an abort cannot go back to it")
+    };
+    // The message of a pause is its reason, which clients read.
+    if status.phase != "Paused" {
+        status.message = format!("{}; {text}", status.message);
+    }
+    let waiting = status.waiting_for.get_or_insert_with(|| WaitingFor {
+        reason: STABLE_LOST.to_owned(),
+        ..WaitingFor::default()
+    });
+    waiting.message = match waiting.message.as_str() {
+        "" => text.clone(),
+        message => format!("{message}; {text}"),
+    };
+    let told = |before: Option<&WaitingFor>| before.is_some_and(|before| before.message.contains(lost));
+    if !told(view.status.waiting_for.as_ref()) {
+        events.push((EventKind::Warning, STABLE_LOST, text));
+    }
 }
 
 /// A restart is not carried out yet: said, rather than shown as going on forever.
@@ -191,7 +230,7 @@ fn conditions(
             now,
         );
     }
-    let healthy = is_healthy(view, status);
+    let healthy = is_healthy(view, decision, status);
     if healthy || has(&list, "Healthy") {
         let text = if healthy {
             "Rollout is healthy"
@@ -241,7 +280,7 @@ fn is_available(view: &View<'_>, status: &RolloutStatus) -> bool {
     status.available_replicas >= view.replicas
 }
 
-fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
+fn is_healthy(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> bool {
     let complete = !status.stable_rs.is_empty() && status.stable_rs == status.current_pod_hash;
     let counted = status.updated_replicas == view.replicas && status.available_replicas == view.replicas;
     if view.spec.strategy.blue_green.is_some() {
@@ -250,7 +289,7 @@ fn is_healthy(view: &View<'_>, status: &RolloutStatus) -> bool {
             selected.preview_selector.is_empty() || selected.preview_selector == status.current_pod_hash;
         return complete && counted && selected.active_selector == status.current_pod_hash && preview_follows;
     }
-    complete && counted && status.replicas == view.replicas
+    complete && counted && status.replicas == view.replicas && phase::unsettled(view, decision).is_none()
 }
 
 /// A `ReplicaFailure` of a ReplicaSet is shown as it stands, the new one's first.

@@ -56,10 +56,19 @@ impl<'a> View<'a> {
         self.snapshot.rollout.metadata.namespace.as_deref().unwrap_or_default()
     }
 
-    /// Whether nothing was ever promoted, or what was promoted is gone: the new ReplicaSet is then the only one that
-    /// can serve, and steps make no sense.
+    /// Whether nothing was ever promoted: the new ReplicaSet is then the only one that can serve, and steps make no sense.
     pub(crate) fn is_initial(&self) -> bool {
-        self.status.stable_rs.is_empty() || self.revisions.stable.is_none()
+        self.status.stable_rs.is_empty()
+    }
+
+    /// Whether the promoted ReplicaSet was deleted in the middle of an update. No evidence for the new one (guarantee D1).
+    pub(crate) fn stable_is_lost(&self) -> bool {
+        !self.is_initial() && !self.is_promoted() && self.revisions.stable.is_none()
+    }
+
+    /// The name that the lost stable ReplicaSet had, if it is lost.
+    pub(crate) fn lost_stable(&self) -> Option<String> {
+        (self.stable_is_lost()).then(|| format!("{}-{}", self.name(), self.status.stable_rs))
     }
 
     /// The name of the ReplicaSet of the current pod template.

@@ -22,6 +22,8 @@ pub struct Routing {
     pub events: Vec<(&'static str, String)>,
     /// The canary's weight in its objects as read, the highest of several; 0 when they do not exist yet.
     pub observed: i32,
+    /// Whether the edits change what share of requests goes where.
+    pub reweighted: bool,
     /// Whether every object carries exactly the wanted weight.
     pub written: bool,
     /// What is wrong, one sentence for each object that is missing, foreign, or does not fit. An object that is wrong

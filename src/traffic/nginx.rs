@@ -47,6 +47,19 @@ pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&In
         .unwrap_or(0)
 }
 
+/// Whether every canary Ingress carries this weight; one that does not exist carries 0.
+pub fn everywhere(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingress], weight: i32) -> bool {
+    let rollout_name = rollout.metadata.name.as_deref().unwrap_or_default();
+    stable_ingresses(nginx).into_iter().all(|stable| {
+        let name = canary_name(rollout_name, stable);
+        let named = ingresses
+            .iter()
+            .find(|ingress| ingress.metadata.name.as_deref() == Some(name.as_str()));
+        let ours = named.filter(|ingress| controlled_by(ingress, rollout));
+        ours.map_or(0, |ingress| weight_of(ingress, nginx)) == weight
+    })
+}
+
 /// Edits that bring every canary Ingress to the wanted weight.
 ///
 /// A stable Ingress that is missing or does not fit is a problem of its own: its canary Ingress, if there is one, still
@@ -97,9 +110,9 @@ pub fn route(
             Ok(desired) => desired,
             Err(problem) => {
                 routing.problems.push(problem);
-                routing
-                    .edits
-                    .extend(live.and_then(|live| reweight(live, nginx, weights.canary)));
+                let edit = live.and_then(|live| reweight(live, nginx, weights.canary));
+                routing.reweighted |= edit.is_some();
+                routing.edits.extend(edit);
                 continue;
             }
         };
@@ -107,6 +120,7 @@ pub fn route(
             continue;
         }
         routing.written = false;
+        routing.reweighted |= weights.canary > 0 || live.is_some_and(|live| weight_of(live, nginx) > 0);
         routing.events.push(match live {
             None => (
                 "CreatingCanaryIngress",
@@ -129,9 +143,50 @@ pub fn route(
             }),
         });
     }
-    routing.edits.extend(forgotten(rollout, nginx, ingresses));
+    let forgotten = forgotten(rollout, nginx, ingresses);
+    routing.reweighted |= !forgotten.is_empty();
+    routing.edits.extend(forgotten);
     routing.written = routing.edits.is_empty() && routing.problems.is_empty();
     routing
+}
+
+/// The highest weight in canary Ingresses that this Rollout controls, whatever its specification names.
+pub fn left_behind(rollout: &Rollout, ingresses: &[&Ingress]) -> i32 {
+    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    ours.filter_map(|ingress| Some(weight_under(ingress, canary_prefix(ingress)?)))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Takes every request from the canary Ingresses of a Rollout whose specification has no nginx router any more: weight,
+/// headers and cookies. The Ingress stays a canary, since without that it would compete with the stable one.
+pub fn retire(rollout: &Rollout, ingresses: &[&Ingress]) -> Vec<Action> {
+    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    ours.filter_map(|ingress| {
+        let prefix = canary_prefix(ingress)?;
+        let by = format!("{prefix}/canary-by-");
+        let keys = ingress
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .map(|(key, _)| key.clone());
+        let mut annotations: Map<String, Value> = keys
+            .filter(|key| key.starts_with(&by))
+            .map(|key| (key, Value::Null))
+            .collect();
+        if weight_under(ingress, prefix) != 0 {
+            annotations.insert(format!("{prefix}/canary-weight"), Value::from("0"));
+        }
+        (!annotations.is_empty()).then(|| annotate(ingress, annotations))
+    })
+    .collect()
+}
+
+/// The annotation prefix under which an Ingress says that it is a canary.
+fn canary_prefix(ingress: &Ingress) -> Option<&str> {
+    let annotations = ingress.metadata.annotations.iter().flatten();
+    (annotations.filter(|(_, value)| *value == "true")).find_map(|(key, _)| key.strip_suffix("/canary"))
 }
 
 /// Changes nothing but the weight of a canary Ingress. A merge patch: an apply of one field would give up the others.
@@ -140,21 +195,25 @@ fn reweight(live: &Ingress, nginx: &NginxTrafficRouting, weight: i32) -> Option<
         return None;
     }
     let key = format!("{}/canary-weight", prefix(nginx));
+    Some(annotate(live, Map::from_iter([(key, Value::from(weight.to_string()))])))
+}
+
+fn annotate(live: &Ingress, annotations: Map<String, Value>) -> Action {
     let metadata = &live.metadata;
-    Some(Action::Merge {
+    Action::Merge {
         target: ObjectRef::namespaced(
             "networking.k8s.io/v1",
             "Ingress",
             metadata.namespace.as_deref().unwrap_or_default(),
             metadata.name.as_deref().unwrap_or_default(),
         ),
-        patch: json!({ "metadata": { "annotations": { key: weight.to_string() } } }),
+        patch: json!({ "metadata": { "annotations": annotations } }),
         manager: MANAGER,
         precondition: Some(Precondition {
             uid: metadata.uid.clone(),
             resource_version: None,
         }),
-    })
+    }
 }
 
 /// Takes the weight from canary Ingresses of stable Ingresses that the specification no longer names.
@@ -172,7 +231,10 @@ fn forgotten(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingre
 
 /// The canary's weight written in a canary Ingress; 0 when it is not a number or the Ingress is not a canary.
 fn weight_of(ingress: &Ingress, nginx: &NginxTrafficRouting) -> i32 {
-    let prefix = prefix(nginx);
+    weight_under(ingress, prefix(nginx))
+}
+
+fn weight_under(ingress: &Ingress, prefix: &str) -> i32 {
     let annotation = |name: &str| {
         ingress
             .metadata

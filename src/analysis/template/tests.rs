@@ -32,7 +32,11 @@ impl Known {
             namespaced: &namespaced,
             cluster: &cluster,
         };
-        run_spec(&analysis, args, &set).map(|spec| serde_json::to_value(spec).unwrap())
+        let field = |path: &str| match path {
+            "metadata.labels['team']" => Ok("a-team".to_owned()),
+            _ => Err(format!("invalid path {path} in rollout")),
+        };
+        run_spec(&analysis, args, &set, field).map(|spec| serde_json::to_value(spec).unwrap())
     }
 
     fn referred(&self, roots: Value) -> Referred {
@@ -95,6 +99,24 @@ fn nested_templates_are_flattened_once_and_parents_come_first() {
     assert_eq!(
         spec["measurementRetention"],
         json!([{"metricName": "m-left", "limit": 3}])
+    );
+}
+
+#[test]
+fn a_templates_own_field_reference_is_resolved_against_the_owner() {
+    let with = |path: &str| {
+        let args = json!([{"name": "team", "valueFrom": {"fieldRef": {"fieldPath": path}}}]);
+        Known::new(&[("a", json!({"metrics": [metric("m")], "args": args}))], &[])
+    };
+    let analysis = json!({"templates": to(&["a"])});
+    let known = with("metadata.labels['team']");
+    let spec = known.run_spec(analysis.clone(), json!([])).unwrap();
+    assert_eq!(spec["args"], json!([{"name": "team", "value": "a-team"}]));
+    let own = json!([{"name": "team", "value": "own"}]);
+    assert_eq!(known.run_spec(analysis.clone(), own.clone()).unwrap()["args"], own);
+    assert_eq!(
+        with("spec.nothing").run_spec(analysis, json!([])).unwrap_err(),
+        ["args.team: invalid path spec.nothing in rollout"]
     );
 }
 

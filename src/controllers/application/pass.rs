@@ -4,15 +4,12 @@
 use super::{Shell, desired};
 use crate::{
     api::{application::Application, application_status::ApplicationStatus, well_known::REFRESH},
+    class::Class,
     controllers::{
         drive::Next,
         retry::{ReconcileError, Step},
     },
-    k8s::{
-        error::{ApiError, Class},
-        lease::Fence,
-        store::ObjectKey,
-    },
+    k8s::{error::ApiError, lease::Fence, store::ObjectKey},
     live::index::{LiveError, Wanted},
     plan::{Requeue, merge_patch},
     repo::Freshness,

@@ -177,3 +177,73 @@ async fn a_refused_replica_set_is_told_in_status_and_as_an_event_and_heals_with_
     api.put(mended);
     becomes_healthy(&api).await;
 }
+
+/// A ReplicaSet of a Deployment under the name that the first ReplicaSet of `web("demo:v1")` gets.
+async fn foreign() -> Value {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    let name = api.all("replicasets")[0]["metadata"]["name"].clone();
+    json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"namespace": "shop", "name": name, "labels": {"app": "web"},
+        "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "other", "uid": "other", "controller": true}]},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": {}}})
+}
+
+async fn gets_another_name(api: &FakeApi, foreign: &Value) {
+    becomes_healthy(api).await;
+    let status = rollout(api)["status"].clone();
+    assert_eq!(status["collisionCount"], 1, "{status:#}");
+    let ours = format!("web-{}", status["stableRS"].as_str().unwrap());
+    assert_ne!(ours, foreign["metadata"]["name"]);
+    let condition = status["conditions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|condition| condition["type"] == "Progressing");
+    assert!(
+        condition.unwrap()["message"].as_str().unwrap().contains(&ours),
+        "{status:#}"
+    );
+    let theirs = api
+        .all("replicasets")
+        .into_iter()
+        .find(|set| set["metadata"]["name"] == foreign["metadata"]["name"]);
+    assert_eq!(
+        theirs.unwrap()["metadata"]["ownerReferences"],
+        foreign["metadata"]["ownerReferences"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_held_by_a_foreign_replica_set_is_left_to_it() {
+    let foreign = foreign().await;
+    let api = FakeApi::new();
+    api.put(foreign.clone());
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    gets_another_name(&api, &foreign).await;
+}
+
+/// The API server refuses the name before the watch shows who holds it.
+#[tokio::test(start_paused = true)]
+async fn a_name_that_was_just_taken_is_left_to_its_holder() {
+    let foreign = foreign().await;
+    let api = FakeApi::new();
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    context.stores.ready().await;
+    api.hold_watches(Some("replicasets"));
+    api.put(foreign.clone());
+    api.put(web("demo:v1"));
+    eventually(|| {
+        api.take_writes()
+            .iter()
+            .any(|write| write.path.ends_with("/replicasets"))
+    })
+    .await;
+    api.hold_watches(None);
+    gets_another_name(&api, &foreign).await;
+}

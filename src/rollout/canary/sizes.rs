@@ -6,7 +6,7 @@ use crate::{
     rollout::{
         decision::{Deadline, Decision, Sizing},
         replicas::{self, Pods, approximate, basic_move, budget, enough, share},
-        retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
+        retire::{self, ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
         step::{scale_at, weight_at},
     },
 };
@@ -15,6 +15,9 @@ impl<'a> Canary<'a> {
     /// Pods the canary should have at a step, and with pods as weights those of the stable side.
     pub(super) fn targets(&self, index: usize) -> (i32, i32) {
         let replicas = self.view.replicas;
+        if self.stands_alone() {
+            return (replicas, if self.routed { replicas } else { 0 });
+        }
         let weight = weight_at(self.strategy, index, self.total);
         if !self.routed {
             let budget = budget(
@@ -183,28 +186,12 @@ impl<'a> Canary<'a> {
             // A revision that was overtaken serves nobody; only the data plane is waited for.
             _ => 0,
         };
-        let limit = self
-            .strategy
-            .scale_down_delay_revision_limit
-            .and_then(|limit| usize::try_from(limit).ok());
-        let standing = self
-            .view
-            .revisions
-            .older
-            .iter()
-            .copied()
-            .filter(|set| set.replicas() > 0);
-        for (position, set) in standing.enumerate() {
-            let delay = if limit.is_some_and(|limit| position >= limit) {
-                0
-            } else {
-                delay
-            };
+        let limit = self.strategy.scale_down_delay_revision_limit;
+        let in_use = |set: &ReplicaSet| {
             let weighted = self.observed > 0 && self.carried_hash == set.pod_hash();
-            let (sizing, until) = retire(self.view, set, i64::from(delay), weighted || self.is_selected(set));
-            decision.sizes.push(sizing);
-            decision.wakes.extend(until);
-        }
+            weighted || self.is_selected(set)
+        };
+        retire::retire_older(self.view, i64::from(delay), limit, in_use, decision);
     }
 
     /// One safe move of a canary whose weights are pods.

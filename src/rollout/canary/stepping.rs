@@ -2,13 +2,10 @@
 
 use super::Canary;
 use crate::{
-    api::{
-        rollout_status::{PauseCondition, RolloutAnalysisRunStatus},
-        scalar::wire_time,
-    },
+    api::{rollout_status::PauseCondition, scalar::wire_time},
     rollout::{
         deadline,
-        decision::{Deadline, Decision, Sizing},
+        decision::Decision,
         runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
@@ -51,7 +48,7 @@ impl<'a> Canary<'a> {
             .iter()
             .any(|pause| pause.reason == INCONCLUSIVE);
         if (user_paused || inconclusive) && !view.is_scaling_event() {
-            self.freeze(decision);
+            decision.freeze(view);
         } else {
             self.resize(index, decision);
         }
@@ -110,7 +107,7 @@ impl<'a> Canary<'a> {
             Gate::Failed(because) => Standing::Abort(because),
             // Only what measures beside the steps and ended by itself asks for a person; a gate it is not.
             Gate::Inconclusive if self.is_inconclusive(decision) => {
-                if self.hold_for_a_person(current.as_ref(), decision) {
+                if runs::hold_for_a_person(self.view, current.as_ref(), decision) {
                     decision.progress.background_run = None;
                 }
                 Standing::Waiting
@@ -125,27 +122,6 @@ impl<'a> Canary<'a> {
             .background_run
             .as_ref()
             .is_some_and(|run| run.status == "Inconclusive")
-    }
-
-    /// Adds the pause of an inconclusive analysis; true when the user has just resumed from it.
-    fn hold_for_a_person(&self, current: Option<&RolloutAnalysisRunStatus>, decision: &mut Decision<'a>) -> bool {
-        let progress = &mut decision.progress;
-        if runs::is_overruled(current, &progress.pauses) {
-            progress.controller_pause = false;
-            decision.wakes.push(self.view.now());
-            return true;
-        }
-        if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
-            let start_time = Some(wire_time(self.view.now()));
-            progress.pauses.push(PauseCondition {
-                reason: INCONCLUSIVE.to_owned(),
-                start_time,
-            });
-            progress.controller_pause = true;
-        }
-        decision.at_waiting_step = true;
-        decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
-        false
     }
 
     /// Walks as many steps as are done. Returns why to abort.
@@ -238,7 +214,7 @@ impl<'a> Canary<'a> {
             Gate::Passed => Standing::Done,
             Gate::Failed(because) => Standing::Abort(because),
             Gate::Inconclusive => {
-                if self.hold_for_a_person(current.as_ref(), decision) {
+                if runs::hold_for_a_person(self.view, current.as_ref(), decision) {
                     decision.progress.step_run = None;
                 }
                 Standing::Waiting
@@ -263,19 +239,5 @@ impl<'a> Canary<'a> {
             self.view.revisions.number
         );
         decision.wait_for("WaitingForCapacity", message, None);
-    }
-
-    /// The user's pause and an inconclusive analysis halt scaling: every ReplicaSet keeps its size.
-    pub(super) fn freeze(&self, decision: &mut Decision<'a>) {
-        let sets = self.view.revisions.all();
-        decision.sizes = sets
-            .into_iter()
-            .map(|set| Sizing {
-                set,
-                replicas: set.replicas(),
-                deadline: Deadline::Keep,
-            })
-            .collect();
-        decision.create_with = 0;
     }
 }

@@ -21,20 +21,29 @@ impl<'a> Canary<'a> {
             .and_then(|routing| routing.max_traffic_weight)
             .filter(|total| *total > 0)
             .unwrap_or(100);
-        let observed = routing.and_then(|routing| routing.nginx.as_ref()).map_or(0, |nginx| {
-            nginx::observed(view.snapshot.rollout, nginx, &view.snapshot.ingresses)
-        });
+        let (rollout, ingresses) = (view.snapshot.rollout, view.snapshot.ingresses.as_slice());
+        let nginx = routing.and_then(|routing| routing.nginx.as_ref());
+        let observed = match nginx {
+            Some(nginx) => nginx::observed(rollout, nginx, ingresses),
+            None => nginx::left_behind(rollout, ingresses),
+        };
         let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
+        let everywhere = nginx.is_none_or(|nginx| nginx::everywhere(rollout, nginx, ingresses, observed));
+        let seen = (status.weights.as_ref()).is_none_or(|weights| weights.verified != Some(false));
         // A status without this time was written by the original, or long ago. A weight that is not the recorded one
         // was written, or changed by somebody, at a time that is not known.
-        let quiet = (routing.is_none() || recorded == observed)
+        let quiet = recorded == observed
+            && everywhere
+            && seen
             && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
+        let left = observed == 0 && quiet && nginx::retire(rollout, ingresses).is_empty();
         Self {
             view,
             strategy,
             total,
             routed: routing.is_some(),
             observed,
+            leaving: routing.is_none() && (observed > 0 || status.weights.is_some()) && !left,
             quiet,
             carried_hash: status
                 .weights
@@ -117,7 +126,7 @@ impl<'a> Canary<'a> {
         } else {
             needed.min(1)
         };
-        self.view.stable_available() >= floor || self.canary_available() == 0
+        self.stable_available() >= floor || self.canary_available() == 0
     }
 
     /// Available pods that the canary's share of requests reaches: after an interrupted update those of the older one.
@@ -132,7 +141,7 @@ impl<'a> Canary<'a> {
         let needed = share(self.view.replicas, self.total - canary_weight, self.total);
         format!(
             "{} of {needed} stable pods are available to take their share of requests",
-            self.view.stable_available()
+            self.stable_available()
         )
     }
 
@@ -146,7 +155,7 @@ impl<'a> Canary<'a> {
             return self.observed;
         }
         // The stable side grows back step by step; it takes what it can now.
-        let taken = i64::from(self.view.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
+        let taken = i64::from(self.stable_available()) * i64::from(self.total) / i64::from(self.view.replicas);
         self.observed
             .min((self.total - i32::try_from(taken).unwrap_or(self.total)).max(0))
     }
@@ -161,43 +170,65 @@ impl<'a> Canary<'a> {
             // Back to the stable template in the middle of an update: as after an abort (guarantee T4).
             return self.weight_when_aborted(decision);
         }
-        let switched = view.selected_hash(&self.strategy.stable_service) == Some(view.revisions.hash.as_str());
-        let promoted_at = view
-            .status
-            .condition("Completed")
-            .filter(|completed| completed.status == "True");
-        let follows_at = promoted_at
-            .and_then(|condition| condition.last_transition_time.as_ref())
-            .map(|at| view.drained_at(at.0));
-        match follows_at {
-            Some(at) if at > view.now() => {
-                decision.wait_for(
-                    "WaitingForDataPlane",
-                    "the data plane learns the new stable pods",
-                    Some(at),
-                );
-                self.observed
-            }
-            _ if !switched => {
-                decision.wait_for(
-                    "WaitingForStableCapacity",
-                    "the stable Service still selects older pods",
-                    None,
-                );
-                self.observed
-            }
-            _ => 0,
+        if !self.stable_follows() {
+            let message = "the stable Service still selects older pods";
+            decision.wait_for("WaitingForStableCapacity", message, None);
+            return self.observed;
         }
+        // The write that is waited for here is that of the stable Service, see `clocked`.
+        if !self.quiet {
+            let message = "the data plane learns the new stable pods";
+            decision.wait_for("WaitingForDataPlane", message, self.settles_at());
+            return self.observed;
+        }
+        0
+    }
+
+    /// Whether the stable Service leads to the promoted pods.
+    fn stable_follows(&self) -> bool {
+        self.view.selected_hash(&self.strategy.stable_service) == Some(self.view.revisions.hash.as_str())
+    }
+
+    /// Starts the clock of the drain time. It starts with a write, and once more when the write is first seen: that it
+    /// was done only later than it was decided must not shorten the drain. In between `verified` is false.
+    ///
+    /// After promotion the stable Service is led elsewhere under a standing weight, which counts as such a write.
+    fn clocked(&self, target: i32, reweighted: bool, weights: &mut TrafficWeights, decision: &mut Decision<'_>) {
+        let view = self.view;
+        let before = self.persisted();
+        let recorded = before.map_or(0, |weights| weights.canary.weight.0);
+        let pending = before.is_some_and(|weights| weights.verified == Some(false));
+        let follows = view.is_promoted() && target > 0 && !self.stable_follows();
+        let written = reweighted || self.observed != target || recorded != target;
+        let starts = written || (follows && !pending);
+        weights.verified = (starts || (pending && follows)).then_some(false);
+        if starts || (pending && !follows) {
+            decision.weights_written_at = Some(wire_time(view.now()));
+            decision.wakes.push(view.drained_at(wire_time(view.now()).0));
+        } else {
+            let status = view.status.canary.as_ref();
+            decision.weights_written_at = status.and_then(|status| status.weights_written_at.clone());
+        }
+    }
+
+    /// The router was taken out of the specification in mid-update: nothing is sized or stepped until requests have left
+    /// the canary Ingress, which only the pods at their present size can serve (guarantees T3 and T4).
+    pub(super) fn leave_the_router(&self, decision: &mut Decision<'a>) -> i32 {
+        decision.freeze(self.view);
+        let weight = self.weight_when_aborted(decision);
+        let message = "requests leave the canary Ingress that the specification names no more";
+        decision.wait_for("WaitingForDataPlane", message, self.settles_at());
+        weight
     }
 
     /// Writes `target` to the routers and records it.
     pub(super) fn route(&self, target: i32, decision: &mut Decision<'a>) {
-        if !self.routed {
+        if !self.routed && !self.leaving {
             return;
         }
         let view = self.view;
         decision.wakes.extend(self.settles_at());
-        let status = view.status.canary.clone().unwrap_or_default();
+        let mut reweighted = false;
         if let Some(nginx) = self.nginx() {
             let services = (
                 self.strategy.stable_service.as_str(),
@@ -214,6 +245,7 @@ impl<'a> Canary<'a> {
                 &view.snapshot.ingresses,
                 weights,
             );
+            reweighted = routing.reweighted;
             decision.routes.extend(routing.edits);
             for (reason, message) in routing.events {
                 decision.event(reason, message);
@@ -224,6 +256,11 @@ impl<'a> Canary<'a> {
                     decision.warning("TrafficRoutingError", problem);
                 }
             }
+        }
+        if self.leaving && target == 0 {
+            let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
+            reweighted = !edits.is_empty();
+            decision.routes.extend(edits);
         }
         let destination = |weight, service: &str, hash: &str| WeightDestination {
             weight: Weight(weight),
@@ -237,26 +274,14 @@ impl<'a> Canary<'a> {
         } else {
             &view.revisions.hash
         };
-        let stable_hash = if view.is_initial() {
-            &view.revisions.hash
-        } else {
-            &view.status.stable_rs
-        };
-        let weights = TrafficWeights {
+        let stable_hash = self.stable_hash(decision.progress.abort);
+        let mut weights = TrafficWeights {
             canary: destination(target, &self.strategy.canary_service, canary_hash),
             stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
             ..TrafficWeights::default()
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
-        let rewritten = self.observed != target || before.is_some_and(|before| before != target);
-        decision.weights_written_at = if rewritten {
-            Some(wire_time(view.now()))
-        } else {
-            status.weights_written_at
-        };
-        if rewritten {
-            decision.wakes.push(view.drained_at(wire_time(view.now()).0));
-        }
+        self.clocked(target, reweighted, &mut weights, decision);
         match before {
             Some(before) if before != target => {
                 decision.event(

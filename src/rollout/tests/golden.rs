@@ -42,6 +42,7 @@ fn promotion() {
     paused(&mut world);
     resume(&mut world);
     world.run_until("weight 100", |world, _| world.weight() == 100);
+    world.pass();
     world.wait(10);
     insta::assert_yaml_snapshot!(world.plan());
 }

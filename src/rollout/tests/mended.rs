@@ -399,3 +399,37 @@ fn a_paused_rollout_deploys_nothing_at_first() {
     world.settle();
     assert!(phase(&world, "Healthy"));
 }
+
+/// Whoever waits for `Healthy` means that the update is over: Services and weight included.
+#[test]
+fn healthy_waits_for_the_services_and_the_weight() {
+    let mut world = deployed(nginx(json!([{"setWeight": 50}])));
+    image(&mut world, "demo:v2");
+    let new = world.plan_hash();
+    let messages = std::cell::RefCell::new(Vec::new());
+    world.run_until("healthy", |world, _| {
+        messages
+            .borrow_mut()
+            .push(world.status()["message"].as_str().unwrap_or_default().to_owned());
+        phase(world, "Healthy")
+    });
+    assert_eq!((selected(&world, "web-stable"), world.weight()), (json!(new), 0));
+    let messages = messages.into_inner();
+    for said in [
+        "stable service cutover pending",
+        "waiting for the canary weight to return to 0",
+    ] {
+        assert!(messages.iter().any(|message| message == said), "{said}: {messages:#?}");
+    }
+}
+
+/// At rest as well: a selector that was edited is said to be repaired until it is.
+#[test]
+fn an_edited_selector_at_rest_is_repaired_and_ends_healthy() {
+    let mut world = deployed(nginx(steps()));
+    let edited = json!({"spec": {"selector": {well_known::POD_TEMPLATE_HASH: "gone"}}});
+    world.patch("Service", "web-stable", &edited);
+    world.settle();
+    assert!(phase(&world, "Healthy"));
+    assert_eq!(selected(&world, "web-stable"), json!(hash(&world, "stableRS")));
+}

@@ -61,3 +61,17 @@ fn nothing_moves_when_a_recorded_rollout_is_taken_over() {
         check(file);
     }
 }
+
+/// D5: the hash of a recorded revision stays, whoever computed it, also when its ReplicaSet has to be made anew.
+#[test]
+fn a_deleted_replica_set_of_a_recorded_rollout_comes_back_under_its_name() {
+    let mut world = recorded("healthy-nginx");
+    let stable = world.status()["stableRS"].as_str().unwrap().to_owned();
+    world.remove("ReplicaSet", &format!("web-{stable}"));
+    world.settle();
+    assert_eq!(world.status()["phase"], "Healthy", "{:#}", world.status());
+    assert_eq!(
+        (world.status()["stableRS"].as_str(), world.set_replicas(&stable)),
+        (Some(stable.as_str()), 5)
+    );
+}

@@ -37,6 +37,8 @@ pub(super) struct World {
     pub(super) weights: Vec<i64>,
     pub(super) passes: usize,
     version: u64,
+    /// How long a write is under way after it was decided.
+    pub(super) latency: SignedDuration,
     /// When the last weight was written, what it was before, and the hash it led to, for guarantee T3.
     last_weight_change: Option<(Timestamp, i64, Value)>,
 }
@@ -52,6 +54,7 @@ impl World {
             weights: vec![],
             passes: 0,
             version: 0,
+            latency: SignedDuration::ZERO,
             last_weight_change: None,
         };
         for object in objects {
@@ -140,6 +143,7 @@ impl World {
                 break;
             }
             left -= 1;
+            self.now += self.latency;
             self.check_before(action);
             self.carry_out(action);
         }
@@ -264,6 +268,11 @@ impl World {
                 .map(str::to_owned)
         });
         text.map_or(0, |text| text.parse().unwrap())
+    }
+
+    /// When a canary Ingress was last given another weight.
+    pub(super) fn reweighted_at(&self) -> Timestamp {
+        self.last_weight_change.as_ref().unwrap().0
     }
 
     fn selected(&self, service: &str) -> Value {

@@ -158,8 +158,7 @@ impl Oracle {
         let status = &rollout(view)["status"];
         let switch =
             self.family == Family::BlueGreen && to == text(status, "currentPodHash") && to != text(status, "stableRS");
-        let stable_exists = sets(view).iter().any(|set| set.hash == text(status, "stableRS"));
-        if switch && stable_exists {
+        if switch && !text(status, "stableRS").is_empty() {
             let pods = available(view, to);
             ensure(pods >= replicas(view), || {
                 format!("T2: {service} switched to {to:?} with {pods} pods")
@@ -333,7 +332,8 @@ impl Oracle {
         // Between the switch and promotion the active Service leads to the version that is being judged.
         let judged = self.family == Family::BlueGreen && text(status, "phase") == "Paused";
         let named = !spec["strategy"]["canary"]["stableService"].is_null() || self.family == Family::BlueGreen;
-        if named && replicas(live) > 0 {
+        let lost = stable != text(status, "currentPodHash") && sets(live).iter().all(|set| set.hash != stable);
+        if named && replicas(live) > 0 && !lost {
             ensure(
                 selects == stable || (judged && selects == text(status, "currentPodHash")),
                 || format!("T7: web-stable selects {selects:?}, recorded {stable:?}"),
@@ -364,9 +364,8 @@ fn index(live: &Objects, old: &Value, new: &Value) -> Verdict {
         || format!("D3: the step index falls from {from} to {to}"),
     )?;
     let promoted = text(new, "stableRS") == hash;
-    let stable_exists = sets(live).iter().any(|set| set.hash == text(old, "stableRS"));
     let full = old["promoteFull"] == true || new["promoteFull"] == true;
-    if !same || full || !stable_exists || text(old, "stableRS") == hash {
+    if !same || full || text(old, "stableRS").is_empty() || text(old, "stableRS") == hash {
         return Ok(());
     }
     for step in from..to {

@@ -1,0 +1,95 @@
+//! The nginx router is taken out of the specification in the middle of an update: requests leave the canary Ingress
+//! first (guarantees T3 and T5), then pods are the weights.
+
+use super::{
+    scenarios::{deployed, hash, image, paused, phase, resume},
+    world::World,
+};
+use serde_json::{Value, json};
+
+fn strategy() -> Value {
+    json!({"canary": {"canaryService": "web-canary", "stableService": "web-stable",
+        "steps": [{"setWeight": 60}, {"pause": {}}, {"setWeight": 80}, {"pause": {}}],
+        "trafficRouting": {"nginx": {"stableIngress": "web", "additionalIngressAnnotations": {"canary-by-header": "X-Canary"}}}}})
+}
+
+fn without_router(world: &mut World) {
+    world.patch(
+        "Rollout",
+        "web",
+        &json!({"spec": {"strategy": {"canary": {"trafficRouting": null}}}}),
+    );
+}
+
+fn header(world: &World) -> Value {
+    world.get("Ingress", "web-web-canary")["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-by-header"]
+        .clone()
+}
+
+#[test]
+fn a_router_taken_out_in_mid_update_is_left_before_pods_move() {
+    let mut world = deployed(strategy());
+    let old = hash(&world, "stableRS");
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    let new = hash(&world, "currentPodHash");
+    assert_eq!((world.weight(), header(&world)), (60, json!("X-Canary")));
+    without_router(&mut world);
+    world.pass();
+    assert_eq!((world.weight(), header(&world)), (0, Value::Null));
+    assert_eq!(world.status()["waitingFor"]["reason"], "WaitingForDataPlane");
+    let left = world.now;
+    world.run_until("pods move", |world, _| {
+        (world.set_replicas(&old), world.set_replicas(&new)) != (5, 3)
+    });
+    assert!(
+        world.now.duration_since(left).as_secs() >= 5,
+        "before the drain time was over"
+    );
+    world.settle();
+    assert_eq!((world.set_replicas(&old), world.set_replicas(&new)), (2, 3));
+    assert!(
+        world.status()["canary"].get("weights").is_none(),
+        "{:#}",
+        world.status()
+    );
+    assert_eq!(
+        world.status()["currentStepIndex"],
+        1,
+        "its steps stand where they stood"
+    );
+    for _ in 0..2 {
+        resume(&mut world);
+        world.settle();
+    }
+    assert!(phase(&world, "Healthy"), "{:#}", world.status());
+}
+
+#[test]
+fn a_router_taken_out_in_an_abort_leads_nobody_to_the_canary() {
+    let mut world = deployed(strategy());
+    let old = hash(&world, "stableRS");
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    without_router(&mut world);
+    world.patch("Rollout", "web", &json!({"status": {"abort": true}}));
+    world.pass();
+    assert_eq!(world.weight(), 0);
+    world.settle();
+    assert!(phase(&world, "Degraded"));
+    assert_eq!(world.set_replicas(&old), 5);
+}
+
+#[test]
+fn a_canary_that_becomes_blue_green_leaves_its_ingress() {
+    let mut world = deployed(strategy());
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    let blue_green =
+        json!({"canary": null, "blueGreen": {"activeService": "web-stable", "previewService": "web-canary"}});
+    world.patch("Rollout", "web", &json!({"spec": {"strategy": blue_green}}));
+    world.pass();
+    assert_eq!((world.weight(), header(&world)), (0, Value::Null));
+    world.settle();
+    assert!(phase(&world, "Healthy"), "{:#}", world.status());
+}
