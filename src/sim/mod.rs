@@ -1,7 +1,13 @@
-//! The simulated cluster: what surrounds the real controllers when they run on a paused clock, without a network.
+//! The simulated cluster: the real controllers on a paused clock, without a network.
 //!
 //! Everything here is deterministic: no wall clock, no random number, no hash order reaches anything visible, so that
-//! the same inputs give the same bytes in every process. `api` is the API server.
+//! the same seed gives the same bytes in every process. `api` is the API server, `models` what surrounds the
+//! controllers, `world` puts them together and lets time pass; `scenario` is what users write, `timeline` and `report`
+//! what they get.
 
 pub mod api;
 pub mod clock;
+pub mod dice;
+pub mod models;
+mod replica;
+pub mod world;

@@ -15,19 +15,45 @@ pub mod observe;
 pub mod refusal;
 pub mod state;
 
+mod commit;
+mod defaults;
+mod delete;
+mod discovery;
+mod garbage;
+mod list;
+mod ownership;
+mod patch;
+mod route;
+mod selector;
+mod serve;
+mod stored;
+mod stream;
+mod validate;
+mod watch;
+mod write;
+
 use self::{
-    faults::Faults,
+    commit::{By, Inner, SharedFaults},
+    delete::Deleted,
+    faults::{Faults, Verb},
     kinds::{Key, Kind},
     observe::Commit,
-    refusal::{Refused, refused},
-    state::State,
+    refusal::{Refused, bad_request},
+    serve::Session,
+    state::{State, meta},
+    stored::Stored,
 };
 use crate::clock::SharedClock;
 use kube::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
+    collections::BTreeMap,
+    fmt,
     ops::Deref,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -98,27 +124,60 @@ pub struct SimApi {
 }
 
 struct Shared {
-    inner: Mutex<State>,
+    inner: Mutex<Inner>,
+    faults: SharedFaults,
+    sessions: Mutex<Sessions>,
+    requests: AtomicU64,
 }
 
-/// The state, locked for reading; nobody writes meanwhile, so it must be let go before anything is awaited.
-pub struct StateGuard<'a>(MutexGuard<'a, State>);
+#[derive(Default)]
+struct Sessions {
+    opened: u64,
+    alive: BTreeMap<Arc<str>, Vec<Session>>,
+}
+
+impl fmt::Debug for SimApi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimApi").finish_non_exhaustive()
+    }
+}
+
+/// The state, locked for reading; nobody writes meanwhile, so it must be let go before the server is called or anything
+/// is awaited.
+pub struct StateGuard<'a>(MutexGuard<'a, Inner>);
 
 impl Deref for StateGuard<'_> {
     type Target = State;
 
     fn deref(&self) -> &State {
-        &self.0
+        &self.0.state
+    }
+}
+
+impl fmt::Debug for StateGuard<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.state.fmt(f)
     }
 }
 
 impl SimApi {
     /// A server without objects. `clock` tells the time of timestamps; delays follow `tokio::time`.
     pub fn new(clock: SharedClock, options: Options) -> Self {
-        let _ = (clock, options);
+        let faults = SharedFaults::default();
+        let inner = Inner {
+            state: State::default(),
+            clock,
+            options,
+            observers: Vec::new(),
+            checks: Vec::new(),
+            faults: Arc::clone(&faults),
+        };
         Self {
             shared: Arc::new(Shared {
-                inner: Mutex::new(State::default()),
+                inner: Mutex::new(inner),
+                faults,
+                sessions: Mutex::default(),
+                requests: AtomicU64::new(0),
             }),
         }
     }
@@ -126,97 +185,164 @@ impl SimApi {
     /// A client of `identity`, with `namespace` as its default. Must be called inside a tokio runtime. Every client
     /// is a connection of its own; all of one identity are cut together.
     pub fn client(&self, identity: &str, namespace: &str) -> Client {
-        let _ = identity;
-        let service = tower::service_fn(|_: axum::http::Request<kube::client::Body>| async {
-            Ok::<_, std::io::Error>(axum::http::Response::new(axum::body::Body::empty()))
-        });
+        let session = {
+            let mut sessions = self.sessions();
+            sessions.opened += 1;
+            let session = Session {
+                id: sessions.opened,
+                actor: identity.into(),
+                is_alive: Arc::new(AtomicBool::new(true)),
+            };
+            let alive = sessions.alive.entry(Arc::clone(&session.actor)).or_default();
+            alive.push(session.clone());
+            session
+        };
+        let api = self.clone();
+        let service = tower::service_fn(move |request| api.clone().serve(session.clone(), request));
         Client::new(service, namespace)
     }
 
     /// Ends all clients and watches that `identity` has, as when its process is killed: requests under way get no
     /// answer, later ones fail. Clients made afterwards work: the restarted process.
     pub fn cut(&self, identity: &str) {
-        let _ = identity;
+        let gone = self.sessions().alive.remove(identity).unwrap_or_default();
+        for session in &gone {
+            session.is_alive.store(false, Ordering::Relaxed);
+        }
+        let ids: Vec<u64> = gone.iter().map(|session| session.id).collect();
+        self.lock().state.hub.cut(&ids);
     }
 
     /// Ends all watch streams of a kind, or of all kinds, as when a connection is lost; clients may resume.
     pub fn break_watches(&self, kind: Option<Kind>) {
-        let _ = kind;
+        self.lock().state.hub.break_all(kind);
     }
 
     /// Forgets all watch events so far: a watch from an older version, or a list continuation, is answered 410.
-    pub fn compact(&self) {}
+    pub fn compact(&self) {
+        let mut inner = self.lock();
+        let version = inner.state.version;
+        inner
+            .state
+            .tables
+            .values_mut()
+            .for_each(|table| table.log.forget(version));
+    }
 
     /// Sets the fault schedule; `None` ends all faults that have not happened yet.
     pub fn set_faults(&self, faults: Option<Box<dyn Faults>>) {
-        let _ = faults;
+        *self.shared.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults;
     }
 
-    /// Calls `hook` with every accepted write and the state after it, in order, before anybody else learns of it. The
+    /// Calls `hook` with every accepted write and the state after it, in order, before anybody can act on it. The
     /// server must not be called from the hook.
     pub fn observe(&self, hook: impl FnMut(&Commit, &State) + Send + 'static) {
-        let _ = hook;
+        self.lock().observers.push(Box::new(hook));
     }
 
     /// Lets `check` refuse creations and updates: what admission and validation do on a real server. It is given the
-    /// key, the object before, and the object as it would be stored.
+    /// key, the object before, and the object as it would be stored. The server must not be called from it.
     pub fn admit(&self, check: impl FnMut(&Key, Option<&Value>, &Value) -> Result<(), Refused> + Send + 'static) {
-        let _ = check;
+        self.lock().checks.push(Box::new(check));
     }
 
     /// The objects, for models and oracles.
     pub fn state(&self) -> StateGuard<'_> {
-        StateGuard(self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner))
+        StateGuard(self.lock())
     }
 
-    /// Creates an object, as `POST` does.
+    /// Requests of all clients so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
+    /// Creates an object, as `POST` does. Answers 409 `AlreadyExists` or 422.
     pub fn create(&self, actor: &str, object: Value) -> Result<Arc<Value>, Refused> {
-        let _ = (actor, object);
-        Err(refused(501, "NotImplemented", "not yet"))
+        let key = key_of(&object)?;
+        let stored = self
+            .lock()
+            .create(&By::new(actor, Verb::Create), key.kind, &key.namespace, object)?;
+        Ok(shown(stored))
     }
 
-    /// Replaces an object, as `PUT` does; its `resourceVersion`, when given, must be the present one.
+    /// Replaces an object, as `PUT` does; its `resourceVersion`, when given, must be the present one (and must be given
+    /// for custom resources). Answers 404, 409 or 422.
     pub fn update(&self, actor: &str, object: Value) -> Result<Arc<Value>, Refused> {
-        self.create(actor, object)
+        let key = key_of(&object)?;
+        Ok(shown(self.lock().update(
+            &By::new(actor, Verb::Update),
+            &key,
+            object,
+        )?))
     }
 
-    /// Replaces an object's status, as `PUT …/status` does.
+    /// Replaces an object's status, as `PUT …/status` does; see [`Self::update`].
     pub fn update_status(&self, actor: &str, object: Value) -> Result<Arc<Value>, Refused> {
-        self.create(actor, object)
+        let key = key_of(&object)?;
+        let by = By::new(actor, Verb::Update).on("status");
+        Ok(shown(self.lock().update(&by, &key, object)?))
     }
 
-    /// Server-side apply with `actor` as the field manager.
+    /// Server-side apply with `actor` as the field manager. Answers 409 when others own the fields, unless forced.
     pub fn apply(&self, actor: &str, object: Value, force: bool) -> Result<Arc<Value>, Refused> {
-        let _ = force;
-        self.create(actor, object)
+        let key = key_of(&object)?;
+        let by = By::new(actor, Verb::Apply);
+        Ok(shown(self.lock().apply(&by, &key, object, force)?))
     }
 
-    /// Patches an object.
+    /// Patches an object. A `resourceVersion` or uid in it is a precondition.
     pub fn patch(&self, actor: &str, key: &Key, change: &Change) -> Result<Arc<Value>, Refused> {
-        let _ = (key, change);
-        self.create(actor, Value::Null)
+        Ok(shown(self.lock().patch(&By::new(actor, Verb::Patch), key, change)?))
     }
 
     /// Patches an object's status.
     pub fn patch_status(&self, actor: &str, key: &Key, change: &Change) -> Result<Arc<Value>, Refused> {
-        self.patch(actor, key, change)
+        let by = By::new(actor, Verb::Patch).on("status");
+        Ok(shown(self.lock().patch(&by, key, change)?))
     }
 
     /// Sets the replicas through the scale subresource, as an autoscaler does; returns the object.
     pub fn scale(&self, actor: &str, key: &Key, replicas: u32) -> Result<Arc<Value>, Refused> {
-        let _ = (key, replicas);
-        self.create(actor, Value::Null)
+        let by = By::new(actor, Verb::Update).on("scale");
+        let scale = json!({"spec": {"replicas": replicas}});
+        Ok(shown(self.lock().update_scale(&by, key, &scale)?))
     }
 
-    /// Deletes an object. Returns it as it was last, or as it is while finalizers hold it up.
+    /// Deletes an object. Returns it as it was last, or as it is while finalizers or a Pod's grace hold it up.
     pub fn delete(&self, actor: &str, key: &Key, how: &Deletion) -> Result<Arc<Value>, Refused> {
-        let _ = (key, how);
-        self.create(actor, Value::Null)
+        match self.lock().delete(&By::new(actor, Verb::Delete), key, how)? {
+            Deleted::Gone(stored) | Deleted::Marked(stored) => Ok(shown(stored)),
+        }
     }
 
     /// One pass of the garbage collector: dependents whose owners are all gone, foreground and orphan deletions, and
     /// the contents of Namespaces being deleted. Returns the number of writes; 0 means nothing is left to do.
     pub fn collect_garbage(&self) -> usize {
-        0
+        self.lock().collect_garbage()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+fn shown(stored: Arc<Stored>) -> Arc<Value> {
+    Arc::clone(&stored.value)
+}
+
+/// The key an object states about itself.
+fn key_of(object: &Value) -> Result<Key, Refused> {
+    let text = |field: &str| object.get(field).and_then(Value::as_str).unwrap_or_default();
+    let (api_version, kind) = (text("apiVersion"), text("kind"));
+    let known = Kind::named(api_version, kind);
+    let kind =
+        known.ok_or_else(|| bad_request(format!("the server does not serve kind {kind:?} in {api_version:?}")))?;
+    Ok(Key::new(kind, meta(object, "namespace"), meta(object, "name")))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,404 @@
+//! The one place where the state changes, and what every write has in common before it does.
+
+use super::{
+    Options,
+    faults::{Faults, Verb},
+    kinds::{Key, Kind},
+    observe::Commit,
+    ownership::{
+        compare::difference,
+        managed::{Managed, Manager, Operation},
+        shape::Place,
+    },
+    refusal::{Refused, bad_request, conflict, invalid, stale},
+    state::{State, meta, uid_of},
+    stored::Stored,
+    validate::validate,
+    watch::Event,
+};
+use crate::clock::SharedClock;
+use serde_json::{Map, Value, json};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(super) type Observer = Box<dyn FnMut(&Commit, &State) + Send>;
+pub(super) type Check = Box<dyn FnMut(&Key, Option<&Value>, &Value) -> Result<(), Refused> + Send>;
+pub(super) type SharedFaults = Arc<Mutex<Option<Box<dyn Faults>>>>;
+
+/// The server's memory and whom it tells.
+pub(super) struct Inner {
+    pub(super) state: State,
+    pub(super) clock: SharedClock,
+    pub(super) options: Options,
+    pub(super) observers: Vec<Observer>,
+    pub(super) checks: Vec<Check>,
+    pub(super) faults: SharedFaults,
+}
+
+/// Who writes, and how.
+#[derive(Clone, Debug)]
+pub(super) struct By {
+    pub(super) actor: Arc<str>,
+    /// The field manager.
+    pub(super) manager: String,
+    pub(super) verb: Verb,
+    pub(super) subresource: &'static str,
+    pub(super) dry_run: bool,
+}
+
+impl By {
+    pub(super) fn new(actor: &str, verb: Verb) -> Self {
+        Self {
+            actor: actor.into(),
+            manager: actor.to_owned(),
+            verb,
+            subresource: "",
+            dry_run: false,
+        }
+    }
+
+    pub(super) fn on(mut self, subresource: &'static str) -> Self {
+        self.subresource = subresource;
+        self
+    }
+
+    pub(super) fn manager(&self, kind: Kind, operation: Operation) -> Manager {
+        Manager {
+            operation,
+            name: self.manager.clone(),
+            api_version: kind.facts().api_version.to_owned(),
+            subresource: self.subresource.to_owned(),
+        }
+    }
+}
+
+/// Who owns the fields after a write.
+pub(super) enum Ownership {
+    /// The writer owns what it changed.
+    Changed,
+    /// As server-side apply found.
+    Applied(Managed),
+}
+
+impl Inner {
+    /// The present second, as timestamps show it.
+    pub(super) fn now(&self) -> String {
+        self.clock.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+    }
+
+    /// Stores what became of an object, or that it is gone, and tells everybody.
+    pub(super) fn commit(
+        &mut self,
+        by: &By,
+        key: &Key,
+        before: Option<Arc<Stored>>,
+        after: Option<(Value, Arc<Managed>)>,
+    ) -> Arc<Stored> {
+        let version = self.state.version + 1;
+        let after = after.map(|(mut value, managed)| {
+            if let Some(metadata) = metadata_of(&mut value) {
+                metadata.insert("resourceVersion".to_owned(), version.to_string().into());
+            }
+            Arc::new(Stored::new(Arc::new(value), managed))
+        });
+        if by.dry_run {
+            return after.or(before).unwrap_or_else(nothing);
+        }
+        self.state.version = version;
+        self.state.put(key, before.as_ref(), after.as_ref());
+        let place = (key.namespace.clone(), key.name.clone());
+        let event = Event::new(version, place, before.clone(), after.clone());
+        self.publish(key.kind, event);
+        let commit = Commit {
+            at: self.clock.now(),
+            actor: Arc::clone(&by.actor),
+            verb: by.verb,
+            subresource: by.subresource,
+            key: key.clone(),
+            before: before.as_ref().map(|stored| Arc::clone(&stored.value)),
+            after: after.as_ref().map(|stored| Arc::clone(&stored.value)),
+            version,
+        };
+        for observer in &mut self.observers {
+            observer(&commit, &self.state);
+        }
+        after.or(before).unwrap_or_else(nothing)
+    }
+
+    fn publish(&mut self, kind: Kind, event: Event) {
+        let mut faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults: Option<&mut dyn Faults> = match &mut *faults {
+            Some(faults) => Some(&mut **faults),
+            None => None,
+        };
+        self.state.hub.publish(kind, &event, faults);
+        if let Some(table) = self.state.tables.get_mut(&kind) {
+            table.log.push(event, self.options.retained_events);
+        }
+    }
+
+    /// Brings a changed object into order, checks it, and stores it if anything is different.
+    pub(super) fn finish(
+        &mut self,
+        by: &By,
+        key: &Key,
+        before: &Arc<Stored>,
+        mut value: Value,
+        ownership: Ownership,
+    ) -> Result<Arc<Stored>, Refused> {
+        let old = &*before.value;
+        check_identity(key, old, &value)?;
+        value = settled(key.kind, by.subresource, old, value);
+        let sent = metadata_of(&mut value).and_then(|metadata| metadata.remove("managedFields"));
+        restore_metadata(old, &mut value);
+        raise_generation(key.kind, old, &mut value);
+        if by.subresource != "status" {
+            super::defaults::fill(key.kind, &mut value, &mut self.state.serial);
+        }
+        self.check(key, Some(old), &value)?;
+        let managed = match ownership {
+            Ownership::Applied(managed) => managed,
+            Ownership::Changed => {
+                let shown = old.pointer("/metadata/managedFields");
+                let mut managed = match sent.filter(|sent| Some(sent) != shown) {
+                    Some(sent) => Managed::from_json(&sent),
+                    None => Managed::clone(&before.managed),
+                };
+                let mut changes = difference(old, &value, &mut Place::root(key.kind));
+                changes.ignore_identity();
+                managed.update(&by.manager(key.kind, Operation::Update), &changes);
+                managed
+            }
+        };
+        let managed = self.show(key, before, &mut value, managed);
+        if value == *old && managed == before.managed {
+            return Ok(Arc::clone(before));
+        }
+        if is_completely_deleted(&value) {
+            // The last finalizer went: what remains to be seen is the object without it, once.
+            return Ok(self.commit(by, key, Some(Arc::clone(before)), None));
+        }
+        Ok(self.commit(by, key, Some(Arc::clone(before)), Some((value, managed))))
+    }
+
+    /// Puts the managers into the object, with the time where they changed.
+    fn show(&self, key: &Key, before: &Arc<Stored>, value: &mut Value, mut managed: Managed) -> Arc<Managed> {
+        let _ = key;
+        if managed == *before.managed {
+            if let (Some(shown), Some(metadata)) = (before.value.pointer("/metadata/managedFields"), metadata_of(value))
+            {
+                metadata.insert("managedFields".to_owned(), shown.clone());
+            }
+            return Arc::clone(&before.managed);
+        }
+        managed.date(&self.now());
+        self.show_managed(value, &managed);
+        Arc::new(managed)
+    }
+
+    pub(super) fn show_managed(&self, value: &mut Value, managed: &Managed) {
+        if self.options.show_managed_fields
+            && let Some(metadata) = metadata_of(value)
+        {
+            metadata.insert("managedFields".to_owned(), managed.to_json());
+        }
+    }
+
+    /// What the server itself checks, then what the world does.
+    pub(super) fn check(&mut self, key: &Key, old: Option<&Value>, new: &Value) -> Result<(), Refused> {
+        validate(key, old, new)?;
+        self.checks.iter_mut().try_for_each(|check| check(key, old, new))
+    }
+}
+
+fn nothing() -> Arc<Stored> {
+    Arc::new(Stored::new(Arc::new(Value::Null), Arc::default()))
+}
+
+/// `metadata` of an object; made when it is missing.
+pub(super) fn metadata_of(object: &mut Value) -> Option<&mut Map<String, Value>> {
+    let object = object.as_object_mut()?;
+    object.entry("metadata").or_insert_with(|| json!({})).as_object_mut()
+}
+
+/// The name, kind, uid and version an update names must be those of the object.
+fn check_identity(key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
+    let facts = key.kind.facts();
+    if !new.is_object() {
+        return Err(bad_request("the body must be an object"));
+    }
+    for (field, served) in [("apiVersion", facts.api_version), ("kind", facts.kind)] {
+        let found = new.get(field).and_then(Value::as_str).unwrap_or_default();
+        if !found.is_empty() && found != served {
+            return Err(bad_request(format!(
+                "the {field} in the data ({found}) does not match the expected {field} ({served})"
+            )));
+        }
+    }
+    let name = meta(new, "name");
+    if !name.is_empty() && name != key.name {
+        return Err(bad_request(format!(
+            "the name of the object ({name}) does not match the name on the URL ({})",
+            key.name
+        )));
+    }
+    let namespace = meta(new, "namespace");
+    if !namespace.is_empty() && namespace != key.namespace {
+        return Err(bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    let (asked, found) = (uid_of(new), uid_of(old));
+    if !asked.is_empty() && asked != found {
+        let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}");
+        return Err(conflict(key.kind, &key.name, &why));
+    }
+    let asked = meta(new, "resourceVersion");
+    if !asked.is_empty() && asked != meta(old, "resourceVersion") {
+        return Err(stale(key.kind, &key.name));
+    }
+    if is_deleting(old) && finalizers(new).any(|new| !finalizers(old).any(|old| old == new)) {
+        let message = "Forbidden: no new finalizers can be added if the object is being deleted";
+        return Err(invalid(key, &[("metadata.finalizers", message.to_owned())]));
+    }
+    Ok(())
+}
+
+/// The part of a write its endpoint lets through.
+fn settled(kind: Kind, subresource: &str, old: &Value, mut new: Value) -> Value {
+    let facts = kind.facts();
+    match subresource {
+        "status" => {
+            let status = new.as_object_mut().and_then(|new| new.remove("status"));
+            let managed = metadata_of(&mut new).and_then(|metadata| metadata.remove("managedFields"));
+            let mut kept = old.clone();
+            if let Some(object) = kept.as_object_mut() {
+                match status.filter(|status| !status.is_null()) {
+                    Some(status) => object.insert("status".to_owned(), status),
+                    None => object.remove("status"),
+                };
+            }
+            if let (Some(managed), Some(metadata)) = (managed, metadata_of(&mut kept)) {
+                metadata.insert("managedFields".to_owned(), managed);
+            }
+            kept
+        }
+        _ => {
+            if kind == Kind::Service {
+                keep_address(old, &mut new);
+            }
+            if facts.has_status
+                && let Some(object) = new.as_object_mut()
+            {
+                match old.get("status") {
+                    Some(status) => object.insert("status".to_owned(), status.clone()),
+                    None => object.remove("status"),
+                };
+            }
+            new
+        }
+    }
+}
+
+/// An address once given stays when an update says nothing about it.
+fn keep_address(old: &Value, new: &mut Value) {
+    let (Some(before), Some(spec)) = (old.get("spec"), new.get_mut("spec").and_then(Value::as_object_mut)) else {
+        return;
+    };
+    for field in ["clusterIP", "clusterIPs"] {
+        if let (None, Some(value)) = (spec.get(field), before.get(field)) {
+            spec.insert(field.to_owned(), value.clone());
+        }
+    }
+}
+
+/// What clients cannot change.
+fn restore_metadata(old: &Value, new: &mut Value) {
+    if let (Some(object), Some(before)) = (new.as_object_mut(), old.as_object()) {
+        for field in ["apiVersion", "kind"] {
+            if let Some(value) = before.get(field) {
+                object.insert(field.to_owned(), value.clone());
+            }
+        }
+    }
+    let (Some(metadata), Some(before)) = (metadata_of(new), old.get("metadata").and_then(Value::as_object)) else {
+        return;
+    };
+    for field in [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "generation",
+        "resourceVersion",
+        "generateName",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ] {
+        match before.get(field) {
+            Some(value) => metadata.insert(field.to_owned(), value.clone()),
+            None => metadata.remove(field),
+        };
+    }
+    // Empty maps and lists are not kept.
+    for field in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        let is_hollow = match metadata.get(field) {
+            Some(Value::Object(map)) => map.is_empty(),
+            Some(Value::Array(items)) => items.is_empty(),
+            Some(Value::Null) => true,
+            _ => false,
+        };
+        if is_hollow {
+            metadata.remove(field);
+        }
+    }
+}
+
+/// The generation counts changes of what the user asks for.
+fn raise_generation(kind: Kind, old: &Value, new: &mut Value) {
+    let facts = kind.facts();
+    if !facts.has_generation {
+        return;
+    }
+    let is_asked = |field: &str| match field {
+        "metadata" | "apiVersion" | "kind" => false,
+        "status" => !facts.has_status,
+        _ => true,
+    };
+    let (Some(before), Some(after)) = (old.as_object(), new.as_object()) else {
+        return;
+    };
+    let mut fields = before.keys().chain(after.keys()).filter(|field| is_asked(field));
+    if fields.all(|field| before.get(field) == after.get(field)) {
+        return;
+    }
+    bump_generation(new);
+}
+
+pub(super) fn bump_generation(object: &mut Value) {
+    if let Some(metadata) = metadata_of(object) {
+        let generation = metadata.get("generation").and_then(Value::as_i64).unwrap_or_default();
+        metadata.insert("generation".to_owned(), (generation + 1).into());
+    }
+}
+
+/// Whether a deletion was accepted.
+pub(super) fn is_deleting(object: &Value) -> bool {
+    !meta(object, "deletionTimestamp").is_empty()
+}
+
+/// `metadata.finalizers`
+pub(super) fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
+    let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    finalizers.into_iter().flatten().filter_map(Value::as_str)
+}
+
+/// Nothing holds the deletion up any more.
+fn is_completely_deleted(object: &Value) -> bool {
+    let grace = object
+        .pointer("/metadata/deletionGracePeriodSeconds")
+        .and_then(Value::as_i64);
+    let holds_contents = object
+        .pointer("/spec/finalizers")
+        .is_some_and(|held| held.as_array().is_some_and(|held| !held.is_empty()));
+    is_deleting(object) && grace == Some(0) && finalizers(object).next().is_none() && !holds_contents
+}

@@ -1,0 +1,163 @@
+//! One replica of the real controllers, wired as `controllers::serve` does, without ports and signals.
+
+use super::{
+    api::SimApi,
+    clock::VirtualClock,
+    dice::Dice,
+    models::metrics::Metrics,
+};
+use crate::{
+    clock::SharedClock,
+    controllers::{self, Context, analysis_run, args::ControllerArgs, rollout},
+    k8s::lease::{Election, LeaseOptions, Leadership, lease_name},
+    provider::{Providers, desk::Instruments, job::Jobs},
+};
+use clap::{Args as _, FromArgMatches as _};
+use jiff::{SignedDuration, Timestamp};
+use std::{
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
+
+/// Passes under way get this long to end when a replica stops in good order; as the real process.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Namespace of the controllers.
+pub const NAMESPACE: &str = "tidegate";
+
+/// A replica, running or not.
+pub(super) struct Replica {
+    pub(super) name: String,
+    pub(super) clock: Arc<VirtualClock>,
+    dice: Dice,
+    running: Option<Running>,
+    starts: u64,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    release: oneshot::Sender<()>,
+    controllers: JoinSet<()>,
+    background: JoinSet<()>,
+}
+
+impl Replica {
+    /// A replica that is not running. Must be made inside the runtime.
+    pub(super) fn new(index: usize, start: Timestamp, dice: &Dice) -> Self {
+        let name = format!("tidegate-{index}");
+        Self {
+            clock: Arc::new(VirtualClock::starting_at(start)),
+            dice: dice.fork(&name),
+            name,
+            running: None,
+            starts: 0,
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    pub(super) fn jump(&self, by: SignedDuration) {
+        self.clock.jump(by);
+    }
+
+    /// Starts it, unless it runs. Must be called inside the runtime.
+    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics) {
+        if self.is_running() {
+            return;
+        }
+        self.starts += 1;
+        let client = api.client(&self.name, NAMESPACE);
+        let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
+        let (stop, stopped) = watch::channel(false);
+        let (release, released) = oneshot::channel::<()>();
+        let mut background = JoinSet::new();
+        let leadership = if args.leader_elect {
+            let options = lease_options(args, format!("{}_{}", self.name, self.starts));
+            let (election, leadership) = Election::new(client.clone(), options, Arc::clone(&clock));
+            background.spawn(election.run(async move { drop(released.await) }));
+            leadership
+        } else {
+            Leadership::permanent()
+        };
+        let jitter = Mutex::new(self.dice.fork(&format!("jitter-{}", self.starts)));
+        let replica = controllers::Replica {
+            name: self.name.clone(),
+            jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
+        };
+        let context = Context::of_replica(replica, client.clone(), args.clone(), leadership, Arc::clone(&clock), stopped);
+        context.stores.start(&context.client, &context.scope, &mut background);
+        let providers = Providers {
+            prometheus: Box::new(metrics.clone()),
+            web: Box::new(metrics.clone()),
+            job: Box::new(Jobs::new(client.clone(), None)),
+        };
+        let instruments = Arc::new(Instruments::new(client, clock, providers));
+        let mut controllers = JoinSet::new();
+        controllers.spawn(rollout::run(Arc::clone(&context)));
+        controllers.spawn(analysis_run::run_with(context, instruments));
+        self.running = Some(Running {
+            stop,
+            release,
+            controllers,
+            background,
+        });
+    }
+
+    /// Kills it: no answer reaches it any more and nothing it does reaches the server, from this moment on.
+    pub(super) fn kill(&mut self, api: &SimApi) {
+        if let Some(running) = self.running.take() {
+            api.cut(&self.name);
+            drop(running);
+        }
+    }
+
+    /// Stops it in good order; that takes its time. Must be called inside the runtime.
+    pub(super) fn stop(&mut self) {
+        let Some(Running { stop, release, mut controllers, mut background }) = self.running.take() else {
+            return;
+        };
+        tokio::spawn(async move {
+            stop.send_replace(true);
+            let drained = async { while controllers.join_next().await.is_some() {} };
+            let _in_time = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
+            drop(controllers);
+            if release.send(()).is_ok() {
+                // The election ends once it has given the lease back; watches do not end.
+                let _released = background.join_next().await;
+            }
+        });
+    }
+}
+
+fn lease_options(args: &ControllerArgs, identity: String) -> LeaseOptions {
+    LeaseOptions {
+        namespace: NAMESPACE.to_owned(),
+        name: lease_name(&args.instance_id),
+        identity,
+        duration: Duration::from_secs(args.leader_election_lease_duration),
+        renew_deadline: Duration::from_secs(args.leader_election_renew_deadline),
+        retry_period: Duration::from_secs(args.leader_election_retry_period),
+    }
+}
+
+/// What a controller without any argument is given; the environment is not looked at.
+pub(super) fn default_args() -> ControllerArgs {
+    static ARGS: OnceLock<ControllerArgs> = OnceLock::new();
+    ARGS.get_or_init(read_defaults).clone()
+}
+
+#[expect(clippy::expect_used, reason = "every argument has a default")]
+fn read_defaults() -> ControllerArgs {
+    let command = ControllerArgs::augment_args(clap::Command::new("controller"));
+    let command = command.mut_args(|arg| arg.env(clap::builder::Resettable::Reset));
+    let matches = command.try_get_matches_from(["controller"]);
+    let args = matches.and_then(|matches| ControllerArgs::from_arg_matches(&matches));
+    let mut args = args.expect("invariant: every argument has a default");
+    args.namespace = Some(NAMESPACE.to_owned());
+    args
+}
