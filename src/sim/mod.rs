@@ -6,8 +6,14 @@
 //! what they get.
 
 pub mod api;
+pub mod case;
 pub mod clock;
 pub mod dice;
+pub mod faults;
 pub mod models;
-mod replica;
+pub mod oracle;
+pub mod replica;
+pub mod run;
+pub mod shrink;
+pub mod story;
 pub mod world;

@@ -8,12 +8,14 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, analysis_run, args::ControllerArgs, rollout},
+    controllers::{self, Context, Planner, analysis_run, args::ControllerArgs, rollout},
     k8s::lease::{Election, LeaseOptions, Leadership, lease_name},
     provider::{Providers, desk::Instruments, job::Jobs},
 };
 use clap::{Args as _, FromArgMatches as _};
+use axum::http::Request;
 use jiff::{SignedDuration, Timestamp};
+use kube::{Client, client::Body};
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -27,6 +29,46 @@ use tokio::{
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
 pub const NAMESPACE: &str = "tidegate";
+
+/// Alters a request before it is sent.
+pub type Tamper = Arc<dyn Fn(Request<Body>) -> Request<Body> + Send + Sync>;
+
+/// Where a defect can be put into the controllers from outside, to prove that it is noticed.
+#[derive(Clone)]
+pub struct Seams {
+    /// Decides about a Rollout.
+    pub planner: Planner,
+    /// Stands between the controllers and the server.
+    pub tamper: Option<Tamper>,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self {
+            planner: crate::rollout::plan,
+            tamper: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Seams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seams").finish_non_exhaustive()
+    }
+}
+
+impl Seams {
+    fn client(&self, client: Client) -> Client {
+        let Some(tamper) = self.tamper.clone() else {
+            return client;
+        };
+        let service = tower::service_fn(move |request| {
+            let (client, request) = (client.clone(), tamper(request));
+            async move { client.send(request).await }
+        });
+        Client::new(service, NAMESPACE)
+    }
+}
 
 /// A replica, running or not.
 pub(super) struct Replica {
@@ -66,12 +108,12 @@ impl Replica {
     }
 
     /// Starts it, unless it runs. Must be called inside the runtime.
-    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics) {
+    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics, seams: &Seams) {
         if self.is_running() {
             return;
         }
         self.starts += 1;
-        let client = api.client(&self.name, NAMESPACE);
+        let client = seams.client(api.client(&self.name, NAMESPACE));
         let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
         let (stop, stopped) = watch::channel(false);
         let (release, released) = oneshot::channel::<()>();
@@ -88,6 +130,7 @@ impl Replica {
         let replica = controllers::Replica {
             name: self.name.clone(),
             jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
+            planner: seams.planner,
         };
         let context = Context::of_replica(replica, client.clone(), args.clone(), leadership, Arc::clone(&clock), stopped);
         context.stores.start(&context.client, &context.scope, &mut background);

@@ -11,7 +11,6 @@ use crate::{
         api::{
             faults::Verb,
             kinds::{Key, Kind},
-            state::State,
         },
         models::{data_plane::Traffic, time},
     },

@@ -13,7 +13,7 @@ use crate::{
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     sync::Arc,
 };
 
