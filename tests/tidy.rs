@@ -57,8 +57,10 @@ const SAME_LAYER: &[(&str, &str)] = &[
     ("provider", "http"),
     ("live", "k8s"),
     ("cli", "controllers"),
+    ("cli", "sim"),
     ("controllers", "server"),
-    ("cli", "controllers"),
+    ("sim", "cli"),
+    ("sim", "controllers"),
 ];
 
 /// What L0 and L1 may not name.

@@ -9,6 +9,7 @@ pub mod list;
 mod near;
 mod pod;
 pub mod promote;
+pub mod simulate;
 pub mod style;
 pub mod terminal;
 pub mod tree;
@@ -25,6 +26,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use self::cluster::Cluster;
 use self::error::{CliError, Kind};
 use self::list::Columns;
+use self::simulate::SimulateArgs;
 use self::terminal::Terminal;
 use self::verbs::Session;
 use crate::controllers::{self, RunError, args::ControllerArgs};
@@ -133,6 +135,8 @@ enum Verb {
     /// Change a rollout.
     #[command(subcommand)]
     Set(Set),
+    /// Play an update in a simulated cluster: how long it takes, and what catches which fault. Needs no cluster.
+    Simulate(Box<SimulateArgs>),
     /// Print the version.
     Version {
         /// The number only.
@@ -258,6 +262,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
     let mut terminal = Terminal::stdout(global.no_color, global.ascii);
     match command {
         Command::Verb(Verb::Version { short }) => terminal.line(&version(called, short)),
+        Command::Verb(Verb::Simulate(args)) => simulate::simulate(*args, &global, &mut terminal).await,
         Command::Verb(verb) => {
             let cluster = Cluster::connect(&global).await?;
             act(&mut Session::new(cluster, terminal), verb).await
@@ -335,7 +340,7 @@ async fn act(session: &mut Session, verb: Verb) -> Result<(), CliError> {
             Ok(())
         }
         Verb::Set(Set::Image { rollout, images }) => session.set_image(&rollout, &images).await,
-        Verb::Version { .. } => Ok(()),
+        Verb::Simulate(_) | Verb::Version { .. } => Ok(()),
     }
 }
 

@@ -3,11 +3,12 @@
 use crate::clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use std::sync::{Mutex, PoisonError};
-use tokio::time::Instant;
+use tokio::{runtime::Handle, time::Instant};
 
 /// A wall clock that starts at a given time and goes as fast as `tokio::time` does.
 #[derive(Debug)]
 pub struct VirtualClock {
+    runtime: Handle,
     origin: Instant,
     start: Timestamp,
     skew: Mutex<SignedDuration>,
@@ -17,6 +18,7 @@ impl VirtualClock {
     /// A clock that shows `start` now. Must be made inside the runtime whose time it is to follow.
     pub fn starting_at(start: Timestamp) -> Self {
         Self {
+            runtime: Handle::current(),
             origin: Instant::now(),
             start,
             skew: Mutex::default(),
@@ -32,6 +34,8 @@ impl VirtualClock {
 
 impl Clock for VirtualClock {
     fn now(&self) -> Timestamp {
+        // Outside the runtime, tokio would tell the machine's time.
+        let _inside = self.runtime.enter();
         let elapsed = SignedDuration::try_from(self.origin.elapsed()).unwrap_or(SignedDuration::MAX);
         let skew = *self.skew.lock().unwrap_or_else(PoisonError::into_inner);
         self.start

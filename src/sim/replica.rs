@@ -28,7 +28,7 @@ use tokio::{
 /// Passes under way get this long to end when a replica stops in good order; as the real process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
-pub const NAMESPACE: &str = "tidegate";
+pub(super) const NAMESPACE: &str = "tidegate";
 
 /// Alters a request before it is sent.
 pub type Tamper = Arc<dyn Fn(Request<Body>) -> Request<Body> + Send + Sync>;

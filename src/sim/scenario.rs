@@ -421,6 +421,14 @@ impl<'de> Deserialize<'de> for Expectation {
 }
 
 impl Expectation {
+    /// The new version becomes stable, whenever that is.
+    pub fn promoted() -> Self {
+        Self {
+            what: Wish::Promoted(None),
+            text: "promoted".to_owned(),
+        }
+    }
+
     fn of(mut words: Words) -> Result<Self, String> {
         let text = words.text();
         let what = match words.head() {

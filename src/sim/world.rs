@@ -170,6 +170,11 @@ impl Handle {
         result
     }
 
+    /// Looks at what is true.
+    pub fn truth_now<T>(&self, look: impl FnOnce(&Truth) -> T) -> T {
+        look(&self.truth.lock())
+    }
+
     /// Changes how long the data plane takes.
     pub fn data_plane_delay(&self, delay: Range) {
         self.traffic.lock().delay = delay;
