@@ -16,6 +16,7 @@ use clap::{Args as _, FromArgMatches as _};
 use axum::http::Request;
 use jiff::{SignedDuration, Timestamp};
 use kube::{Client, client::Body};
+use serde_json::Value;
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -30,8 +31,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
 pub(super) const NAMESPACE: &str = "tidegate";
 
-/// Alters a request before it is sent.
-pub type Tamper = Arc<dyn Fn(Request<Body>) -> Request<Body> + Send + Sync>;
+/// Alters the body of a write before it is sent; it is given the path.
+pub type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 
 /// Where a defect can be put into the controllers from outside, to prove that it is noticed.
 #[derive(Clone)]
@@ -62,9 +63,20 @@ impl Seams {
         let Some(tamper) = self.tamper.clone() else {
             return client;
         };
-        let service = tower::service_fn(move |request| {
-            let (client, request) = (client.clone(), tamper(request));
-            async move { client.send(request).await }
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (client, tamper) = (client.clone(), Arc::clone(&tamper));
+            async move {
+                let (parts, body) = request.into_parts();
+                let bytes = body.collect_bytes().await?;
+                let body = match serde_json::from_slice(&bytes) {
+                    Ok(mut value) => {
+                        tamper(parts.uri.path(), &mut value);
+                        Body::from(serde_json::to_vec(&value).unwrap_or_default())
+                    }
+                    Err(_) => Body::from(bytes),
+                };
+                client.send(Request::from_parts(parts, body)).await
+            }
         });
         Client::new(service, NAMESPACE)
     }
