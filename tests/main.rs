@@ -3,5 +3,6 @@
 mod charts;
 mod cli;
 mod e2e;
+mod sim;
 mod tidy;
 mod wire;

@@ -96,6 +96,7 @@ async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret) {
     let mut background = JoinSet::new();
     shell.start(&secret, &queue, &mut background);
     tokio::select! {
+        biased;
         () = shell.ready() => {}
         () = context.stopping() => return,
     }

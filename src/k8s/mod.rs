@@ -5,6 +5,7 @@
 
 pub mod action;
 pub mod apply;
+pub mod backoff;
 pub mod cell;
 pub mod client;
 pub mod error;

@@ -3,7 +3,7 @@
 //! Reading never touches the network and never copies an object. Listeners hear of each change once, with the object
 //! before and after; a relist that brings nothing new is silent.
 
-use crate::k8s::cell::WaitCell;
+use crate::k8s::{backoff::WatchBackoff, cell::WaitCell};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -286,7 +286,7 @@ impl<K: Stored> Store<K> {
         K: Serialize,
     {
         let kind = K::kind(&());
-        let events = watcher(api, watcher::Config::default()).default_backoff();
+        let events = watcher(api, watcher::Config::default()).backoff(WatchBackoff::default());
         let mut events = std::pin::pin!(events);
         let mut pending: Option<Vec<K>> = None;
         while let Some(event) = events.next().await {

@@ -153,11 +153,7 @@ impl Stage {
         let update = &scenario.update;
         self.zero = self.world.now();
         self.recorder.begin(self.zero);
-        {
-            let mut seen = self.world.traffic().lock();
-            seen.lost_requests = 0.0;
-            seen.first_loss = None;
-        }
+        self.world.traffic().forget_losses();
         let mut verbs: Vec<Verb> = update.patch.iter().cloned().map(Verb::Patch).collect();
         let (container, wanted) = match update.image.as_deref().map(|image| image.split_once('=').unwrap_or(("*", image))) {
             Some((container, image)) => (container, Some(image.to_owned())),

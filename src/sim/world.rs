@@ -192,7 +192,6 @@ impl Handle {
 pub struct World {
     runtime: Runtime,
     inner: Inner,
-    enters: Dice,
 }
 
 struct Inner {
@@ -251,7 +250,6 @@ impl World {
         };
         drop(guard);
         Ok(Self {
-            enters: inner.dice.fork("backoff"),
             runtime,
             inner,
         })
@@ -380,8 +378,6 @@ impl World {
     /// Goes on to the next thing that happens, at the latest to `until`: the models do what is due, or somebody wrote
     /// and the controllers came to rest.
     pub fn step(&mut self, until: Timestamp) -> Step {
-        // The client library's watches draw their back-off from here; so it is the seed's, not the thread's.
-        fastrand::seed(self.enters.bits());
         self.runtime.block_on(self.inner.step(until))
     }
 

@@ -5,6 +5,8 @@
     reason = "a broken fixture fails the test"
 )]
 
+mod simulate;
+
 use axum::{
     Json, Router,
     extract::{Path, Query, State},

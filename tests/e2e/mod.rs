@@ -1,5 +1,6 @@
 //! The controller on a real cluster, each test in its own namespace.
 
+mod api_conformance;
 mod crds;
 mod forge;
 mod harness;

@@ -146,7 +146,7 @@ impl Inner {
         ownership: Ownership,
     ) -> Result<Arc<Stored>, Refused> {
         let old = &*before.value;
-        check_identity(key, old, &value)?;
+        check_identity(by.verb, key, old, &value)?;
         value = settled(key.kind, by.subresource, old, value);
         let sent = metadata_of(&mut value).and_then(|metadata| metadata.remove("managedFields"));
         restore_metadata(old, &mut value);
@@ -169,20 +169,20 @@ impl Inner {
                 managed
             }
         };
-        let managed = self.show(key, before, &mut value, managed);
+        let managed = self.show(before, &mut value, managed);
         if value == *old && managed == before.managed {
             return Ok(Arc::clone(before));
         }
         if is_completely_deleted(&value) {
-            // The last finalizer went: what remains to be seen is the object without it, once.
-            return Ok(self.commit(by, key, Some(Arc::clone(before)), None));
+            // The last finalizer went: the writer is shown the object without it, and nobody else.
+            self.commit(by, key, Some(Arc::clone(before)), None);
+            return Ok(Arc::new(Stored::new(Arc::new(value), managed)));
         }
         Ok(self.commit(by, key, Some(Arc::clone(before)), Some((value, managed))))
     }
 
     /// Puts the managers into the object, with the time where they changed.
-    fn show(&self, key: &Key, before: &Arc<Stored>, value: &mut Value, mut managed: Managed) -> Arc<Managed> {
-        let _ = key;
+    fn show(&self, before: &Arc<Stored>, value: &mut Value, mut managed: Managed) -> Arc<Managed> {
         if managed == *before.managed {
             if let (Some(shown), Some(metadata)) = (before.value.pointer("/metadata/managedFields"), metadata_of(value))
             {
@@ -191,7 +191,9 @@ impl Inner {
             return Arc::clone(&before.managed);
         }
         managed.date(&self.now());
-        self.show_managed(value, &managed);
+        if !managed.is_empty() {
+            self.show_managed(value, &managed);
+        }
         Arc::new(managed)
     }
 
@@ -221,7 +223,7 @@ pub(super) fn metadata_of(object: &mut Value) -> Option<&mut Map<String, Value>>
 }
 
 /// The name, kind, uid and version an update names must be those of the object.
-fn check_identity(key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
+fn check_identity(verb: Verb, key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
     let facts = key.kind.facts();
     if !new.is_object() {
         return Err(bad_request("the body must be an object"));
@@ -248,13 +250,18 @@ fn check_identity(key: &Key, old: &Value, new: &Value) -> Result<(), Refused> {
         ));
     }
     let (asked, found) = (uid_of(new), uid_of(old));
-    if !asked.is_empty() && asked != found {
+    let is_another = !asked.is_empty() && asked != found;
+    if is_another && verb == Verb::Update {
         let why = format!("Precondition failed: UID in precondition: {asked}, UID in object meta: {found}");
         return Err(conflict(key.kind, &key.name, &why));
     }
-    let asked = meta(new, "resourceVersion");
-    if !asked.is_empty() && asked != meta(old, "resourceVersion") {
+    let version = meta(new, "resourceVersion");
+    if !version.is_empty() && version != meta(old, "resourceVersion") {
         return Err(stale(key.kind, &key.name));
+    }
+    if is_another {
+        let message = format!("Invalid value: \"{asked}\": field is immutable");
+        return Err(invalid(key, &[("metadata.uid", message)]));
     }
     if is_deleting(old) && finalizers(new).any(|new| !finalizers(old).any(|old| old == new)) {
         let message = "Forbidden: no new finalizers can be added if the object is being deleted";

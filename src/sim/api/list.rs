@@ -109,6 +109,12 @@ impl Page {
             Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1"),
         };
         let mut metadata = json!({"resourceVersion": version.to_string()});
+        if facts.is_custom
+            && form == Form::Whole
+            && let Some(metadata) = metadata.as_object_mut()
+        {
+            metadata.insert("continue".to_owned(), json!(""));
+        }
         if self.remaining > 0
             && let (Some(metadata), Some(last)) = (metadata.as_object_mut(), &self.last)
         {

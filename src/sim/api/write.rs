@@ -7,7 +7,7 @@ use super::{
     kinds::{Key, Kind},
     ownership::{
         apply::{self, Conflicts},
-        compare::fields_of,
+        compare::{fields_of, fields_of_new},
         managed::{Managed, Operation},
         shape::Place,
     },
@@ -33,11 +33,7 @@ impl Inner {
         if self.state.stored(&key).is_some() {
             return Err(already_exists(kind, &key.name));
         }
-        let owned = |object: &Value| {
-            let mut config = object.clone();
-            apply::strip(&mut config);
-            fields_of(&config, &mut Place::root(kind))
-        };
+        let owned = |object: &Value| fields_of_new(object, &mut Place::root(kind));
         self.begin(by, &key, object, Operation::Update, owned)
     }
 
@@ -227,13 +223,14 @@ impl Inner {
     }
 
     fn apply_new(&mut self, by: &By, key: &Key, mut config: Value) -> Result<Arc<Stored>, Refused> {
-        let (uid, version) = (uid_of(&config).to_owned(), meta(&config, "resourceVersion").to_owned());
+        let uid = uid_of(&config).to_owned();
         if !by.subresource.is_empty() {
             return Err(not_found(key.kind, &key.name));
         }
-        if !uid.is_empty() || !version.is_empty() {
-            let why = "the object it was decided on does not exist";
-            return Err(conflict(key.kind, &key.name, why));
+        // A version alone does not keep the real server from creating the object; a uid does.
+        if !uid.is_empty() {
+            let why = format!("Precondition failed: the object with UID {uid} does not exist");
+            return Err(conflict(key.kind, &key.name, &why));
         }
         if let Some(metadata) = metadata_of(&mut config) {
             metadata.insert("name".to_owned(), json!(key.name));

@@ -105,6 +105,13 @@ impl Traffic {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Forgets the requests lost so far: before the first deployment there is nobody to answer.
+    pub fn forget_losses(&self) {
+        let mut seen = self.lock();
+        seen.lost_requests = 0.0;
+        seen.first_loss = None;
+    }
+
     /// Where requests go now.
     pub fn shares(&self) -> Shares {
         self.lock().shares.clone()

@@ -129,6 +129,9 @@ impl Slot {
     }
 }
 
+#[cfg(test)]
+pub(super) mod testing;
+
 /// A write of a model. Whatever the server refuses (an object that is just gone, a conflict) is looked at again with the
 /// change that caused it.
 pub(super) fn accepted(result: Result<Arc<Value>, Refused>) -> bool {

@@ -31,7 +31,8 @@ pub fn render(story: &Story, ascii: bool) -> String {
 /// A line of the timeline.
 struct Row {
     at: f64,
-    cells: [String; 5],
+    /// Step, weight, old and new pods.
+    cells: [String; 4],
     happened: Vec<String>,
 }
 
@@ -86,8 +87,6 @@ fn timeline(out: &mut String, story: &Story) {
             table.push(cells);
         }
     }
-    // The state that each row reached belongs to the columns above; `weight` shows the order and, behind it, what the
-    // data plane does when that differs.
     out.push_str(&aligned(&table));
     out.push('\n');
 }
@@ -128,7 +127,7 @@ fn waits(frame: &Frame) -> &str {
     if frame.waiting_for.starts_with(|c: char| c.is_ascii_digit()) { "" } else { &frame.waiting_for }
 }
 
-fn cells(frame: &Frame) -> [String; 5] {
+fn cells(frame: &Frame) -> [String; 4] {
     let step = match frame.step {
         Some(step) => format!("{step} {}", frame.doing),
         None => String::new(),
@@ -142,7 +141,7 @@ fn cells(frame: &Frame) -> [String; 5] {
         there: frame.stable.there + frame.other.there,
         ready: frame.stable.ready + frame.other.ready,
     };
-    [step, weight, pods(old), pods(frame.new), String::new()].map(|cell| cell)
+    [step, weight, pods(old), pods(frame.new)]
 }
 
 fn pods(pods: Pods) -> String {
@@ -199,7 +198,11 @@ fn totals(out: &mut String, story: &Story) {
         let back = totals.rolled_back_after.map(|after| format!(", all requests back after {}", seconds(after)));
         line("rollback", format!("aborted at {}{step}{}", seconds(at), back.unwrap_or_else(|| ", not complete".to_owned())));
     } else if story.faults.iter().any(|fault| fault.began.is_some()) {
-        line("rollback", "none: no step caught the fault".to_owned());
+        let stopped = match story.totals.promoted_after {
+            Some(_) => "none: no step caught the fault".to_owned(),
+            None => format!("none: it stopped with at most {}% of requests on the new version", totals.peak_share),
+        };
+        line("rollback", stopped);
     }
     if let Some(worst) = totals.rollback_at_worst {
         line("rollback at worst", format!("{} from an abort, at step {}", seconds(worst.seconds), worst.step));

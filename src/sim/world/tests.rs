@@ -37,6 +37,7 @@ fn deployed(options: Options) -> World {
     world.enter_through(Entry::Ingress { namespace: "shop".into(), name: "web".into() });
     world.start_all();
     assert!(world.run_until(Duration::from_secs(300), |world| phase(world) == "Healthy"), "{:#?}", world.get(&key()));
+    world.traffic().forget_losses();
     world
 }
 

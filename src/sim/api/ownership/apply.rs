@@ -1,7 +1,7 @@
 //! Server-side apply: merges what a manager applies into the live object, and removes what it applies no longer.
 
 use super::{
-    compare::{difference, fields_of, keyed},
+    compare::{difference, fields_of, fields_of_new, keyed},
     managed::{Managed, Manager},
     set::{Element, FieldSet},
     shape::{Place, Shape, key_of},
@@ -18,7 +18,7 @@ pub(in crate::sim::api) struct Applied {
 }
 
 /// Somebody else owns fields that would change: who, and which.
-pub(in crate::sim::api) type Conflicts = Vec<(Manager, Vec<String>)>;
+pub(in crate::sim::api) type Conflicts = Vec<(String, Vec<String>)>;
 
 /// Applies `config`, which must be free of what [`strip`] takes away, as `manager`.
 pub(in crate::sim::api) fn apply(
@@ -34,10 +34,11 @@ pub(in crate::sim::api) fn apply(
     let mut object = merged(live, config, &mut place);
     let changes = difference(live, &object, &mut place);
     let mut managed = managed.clone();
+    managed.adopt(kind.facts().api_version, || fields_of_new(live, &mut place));
     let conflicts = managed.conflicts(manager, &changes.changed);
     if !conflicts.is_empty() && !force {
-        let named = conflicts.into_iter().map(|(manager, set)| (manager, set.paths()));
-        return Err(named.collect());
+        let named = conflicts.iter();
+        return Err(named.map(|(owner, set)| (owner.to_string(), set.paths())).collect());
     }
     managed.take_from_others(manager, &conflicts);
     let before = managed.replace(manager, wanted.clone());

@@ -32,7 +32,11 @@ pub(super) fn keyed<'a>(items: &'a [Value], keys: &[(&str, Option<&str>)]) -> Op
 pub(in crate::sim::api) fn fields_of(value: &Value, place: &mut Place) -> FieldSet {
     match value {
         Value::Object(map) if !map.is_empty() && place.map() == Shape::Granular => {
-            let mut set = FieldSet::default();
+            let mut set = FieldSet {
+                // Where there is no schema, a map counts itself.
+                owned: place.is_untyped(),
+                ..FieldSet::default()
+            };
             for (name, value) in map {
                 let below = place.within(name, |place| fields_of(value, place));
                 set.insert(Element::Field(name.clone()), below);
@@ -67,11 +71,45 @@ fn fields_of_list(items: &[Value], place: &mut Place) -> FieldSet {
     set
 }
 
-/// A field that came: as the real server notes it, a map that is new counts itself, too.
+/// A field that came: as the real server notes it, maps that are new count themselves, too.
 fn added(value: &Value, place: &mut Place) -> FieldSet {
-    let mut set = fields_of(value, place);
-    set.owned |= value.is_object();
-    set
+    match value {
+        Value::Object(map) if !map.is_empty() && place.map() == Shape::Granular => {
+            let mut set = FieldSet::leaf();
+            for (name, value) in map {
+                let below = place.within(name, |place| added(value, place));
+                set.insert(Element::Field(name.clone()), below);
+            }
+            set
+        }
+        Value::Array(items) => match place.list() {
+            Shape::Keyed(keys) => {
+                let Some(items) = keyed(items, keys) else {
+                    return FieldSet::leaf();
+                };
+                let mut set = FieldSet::leaf();
+                for (key, item) in items {
+                    set.insert(Element::Key(key), added(item, place));
+                }
+                set
+            }
+            Shape::Set => {
+                let mut set = fields_of(value, place);
+                set.owned = true;
+                set
+            }
+            Shape::Atomic | Shape::Granular => FieldSet::leaf(),
+        },
+        _ => FieldSet::leaf(),
+    }
+}
+
+/// The fields of a new object, as its maker owns them.
+pub(in crate::sim::api) fn fields_of_new(object: &Value, place: &mut Place) -> FieldSet {
+    let nothing = Value::Object(Map::new());
+    let mut difference = difference(&nothing, object, place);
+    difference.ignore_identity();
+    difference.changed
 }
 
 /// What differs between two versions of an object.

@@ -22,7 +22,7 @@ pub(in crate::sim::api) struct Manager {
     pub(in crate::sim::api) subresource: String,
 }
 
-/// As a conflict names it, without the time.
+/// As a conflict names it.
 impl fmt::Display for Manager {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{}\"", self.name)?;
@@ -74,6 +74,24 @@ impl Managed {
         let before = std::mem::replace(&mut entry.set, set);
         self.tidy();
         before
+    }
+
+    /// Before the first apply to an object nobody owns a field of, everything in it is owned by what was there before.
+    pub(super) fn adopt(&mut self, api_version: &str, fields: impl FnOnce() -> FieldSet) {
+        if !self.0.is_empty() {
+            return;
+        }
+        let manager = Manager {
+            operation: Operation::Update,
+            name: "before-first-apply".to_owned(),
+            api_version: api_version.to_owned(),
+            subresource: String::new(),
+        };
+        self.replace(&manager, fields());
+    }
+
+    pub(in crate::sim::api) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Everything anybody owns.

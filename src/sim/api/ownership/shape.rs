@@ -51,6 +51,11 @@ impl Place {
         list(self.kind, &self.dotted)
     }
 
+    /// Whether nothing is known of what is here: below a field that takes anything.
+    pub(super) fn is_untyped(&self) -> bool {
+        matches!(self.kind, Kind::Rollout) && self.dotted.starts_with("spec.template.")
+    }
+
     pub(super) fn map(&self) -> Shape {
         map(self.kind, &self.dotted)
     }

@@ -1,0 +1,3 @@
+//! The real controllers in the simulated cluster.
+
+mod rollout;
