@@ -72,7 +72,8 @@ pub enum Answer {
 pub struct Answered {
     /// The answer.
     pub answer: Answer,
-    /// Goes to `measurements[].metadata`.
+    /// Goes to `measurements[].metadata`: by what a later attempt finds what this one began. Made by the provider, never
+    /// from arguments, so it is not masked; a secret may be any text, also one that occurs in a name by chance.
     pub metadata: BTreeMap<String, String>,
     /// Goes to `metricResults[].metadata`.
     pub metric_metadata: BTreeMap<String, String>,
@@ -138,9 +139,9 @@ impl Reading {
                 (Phase::Running, String::new())
             }
         };
-        let masked = |map: BTreeMap<String, String>| {
+        let clipped = |map: BTreeMap<String, String>, text: &dyn Fn(String) -> String| {
             map.into_iter()
-                .map(|(key, text)| (key, clip(known.mask(&text), VALUE_BYTES_MAX)))
+                .map(|(key, value)| (key, clip(text(value), VALUE_BYTES_MAX)))
                 .collect()
         };
         let message = match (&due.attempt, message) {
@@ -154,8 +155,8 @@ impl Reading {
             phase,
             message,
             value,
-            metadata: masked(metadata),
-            metric_metadata: masked(metric_metadata),
+            metadata: clipped(metadata, &|text| text),
+            metric_metadata: clipped(metric_metadata, &|text| known.mask(&text)),
             resume_at,
         }
     }
@@ -221,7 +222,7 @@ mod tests {
                 measured: Measured::Json(json!("hidden")),
                 text: "hidden".into(),
             },
-            metadata: BTreeMap::from([("url".to_owned(), "http://x?t=hidden".to_owned())]),
+            metadata: BTreeMap::new(),
             metric_metadata: BTreeMap::from([("q".to_owned(), "hidden".to_owned())]),
         };
         let reading = Reading::judge(
@@ -241,6 +242,20 @@ mod tests {
         );
         assert_eq!(reading.value, "*****");
         assert!(!format!("{reading:?}").contains("hidden"), "{reading:?}");
+    }
+
+    #[test]
+    fn a_secret_that_occurs_in_a_name_does_not_lose_what_was_begun() {
+        let name = BTreeMap::from([("job-name".to_owned(), "uid.hidden.1".to_owned())]);
+        let answered = Answered {
+            metadata: name.clone(),
+            ..Answered::plain(Answer::UnderWay {
+                resume_at: Timestamp::UNIX_EPOCH,
+            })
+        };
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let reading = Reading::judge(due(Attempt::Begin), &Metric::default(), &known(), answered, times);
+        assert_eq!(reading.metadata, name);
     }
 
     #[test]

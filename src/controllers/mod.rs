@@ -109,6 +109,15 @@ impl Context {
         let namespace = own_namespace(&client, &args);
         let stores = Stores::default();
         let metrics = Metrics::new();
+        let requests = metrics.requests.clone();
+        let client = client::observed(client, move |method, uri, status_code| {
+            requests.count(
+                method.as_str(),
+                uri.path(),
+                uri.query().unwrap_or_default(),
+                status_code,
+            );
+        });
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
         Arc::new(Self {
             scope: args.scope(&namespace),

@@ -75,7 +75,14 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
     };
     let subject = Subject::new("Rollout", key);
     match context.apply(&fence, &subject, &plan).await {
-        Ok(_) => Ok(plan.requeue.into()),
+        Ok(_) => {
+            if let Some(end) = rollout::finished(&observed.snapshot(), &plan) {
+                // Both are far below 2^52 seconds.
+                let [seconds, paused] = [end.seconds, end.paused_seconds].map(|seconds| seconds as f64);
+                context.metrics.finished(&end.status, seconds, paused);
+            }
+            Ok(plan.requeue.into())
+        }
         Err(error) => {
             if matches!(error.class(), Class::Denied | Class::NotFound | Class::Permanent) {
                 tell_the_user(&context, &fence, &subject, &observed, &error).await;

@@ -1,7 +1,9 @@
 //! Clients of the cluster's API server: in-cluster, or by kubeconfig and context.
 
+use axum::http::{Method, Request, Uri};
 use kube::{
     Client, Config,
+    client::Body,
     config::{KubeConfigOptions, Kubeconfig},
 };
 use std::{path::Path, time::Duration};
@@ -53,6 +55,26 @@ pub async fn connect(options: &ClientOptions<'_>) -> Result<Client, ClientError>
             .push(("user-agent".parse().map_err(unusable_header)?, agent));
     }
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+/// The same client, which tells `note` of every request: its method and URI, and the HTTP status of the answer, 0 when
+/// none came.
+pub fn observed(client: Client, note: impl Fn(&Method, &Uri, u16) + Clone + Send + Sync + 'static) -> Client {
+    let namespace = client.default_namespace().to_owned();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (client, note) = (client.clone(), note.clone());
+        async move {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            let answer = client.send(request).await;
+            note(
+                &method,
+                &uri,
+                answer.as_ref().map_or(0, |answer| answer.status().as_u16()),
+            );
+            answer
+        }
+    });
+    Client::new(service, namespace)
 }
 
 fn unusable_header<E: std::error::Error + Send + Sync + 'static>(error: E) -> ClientError {

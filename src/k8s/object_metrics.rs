@@ -1,7 +1,11 @@
 //! Metrics that are read off the stores at scrape time, without copying an object.
 
 use crate::{
-    api::{analysis::AnalysisRun, rollout::Rollout},
+    analysis::validate,
+    api::{
+        analysis::{AnalysisRun, Metric},
+        rollout::Rollout,
+    },
     k8s::stores::Stores,
 };
 use prometheus_client::{
@@ -32,7 +36,8 @@ type Encoded = Result<(), std::fmt::Error>;
 impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
         self.rollouts(&mut encoder)?;
-        self.analysis_runs(&mut encoder)
+        self.analysis_runs(&mut encoder)?;
+        self.templates(&mut encoder)
     }
 }
 
@@ -122,15 +127,52 @@ impl ObjectMetrics {
             |series| {
                 stores.analysis_runs.for_each(|run| {
                     for result in run.status.iter().flat_map(|status| &status.metric_results) {
+                        let metric = run.spec.metrics.iter().find(|metric| metric.name == result.name);
                         let labels = [
                             ("namespace", namespace(run)),
                             ("name", name(run)),
                             ("metric", result.name.as_str()),
+                            ("type", metric.map_or("", provider_type)),
                             ("dry_run", if result.dry_run { "true" } else { "false" }),
                             ("phase", result.phase.as_str()),
                         ];
                         series.add(&labels, 1);
                     }
+                });
+            },
+        )?;
+        gauges(
+            encoder,
+            "analysis_run_metric_type",
+            "The provider of a metric of an AnalysisRun",
+            |series| {
+                stores.analysis_runs.for_each(|run| {
+                    for metric in &run.spec.metrics {
+                        let labels = [
+                            ("namespace", namespace(run)),
+                            ("name", name(run)),
+                            ("metric", metric.name.as_str()),
+                            ("type", provider_type(metric)),
+                        ];
+                        series.add(&labels, 1);
+                    }
+                });
+            },
+        )
+    }
+
+    fn templates(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        let Self(stores) = self;
+        gauges(
+            encoder,
+            "analysis_template_metric_info",
+            "Information about the metrics of an AnalysisTemplate",
+            |series| {
+                stores.analysis_templates.for_each(|template| {
+                    metric_infos(series, namespace(template), name(template), &template.spec.metrics);
+                });
+                stores.cluster_analysis_templates.for_each(|template| {
+                    metric_infos(series, "", name(template), &template.spec.metrics);
                 });
             },
         )?;
@@ -217,6 +259,23 @@ fn gauges(
     };
     write(&mut series);
     series.result
+}
+
+fn metric_infos(series: &mut Series<'_, '_>, namespace: &str, name: &str, metrics: &[Metric]) {
+    for metric in metrics {
+        let labels = [
+            ("namespace", namespace),
+            ("name", name),
+            ("type", provider_type(metric)),
+            ("metric", metric.name.as_str()),
+        ];
+        series.add(&labels, 1);
+    }
+}
+
+/// The provider's field name; empty unless there is exactly one.
+fn provider_type(metric: &Metric) -> &'static str {
+    validate::provider(metric).unwrap_or_default()
 }
 
 fn namespace<K: kube::Resource>(object: &K) -> &str {
@@ -310,11 +369,22 @@ mod tests {
             "status": {"phase": "Paused", "availableReplicas": 4, "replicas": 6, "updatedReplicas": 1},
         });
         stores.rollouts.put(serde_json::from_value(rollout).unwrap());
+        let checks = json!([{"name": "errors", "provider": {"prometheus": {"query": "up"}}}, {"name": "smoke", "provider": {"job": {}}}]);
+        let run = json!({"metadata": {"namespace": "shop", "name": "run"}, "spec": {"metrics": checks},
+            "status": {"phase": "Running", "metricResults": [{"name": "errors", "phase": "Running"}]}});
+        stores.analysis_runs.put(serde_json::from_value(run).unwrap());
+        let template = json!({"metadata": {"namespace": "shop", "name": "check"}, "spec": {"metrics": checks}});
+        stores.analysis_templates.put(serde_json::from_value(template).unwrap());
         let metrics = Metrics::new();
         metrics.collect(Box::new(ObjectMetrics(stores)));
         let page = metrics.render().unwrap();
         let has = |line: &str| assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
         has(r#"rollout_info{namespace="shop",name="web",strategy="canary",traffic_router="Nginx",phase="Paused"} 1"#);
+        has(
+            r#"analysis_run_metric_phase{namespace="shop",name="run",metric="errors",type="prometheus",dry_run="false",phase="Running"} 1"#,
+        );
+        has(r#"analysis_run_metric_type{namespace="shop",name="run",metric="smoke",type="job"} 1"#);
+        has(r#"analysis_template_metric_info{namespace="shop",name="check",type="job",metric="smoke"} 1"#);
         has(r#"rollout_info_replicas_unavailable{namespace="shop",name="web"} 2"#);
         has(r#"rollout_info_replicas_desired{namespace="shop",name="web"} 5"#);
         has(r#"rollout_phase{namespace="shop",name="web",strategy="canary",phase="Progressing"} 1"#);

@@ -2,6 +2,34 @@
 
 use super::{decision::Decision, progress::Turn, view::View};
 use crate::api::{rollout_status::RolloutDuration, scalar::wire_time};
+use serde_json::Value;
+
+/// An update that ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finished {
+    /// How: `Promoted`, `FastPromoted`, `Aborted` or `RolledBack`.
+    pub status: String,
+    /// Seconds it took.
+    pub seconds: i64,
+    /// Seconds of these in which it waited for a person.
+    pub paused_seconds: i64,
+}
+
+/// The update that a status change ends, if it ends one now.
+pub(crate) fn finished(before: Option<&RolloutDuration>, patch: &Value) -> Option<Finished> {
+    let change = patch.pointer("/status/duration")?;
+    // A merge patch holds what differs: an end that is in it is new.
+    change.get("finishedAt")?.as_str()?;
+    let mut duration = serde_json::to_value(before.cloned().unwrap_or_default()).ok()?;
+    json_patch::merge(&mut duration, change);
+    let duration: RolloutDuration = serde_json::from_value(duration).ok()?;
+    let (began, ended) = (duration.rollout_started_at?.0, duration.finished_at?.0);
+    Some(Finished {
+        status: duration.completion_status,
+        seconds: ended.duration_since(began).as_secs(),
+        paused_seconds: duration.total_manual_pause_duration_seconds,
+    })
+}
 
 /// The duration after this decision. An invalid specification leaves it as it is.
 pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>) -> Option<RolloutDuration> {

@@ -7,7 +7,7 @@ mod canary;
 mod conclude;
 mod deadline;
 mod decision;
-mod duration;
+pub mod duration;
 mod field_path;
 mod phase;
 mod progress;
@@ -23,7 +23,10 @@ mod template;
 mod validate;
 mod view;
 
-use crate::{api::well_known, plan::Plan};
+use crate::{
+    api::well_known,
+    plan::{Plan, StatusChange},
+};
 use decision::Decision;
 use snapshot::Snapshot;
 use view::View;
@@ -59,6 +62,15 @@ pub fn plan_after_refusal(snapshot: &Snapshot<'_>, refusal: &str) -> Plan {
 /// the next plan uses another name.
 pub fn plan_after_collision(snapshot: &Snapshot<'_>) -> Plan {
     conclude::collided(&View::of(snapshot))
+}
+
+/// The update that ends with this plan, for metrics.
+pub fn finished(snapshot: &Snapshot<'_>, plan: &Plan) -> Option<duration::Finished> {
+    let StatusChange::Merge { patch, .. } = &plan.status else {
+        return None;
+    };
+    let status = snapshot.rollout.status.as_ref();
+    duration::finished(status.and_then(|status| status.duration.as_ref()), patch)
 }
 
 /// Sharding by instance id is strict: without one, only Rollouts without the label are ours.

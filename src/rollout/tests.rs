@@ -1,13 +1,17 @@
 //! Whole updates in a world of plain objects: plans are carried out, pods follow, time jumps to the next wake-up.
 
+mod aborts;
 mod chaos;
 mod drain;
+mod fixtures;
 mod golden;
 mod hazards;
 mod held;
 mod leaving;
 mod lost_stable;
 mod mended;
-mod scenarios;
+mod model;
+mod repairs;
+mod steps;
 mod takeover;
 mod world;

@@ -2,19 +2,28 @@
 //!
 //! What can be read off objects is computed at scrape time by a collector; only what happens over time is counted here.
 
+use super::requests::RequestCounts;
 use prometheus_client::{
     collector::Collector,
     encoding::{EncodeLabelSet, text},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::Registry,
 };
-use std::sync::{Mutex, PoisonError};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 /// `Content-Type` of what `render` returns.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Upper bounds in seconds of the reconcile histograms.
 const RECONCILE_BUCKETS: [f64; 5] = [0.01, 0.15, 0.25, 0.5, 1.0];
+
+/// Upper bounds in seconds of the histograms of whole updates.
+const UPDATE_BUCKETS: [f64; 11] = [
+    30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 28800.0,
+];
 
 /// Which object.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -37,6 +46,15 @@ pub struct EventLabels {
     /// The event's reason.
     pub reason: String,
 }
+
+/// How an update ended.
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct EndLabels {
+    status: String,
+}
+
+/// Seconds that updates took, by how they ended.
+type Durations = Family<EndLabels, Histogram, fn() -> Histogram>;
 
 /// Which kind of error.
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -93,6 +111,12 @@ pub struct Metrics {
     experiment: ReconcileFamilies,
     application: ReconcileFamilies,
     events: Family<EventLabels, Counter>,
+    /// Which series of events there are, to drop them with their object.
+    told: Mutex<HashMap<ObjectLabels, HashSet<EventLabels>>>,
+    /// Whole updates, updates without their waits for a person, and those waits.
+    updates: [Durations; 3],
+    /// Requests to the API server.
+    pub requests: RequestCounts,
     errors: Family<ErrorLabels, Counter>,
     depth: Family<QueueLabels, Gauge>,
     leading: Gauge,
@@ -121,12 +145,34 @@ impl Metrics {
             experiment: ReconcileFamilies::register(&mut registry, ControllerKind::Experiment),
             application: ReconcileFamilies::register(&mut registry, ControllerKind::Application),
             events: Family::default(),
+            told: Mutex::default(),
+            updates: std::array::from_fn(|_| durations()),
+            requests: RequestCounts::default(),
             errors: Family::default(),
             depth: Family::default(),
             leading: Gauge::default(),
             registry: Mutex::default(),
         };
         registry.register("rollout_events", "Events of Rollouts", metrics.events.clone());
+        let names = [
+            ("rollout_duration_seconds", "Seconds an update took"),
+            (
+                "rollout_progression_duration_seconds",
+                "Seconds an update took without its waits for a person",
+            ),
+            (
+                "rollout_manual_pause_duration_seconds",
+                "Seconds an update waited for a person",
+            ),
+        ];
+        for ((name, help), family) in names.into_iter().zip(&metrics.updates) {
+            registry.register(name, help, family.clone());
+        }
+        registry.register(
+            "controller_clientset_k8s_request",
+            "Requests to the API server",
+            metrics.requests.family(),
+        );
         registry.register(
             "tidegate_reconcile_errors",
             "Failed passes by what went wrong",
@@ -177,7 +223,23 @@ impl Metrics {
 
     /// Notes an event.
     pub fn event(&self, event: &EventLabels) {
+        let object = ObjectLabels {
+            namespace: event.namespace.clone(),
+            name: event.name.clone(),
+        };
+        self.told().entry(object).or_default().insert(event.clone());
         self.events.get_or_create(event).inc();
+    }
+
+    /// Notes the end of an update: how it ended, the seconds it took, and those it waited for a person.
+    pub fn finished(&self, status: &str, seconds: f64, paused_seconds: f64) {
+        let end = EndLabels {
+            status: status.to_owned(),
+        };
+        let values = [seconds, (seconds - paused_seconds).max(0.0), paused_seconds];
+        for (family, value) in self.updates.iter().zip(values) {
+            family.get_or_create(&end).observe(value);
+        }
     }
 
     /// Notes how many objects wait to be worked on.
@@ -199,6 +261,15 @@ impl Metrics {
         let families = self.families(controller);
         families.duration.remove(object);
         families.errors.remove(object);
+        if controller == ControllerKind::Rollout {
+            for event in self.told().remove(object).into_iter().flatten() {
+                self.events.remove(&event);
+            }
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, HashMap<ObjectLabels, HashSet<EventLabels>>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Everything in the text format.
@@ -217,6 +288,10 @@ impl Metrics {
             ControllerKind::Application => &self.application,
         }
     }
+}
+
+fn durations() -> Durations {
+    Family::new_with_constructor(|| Histogram::new(UPDATE_BUCKETS))
 }
 
 impl Default for Metrics {
@@ -275,7 +350,15 @@ mod tests {
             r#"argo_rollouts_controller_info{{version="{}"}} 1"#,
             env!("CARGO_PKG_VERSION")
         ));
+        metrics.finished("Promoted", 700.0, 650.0);
+        let page = metrics.render().unwrap();
+        let has = |line: &str| assert!(page.lines().any(|found| found == line), "{line} is missing in\n{page}");
+        has(r#"rollout_duration_seconds_bucket{le="900.0",status="Promoted"} 1"#);
+        has(r#"rollout_progression_duration_seconds_bucket{le="60.0",status="Promoted"} 1"#);
+        has(r#"rollout_manual_pause_duration_seconds_sum{status="Promoted"} 650.0"#);
         metrics.forget(ControllerKind::Rollout, &web);
-        assert!(!metrics.render().unwrap().contains("rollout_reconcile_error{"));
+        let page = metrics.render().unwrap();
+        assert!(!page.contains("rollout_reconcile_error{"));
+        assert!(!page.contains("rollout_events_total{"));
     }
 }

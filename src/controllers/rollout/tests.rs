@@ -67,6 +67,13 @@ async fn a_rollout_becomes_healthy_and_then_nothing_more_is_written() {
     let writes = api.take_writes();
     assert!(writes.is_empty(), "zero writes at rest, found {writes:#?}");
     let page = context.metrics.render().unwrap();
+    for line in [
+        r#"controller_clientset_k8s_request_total{kind="replicasets",namespace="shop",name="",verb="Create",status_code="200"} 1"#,
+        r#"rollout_duration_seconds_count{status="Promoted"} 1"#,
+        r#"rollout_events_total{namespace="shop",name="web",type="Normal",reason="RolloutCompleted"} 1"#,
+    ] {
+        assert!(page.contains(line), "{line}\n{page}");
+    }
     assert!(
         page.contains(r#"rollout_info_replicas_available{namespace="shop",name="web"} 2"#),
         "{page}"
@@ -246,4 +253,40 @@ async fn a_name_that_was_just_taken_is_left_to_its_holder() {
     .await;
     api.hold_watches(None);
     gets_another_name(&api, &foreign).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn series_of_a_deleted_rollout_are_dropped() {
+    let api = FakeApi::new();
+    api.put(web("demo:v1"));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    api.delete("argoproj.io/v1alpha1", "rollouts", "shop", "web");
+    eventually(|| !context.metrics.render().unwrap().contains("rollout_events_total{")).await;
+}
+
+/// The sync engine is on: its kinds are waited for too.
+#[tokio::test(start_paused = true)]
+async fn readiness_covers_the_kinds_of_every_controller_that_runs() {
+    let api = FakeApi::new();
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    context.stores.ready().await;
+    assert_eq!(context.unready(), ["Application", "AppProject"]);
+    tokio::spawn(
+        context
+            .stores
+            .applications
+            .clone()
+            .watch(kube::Api::all(context.client.clone()), true),
+    );
+    tokio::spawn(
+        context
+            .stores
+            .projects
+            .clone()
+            .watch(kube::Api::all(context.client.clone()), true),
+    );
+    eventually(|| context.unready().is_empty()).await;
 }

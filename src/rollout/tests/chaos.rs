@@ -7,7 +7,7 @@ mod oracle;
 mod verbs;
 
 use super::{
-    scenarios::{ingress, rollout, service, template},
+    fixtures::{ingress, rollout, service, template},
     world::{Objects, World},
 };
 use crate::plan::{Plan, Requeue, StatusChange};

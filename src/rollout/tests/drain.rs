@@ -2,7 +2,7 @@
 //! write of a weight, whoever wrote it, however late in its second, and however slowly.
 
 use super::{
-    scenarios::{deployed, hash, image, ingress, nginx, paused, phase, resume, rollout, service, steps},
+    fixtures::{deployed, hash, image, ingress, nginx, paused, phase, resume, rollout, service, steps},
     world::World,
 };
 use crate::api::well_known;

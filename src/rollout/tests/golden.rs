@@ -1,7 +1,7 @@
 //! Whole plans at typical moments. Reviewing a change of a decision is reading these.
 
 use super::{
-    scenarios::{deployed, image, ingress, nginx, paused, resume, rollout, service, steps},
+    fixtures::{deployed, image, ingress, nginx, paused, resume, rollout, service, steps},
     world::World,
 };
 use serde_json::json;

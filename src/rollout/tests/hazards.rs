@@ -1,24 +1,14 @@
 //! Hazards that the reference lists for the original (rollouts, section 13), by number: none of them is here.
 
 use super::{
-    scenarios::{deployed, hash, image, ingress, nginx, paused, phase, resume, rollout, service, steps, template},
+    fixtures::{
+        available, deployed, hash, image, ingress, nginx, paused, phase, resume, rollout, selected, service, steps,
+        template,
+    },
     world::World,
 };
 use crate::{api::well_known, plan::Requeue};
 use serde_json::{Value, json};
-
-fn selected(world: &World, service: &str) -> Value {
-    world.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
-}
-
-fn available(world: &mut World, hash: &str, pods: i64) {
-    let name = format!("web-{hash}");
-    world.patch(
-        "ReplicaSet",
-        &name,
-        &json!({"status": {"readyReplicas": pods, "availableReplicas": pods}}),
-    );
-}
 
 fn abort(world: &mut World) {
     world.patch("Rollout", "web", &json!({"status": {"abort": true}}));

@@ -1,7 +1,7 @@
 //! `spec.paused` holds a first deployment and every update, whatever the strategy.
 
 use super::{
-    scenarios::{deployed, hash, image, ingress, nginx, phase, resume, rollout, service, steps},
+    fixtures::{deployed, hash, image, ingress, nginx, phase, resume, rollout, selected, service, steps},
     world::World,
 };
 use crate::api::well_known;
@@ -17,10 +17,6 @@ fn blue_green() -> Value {
 
 fn strategies() -> [Value; 3] {
     [nginx(steps()), json!({"canary": {"steps": steps()}}), blue_green()]
-}
-
-fn selected(world: &World, service: &str) -> Value {
-    world.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
 }
 
 fn ends_well(world: &mut World) {

@@ -2,7 +2,7 @@
 //! first (guarantees T3 and T5), then pods are the weights.
 
 use super::{
-    scenarios::{deployed, hash, image, paused, phase, resume},
+    fixtures::{deployed, hash, image, paused, phase, resume},
     world::World,
 };
 use serde_json::{Value, json};

@@ -1,15 +1,10 @@
 //! The stable ReplicaSet is deleted in the middle of an update: no evidence for the new version (guarantee D1).
 
 use super::{
-    scenarios::{deployed, hash, image, nginx, paused, phase, resume, steps},
+    fixtures::{deployed, hash, image, nginx, paused, phase, resume, selected, steps},
     world::World,
 };
-use crate::api::well_known;
 use serde_json::{Value, json};
-
-fn selected(world: &World, service: &str) -> Value {
-    world.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
-}
 
 /// A world in mid-update, at its first pause, whose stable ReplicaSet is deleted now. The lost name and the two hashes.
 fn lost(strategy: Value) -> (World, String, String) {

@@ -1,7 +1,7 @@
 //! What the chaos runs and a reading against the reference found, each as a small story.
 
 use super::{
-    scenarios::{deployed, hash, image, nginx, paused, phase, resume, steps},
+    fixtures::{available, deployed, hash, image, nginx, paused, phase, resume, selected, steps},
     world::World,
 };
 use crate::{api::well_known, plan::Requeue, rollout::snapshot::Snapshot};
@@ -9,19 +9,6 @@ use serde_json::{Value, json};
 
 fn status(world: &mut World, patch: &Value) {
     world.patch("Rollout", "web", &json!({ "status": patch }));
-}
-
-fn selected(world: &World, service: &str) -> Value {
-    world.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
-}
-
-fn available(world: &mut World, hash: &str, pods: i64) {
-    let name = format!("web-{hash}");
-    world.patch(
-        "ReplicaSet",
-        &name,
-        &json!({"status": {"readyReplicas": pods, "availableReplicas": pods}}),
-    );
 }
 
 fn analysis() -> Value {

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        scenarios::{image, ingress, service},
+        fixtures::{image, ingress, service},
         world::World,
     },
     dice::{self, Dice, Family},
