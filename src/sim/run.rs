@@ -539,6 +539,10 @@ impl<'a> Run<'a> {
             "Paused" => verbs.push(Verb::Promote),
             _ => verbs.push(good),
         }
+        if round > 4 {
+            // Where nothing is left to go back to, evidence cannot be had.
+            verbs.push(Verb::PromoteFull);
+        }
         for verb in verbs {
             self.story.line(now, "—", || format!("user helps: {verb}"));
             let _ = self.world.act(&rollout, &verb);

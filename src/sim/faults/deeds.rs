@@ -217,8 +217,9 @@ fn trouble(kind: u64, family: Family, controllers: usize, dice: &mut Dice) -> (u
         10 => Deed::Autoscale(1 + u32::try_from(dice.below(8)).unwrap_or(0)),
         11 => Deed::Jump(replica, i64::try_from(dice.below(1_000)).unwrap_or(0) - 500),
         12 if controllers > 1 => Deed::StealLease,
-        12 | 13 => Deed::Kill(replica),
-        14 => Deed::Stop(replica),
+        // One that is alone is not started anew before it is gone.
+        14 if controllers > 1 => Deed::Stop(replica),
+        12..=14 => Deed::Kill(replica),
         15 => {
             let kinds = [
                 None,

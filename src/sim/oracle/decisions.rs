@@ -190,6 +190,14 @@ impl Rules {
                 "all steps first",
             )
         });
+        // Where pods are the weights, the stable Service keeps one of the old pods until it is led to the new ones.
+        let surge = look.before.budget().0;
+        let keeps_one = !look.before.is_routed() && look.before.canary_spec().get("stableService").is_some();
+        let wanted = if keeps_one {
+            wanted.min(wanted + surge - 1)
+        } else {
+            wanted
+        };
         let threshold = !look.before.canary_spec()["replicaProgressThreshold"].is_null();
         let ready = look.scenes.most_ready(look.commit.at, hash);
         verdicts.ensure(ready >= wanted || threshold, || {

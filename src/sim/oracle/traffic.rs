@@ -31,7 +31,6 @@ pub struct Rules {
     abort_open: Option<Timestamp>,
     /// Whether a version was ever promoted: before that there is nothing to keep.
     served: bool,
-    lost: f64,
 }
 
 impl Rules {
@@ -42,7 +41,6 @@ impl Rules {
             foreign_sizes: BTreeSet::new(),
             abort_open: None,
             served: false,
-            lost: 0.0,
         }
     }
 
@@ -197,29 +195,32 @@ impl Rules {
 
     /// Judges requests: none may fail because of the order of our writes, and an abort must take effect.
     pub fn flow(&mut self, at: Timestamp, scene: &Scene, disturbed: bool, verdicts: &mut Verdicts) {
-        let (lost, now, config, first) = {
+        let (now, answered, config, known) = {
             let seen = self.traffic.lock();
-            let where_to = seen.shares.lost_at.join(", ");
-            (seen.lost_requests, seen.shares.lost, where_to, seen.first_loss.clone())
+            let known: Vec<String> = (seen.config.routes.iter().flatten())
+                .map(|destination| format!("{} knows {:?}", destination.service, destination.pods))
+                .collect();
+            let answered: f64 = seen.shares.by_hash.values().sum();
+            (
+                seen.shares.lost,
+                answered,
+                seen.shares.lost_at.join(", "),
+                known.join(", "),
+            )
         };
-        let grew = lost > self.lost;
-        self.lost = lost;
         let stable = scene.recorded("stableRS");
         let serving = self.served;
-        self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && now == 0.0);
+        self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99);
         if scene.rollout.is_none() || scene.replicas() == 0 {
             self.served = false;
         }
-        if serving && !disturbed && (grew || now > 0.0) {
-            let since = first.map_or_else(String::new, |(at, service)| {
-                format!(", first at {at} on the way to {service}")
-            });
+        if serving && !disturbed && now > 0.0 {
             let rule = if scene.weight > 0 { Rule::T2 } else { Rule::T3 };
             verdicts.ensure(false, || Violation {
                 rule,
                 at,
                 object: format!("requests to {config}"),
-                found: format!("{:.0}% fail because no pod answers{since}", now * 100.0),
+                found: format!("{:.0}% fail because no pod answers: {known}", now * 100.0),
                 expected: "none, whatever is deployed".to_owned(),
             });
         }
