@@ -173,10 +173,12 @@ impl<'a> Run<'a> {
         let now = self.world.now();
         for index in 0..self.case.controllers {
             if !self.world.is_running(index) {
-                let at = *self.starts[index]
-                    .get_or_insert_with(|| later(now, Duration::from_millis(self.case.restart_millis)));
+                let Some(start) = self.starts.get_mut(index) else {
+                    continue;
+                };
+                let at = *start.get_or_insert_with(|| later(now, Duration::from_millis(self.case.restart_millis)));
                 if at <= now {
-                    self.starts[index] = None;
+                    *start = None;
                     self.story.line(now, "world", || format!("replica {index} starts"));
                     self.world.start(index);
                 }
@@ -317,8 +319,10 @@ impl<'a> Run<'a> {
                 let live = self.world.get(&rollout);
                 let _ = api.delete(SOMEBODY, &rollout, &Deletion::default());
                 let mut object = self.case.rollout.clone();
-                if let Some(spec) = live.and_then(|live| live.get("spec").cloned()) {
-                    object["spec"] = spec;
+                if let Some(spec) = live.and_then(|live| live.get("spec").cloned())
+                    && let Some(fields) = object.as_object_mut()
+                {
+                    fields.insert("spec".to_owned(), spec);
                 }
                 let _ = api.create(SOMEBODY, object);
             }

@@ -1,5 +1,7 @@
 //! What happened in a run, as a story to read: when, who, what, and in the end which promise broke.
 
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
 use super::{
     api::{
         faults::{EventFate, EventInfo, RequestFate, RequestInfo, Verb},

@@ -1,5 +1,7 @@
 //! D1 to D6: steps, gates, analyses, revisions and waits.
 
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
     scene::{Scene, Subject, label, text},

@@ -3,6 +3,8 @@
 //! A controller acts on a view that may lag, and its requests take their time. So a judgement asks for the facts of the
 //! last moments: a write is right when it was right at some moment that its author can have seen.
 
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
 use crate::{
     api::well_known,
     sim::api::{

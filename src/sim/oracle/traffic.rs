@@ -1,5 +1,7 @@
 //! T1 to T8: weights, Services and pods.
 
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
     scene::{Scene, Subject, selected_hash, share, text, weight_of},

@@ -1,11 +1,15 @@
 //! Defects in what is sent: requests are altered between the client and the server.
 
+#![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
+
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tidegate::sim::{oracle::Rule, replica::Tamper};
 
-/// Name, what alters requests, the seed that shows it, and the promise that is broken.
-pub(crate) const ALL: &[(&str, fn() -> Tamper, u64, Rule)] = &[
+/// Name, the defect, a seed that shows it, and the promise broken then.
+type Entry = (&'static str, fn() -> Tamper, u64, Rule);
+
+pub(crate) const ALL: &[Entry] = &[
     ("no precondition is sent", no_preconditions, 0, Rule::C3),
     ("the lease is taken after a second", hasty_lease, 0, Rule::C5),
     ("fields of others are written too", foreign_fields, 0, Rule::T8),

@@ -1,5 +1,7 @@
 //! Defects in what is seen: the planner decides rightly about a world that is not so.
 
+#![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
+
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 use serde_json::{Value, json};
 use tidegate::{

@@ -1,5 +1,7 @@
 //! Defects in what is decided: the plan is altered after it was made.
 
+#![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
+
 use serde_json::{Value, json};
 use tidegate::{
     controllers::Planner,
