@@ -23,7 +23,7 @@ use crate::{
         stores::{Scope, Stores},
     },
     plan::{EventRecord, Plan},
-    rollout::snapshot::Settings,
+    rollout::snapshot::{Settings, Snapshot},
     telemetry::{
         logging::{self, FilterError},
         metrics::{EventLabels, Metrics},
@@ -71,6 +71,8 @@ pub struct Context {
     pub metrics: Metrics,
     /// Numbers from 0 to 1 that spread retries.
     pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+    /// Decides about a Rollout.
+    pub planner: Planner,
     stop: watch::Receiver<bool>,
 }
 
@@ -123,6 +125,7 @@ impl Context {
             settings: Arc::new(args.settings()),
             ledger: Ledger::default(),
             jitter: replica.jitter,
+            planner: replica.planner,
             client,
             namespace,
             stores,
@@ -182,12 +185,17 @@ impl Context {
     }
 }
 
+/// Decides about a Rollout. A plain function, so that a test of the simulator's judgement can put a defect in its place.
+pub type Planner = fn(&Snapshot<'_>) -> Plan;
+
 /// What tells one replica from another.
 pub struct Replica {
     /// Its name, in events.
     pub name: String,
     /// Numbers from 0 to 1 that spread retries.
     pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
+    /// `rollout::plan`.
+    pub planner: Planner,
 }
 
 impl std::fmt::Debug for Replica {
@@ -204,6 +212,7 @@ impl Replica {
         Self {
             name: instance_name(),
             jitter: Box::new(random_fraction),
+            planner: crate::rollout::plan,
         }
     }
 }

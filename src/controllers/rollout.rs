@@ -60,7 +60,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
     };
-    let mut plan = rollout::plan(&observed.snapshot());
+    let mut plan = (context.planner)(&observed.snapshot());
     if let Some(taken) = name_taken(&context.stores, &observed, &plan) {
         tracing::info!(rollout = %key, name = %taken, "Another owner's ReplicaSet holds the name of the new one; using another name.");
         plan = rollout::plan_after_collision(&observed.snapshot());

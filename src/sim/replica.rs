@@ -3,12 +3,15 @@
 use super::{api::SimApi, clock::VirtualClock, dice::Dice, models::metrics::Metrics};
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, analysis_run, args::ControllerArgs, rollout},
+    controllers::{self, Context, Planner, analysis_run, args::ControllerArgs, rollout},
     k8s::lease::{Election, Leadership, LeaseOptions, lease_name},
     provider::{Providers, desk::Instruments, job::Jobs},
 };
+use axum::http::Request;
 use clap::{Args as _, FromArgMatches as _};
 use jiff::{SignedDuration, Timestamp};
+use kube::{Client, client::Body};
+use serde_json::Value;
 use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
     time::Duration,
@@ -22,6 +25,57 @@ use tokio::{
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
 pub(super) const NAMESPACE: &str = "tidegate";
+
+/// Alters the body of a write before it is sent; it is given the path.
+pub type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
+
+/// Where a defect can be put into the controllers from outside, to prove that it is noticed.
+#[derive(Clone)]
+pub struct Seams {
+    /// Decides about a Rollout.
+    pub planner: Planner,
+    /// Stands between the controllers and the server.
+    pub tamper: Option<Tamper>,
+}
+
+impl Default for Seams {
+    fn default() -> Self {
+        Self {
+            planner: crate::rollout::plan,
+            tamper: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for Seams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Seams").finish_non_exhaustive()
+    }
+}
+
+impl Seams {
+    fn client(&self, client: Client) -> Client {
+        let Some(tamper) = self.tamper.clone() else {
+            return client;
+        };
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (client, tamper) = (client.clone(), Arc::clone(&tamper));
+            async move {
+                let (parts, body) = request.into_parts();
+                let bytes = body.collect_bytes().await?;
+                let body = match serde_json::from_slice(&bytes) {
+                    Ok(mut value) => {
+                        tamper(parts.uri.path(), &mut value);
+                        Body::from(serde_json::to_vec(&value).unwrap_or_default())
+                    }
+                    Err(_) => Body::from(bytes),
+                };
+                client.send(Request::from_parts(parts, body)).await
+            }
+        });
+        Client::new(service, NAMESPACE)
+    }
+}
 
 /// A replica, running or not.
 pub(super) struct Replica {
@@ -61,12 +115,12 @@ impl Replica {
     }
 
     /// Starts it, unless it runs. Must be called inside the runtime.
-    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics) {
+    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics, seams: &Seams) {
         if self.is_running() {
             return;
         }
         self.starts += 1;
-        let client = api.client(&self.name, NAMESPACE);
+        let client = seams.client(api.client(&self.name, NAMESPACE));
         let clock: SharedClock = Arc::clone(&self.clock) as SharedClock;
         let (stop, stopped) = watch::channel(false);
         let (release, released) = oneshot::channel::<()>();
@@ -83,6 +137,7 @@ impl Replica {
         let replica = controllers::Replica {
             name: self.name.clone(),
             jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
+            planner: seams.planner,
         };
         let context = Context::of_replica(
             replica,

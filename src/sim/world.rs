@@ -27,7 +27,7 @@ use super::{
         replica_sets::ReplicaSets,
         truth::{SharedTruth, Truth},
     },
-    replica::{self, Replica},
+    replica::{self, Replica, Seams},
 };
 use crate::{
     clock::{Clock, SharedClock},
@@ -68,6 +68,8 @@ pub struct Options {
     pub timing: Timing,
     /// How the API server behaves.
     pub api: api::Options,
+    /// Where a defect can be put in.
+    pub seams: Seams,
 }
 
 impl Default for Options {
@@ -82,6 +84,7 @@ impl Default for Options {
                 show_managed_fields: false,
                 ..api::Options::default()
             },
+            seams: Seams::default(),
         }
     }
 }
@@ -200,6 +203,7 @@ struct Inner {
     replicas: Vec<Replica>,
     args: ControllerArgs,
     metrics: Metrics,
+    seams: Seams,
 }
 
 impl World {
@@ -243,6 +247,7 @@ impl World {
             replicas,
             args: options.args.unwrap_or_else(Options::args_alone),
             metrics,
+            seams: options.seams,
             dice,
         };
         drop(guard);
@@ -336,7 +341,7 @@ impl World {
         let _guard = self.runtime.enter();
         let inner = &mut self.inner;
         if let Some(replica) = inner.replicas.get_mut(replica) {
-            replica.start(&inner.handle.api, &inner.args, &inner.metrics);
+            replica.start(&inner.handle.api, &inner.args, &inner.metrics, &inner.seams);
         }
     }
 

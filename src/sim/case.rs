@@ -1,0 +1,318 @@
+//! One random life of a Rollout: its specification, what goes wrong around it, and what people do. A plain value: equal
+//! seeds give equal cases, and a case can be made smaller piece by piece.
+
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
+use super::{
+    api::kinds::Kind,
+    dice::Dice,
+    faults::{
+        Fault, Flaw,
+        deeds::{self, Deed, Event},
+    },
+    oracle::scene::Subject,
+};
+use crate::api::well_known;
+use serde_json::{Value, json};
+
+/// Namespace of everything.
+pub const NAMESPACE: &str = "shop";
+/// Name of the Rollout and of the stable Ingress.
+pub const NAME: &str = "web";
+/// The template of analyses that gate.
+pub const GATE: &str = "check";
+/// Length of the part in which things go wrong. In milliseconds.
+pub const TROUBLE_MILLIS: u64 = 150_000;
+
+/// Which kind of rollout a case is about.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Family {
+    /// A canary whose weights are pods.
+    Basic,
+    /// A canary behind ingress-nginx.
+    Nginx,
+    /// Blue-green.
+    BlueGreen,
+}
+
+/// A random life.
+#[derive(Clone, Debug)]
+pub struct Case {
+    /// Fixes what is left to chance within it.
+    pub seed: u64,
+    /// Which kind of rollout.
+    pub family: Family,
+    /// The Rollout.
+    pub rollout: Value,
+    /// Replicas of the controllers; more than one of them elect a leader.
+    pub controllers: usize,
+    /// Time from the death of a replica to its start. In milliseconds.
+    pub restart_millis: u64,
+    /// What goes wrong with requests and watches.
+    pub faults: Vec<Fault>,
+    /// What people and the surroundings do.
+    pub events: Vec<Event>,
+}
+
+impl Case {
+    /// The case of a seed.
+    pub fn of(seed: u64) -> Self {
+        let dice = Dice::new(seed);
+        let mut shape = dice.fork("shape");
+        let family = match shape.below(20) {
+            0..5 => Family::Basic,
+            5..14 => Family::Nginx,
+            _ => Family::BlueGreen,
+        };
+        let rollout = rollout(family, &mut shape);
+        let mut faults = dice.fork("faults");
+        let controllers = if faults.chance(20) { 2 } else { 1 };
+        Self {
+            seed,
+            family,
+            rollout,
+            controllers,
+            restart_millis: 500 + faults.below(6000),
+            faults: Flaw::some(controllers, &mut faults),
+            events: deeds::some(family, controllers, &mut dice.fork("deeds")),
+        }
+    }
+
+    /// Who is judged.
+    pub fn subject(&self) -> Subject {
+        Subject {
+            namespace: NAMESPACE.to_owned(),
+            name: NAME.to_owned(),
+            stable_service: "web-stable".to_owned(),
+            canary_service: "web-canary".to_owned(),
+            ingress: NAME.to_owned(),
+        }
+    }
+
+    /// How much there is in it, for those who make it smaller.
+    pub fn size(&self) -> usize {
+        let steps = self
+            .rollout
+            .pointer("/spec/strategy/canary/steps")
+            .and_then(Value::as_array)
+            .map_or(0, Vec::len);
+        self.faults.len() + self.events.len() + steps + self.controllers
+    }
+
+    /// The objects beside the Rollout.
+    pub fn surroundings(&self) -> Vec<Value> {
+        vec![
+            service("web-root"),
+            service("web-stable"),
+            service("web-canary"),
+            ingress(),
+            template(),
+        ]
+    }
+
+    /// An object of the surroundings as it was at first.
+    pub fn original(&self, kind: Kind, name: &str) -> Option<Value> {
+        let all = self.surroundings();
+        all.into_iter()
+            .find(|object| object["kind"] == kind.facts().kind && object["metadata"]["name"] == name)
+    }
+}
+
+fn service(name: &str) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": name, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
+        "spec": {"selector": {"app": NAME}, "ports": [{"port": 80, "targetPort": 8080}]},
+    })
+}
+
+fn ingress() -> Value {
+    let backend = json!({"service": {"name": "web-stable", "port": {"number": 80}}});
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
+        "spec": {"ingressClassName": "nginx", "rules": [{"host": "shop.example.com",
+            "http": {"paths": [{"path": "/", "pathType": "Prefix", "backend": backend}]}}]},
+    })
+}
+
+fn template() -> Value {
+    let query = r#"sum(rate(http_requests_total{service="{{args.service}}",code!~"5.."}[20s])) / sum(rate(http_requests_total{service="{{args.service}}"}[20s]))"#;
+    json!({
+        "apiVersion": crate::api::API_VERSION, "kind": "AnalysisTemplate",
+        "metadata": {"name": GATE, "namespace": NAMESPACE},
+        "spec": {
+            "args": [{"name": "service", "value": "web"}],
+            "metrics": [{
+                "name": "success-rate", "interval": "5s", "count": 2, "failureLimit": 1, "consecutiveErrorLimit": 2,
+                "successCondition": "result[0] >= 0.95", "failureCondition": "result[0] < 0.9",
+                "provider": {"prometheus": {"address": "http://prometheus.monitoring:9090", "query": query, "timeout": 5}},
+            }],
+        },
+    })
+}
+
+fn rollout(family: Family, dice: &mut Dice) -> Value {
+    let mut spec = json!({
+        "replicas": 1 + dice.below(6),
+        "selector": {"matchLabels": {"app": NAME}},
+        "template": {
+            "metadata": {"labels": {"app": NAME}},
+            "spec": {"containers": [{"name": "web", "image": "shop:v1"}]},
+        },
+        "strategy": match family {
+            Family::Basic => json!({"canary": basic(dice)}),
+            Family::Nginx => json!({"canary": nginx(dice)}),
+            Family::BlueGreen => json!({"blueGreen": blue_green(dice)}),
+        },
+    });
+    if dice.chance(20) {
+        set(&mut spec, "progressDeadlineSeconds", json!(40));
+        let abort = dice.chance(60);
+        set(&mut spec, "progressDeadlineAbort", json!(abort));
+    }
+    if dice.chance(10) {
+        set(&mut spec, "revisionHistoryLimit", json!(dice.below(2)));
+    }
+    json!({
+        "apiVersion": crate::api::API_VERSION, "kind": "Rollout",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
+        "spec": spec,
+    })
+}
+
+fn set(target: &mut Value, field: &str, value: Value) {
+    if let Value::Object(fields) = target {
+        fields.insert(field.to_owned(), value);
+    }
+}
+
+/// In `percent` of a hundred cases one of these.
+fn maybe(target: &mut Value, field: &str, percent: u64, values: &[Value], dice: &mut Dice) {
+    if dice.chance(percent)
+        && let Some(value) = dice.pick(values).cloned()
+    {
+        set(target, field, value);
+    }
+}
+
+/// Random steps.
+pub fn steps(family: Family, dice: &mut Dice) -> Value {
+    let count = dice.below(6);
+    Value::Array((0..count).map(|_| step(family, dice)).collect())
+}
+
+fn step(family: Family, dice: &mut Dice) -> Value {
+    let kinds = if family == Family::Nginx { 10 } else { 9 };
+    let one = |values: &[Value], dice: &mut Dice| dice.pick(values).cloned().unwrap_or_default();
+    match dice.below(kinds) {
+        0..4 => json!({"setWeight": one(&[json!(0), json!(10), json!(20), json!(50), json!(75), json!(100)], dice)}),
+        4 => json!({"pause": {}}),
+        5 => json!({"pause": {"duration": one(&[json!(0), json!(3), json!("20s")], dice)}}),
+        6..9 => json!({"analysis": analysis(dice)}),
+        _ => {
+            let scales = [
+                json!({"replicas": 1}),
+                json!({"replicas": 4}),
+                json!({"weight": 50}),
+                json!({"matchTrafficWeight": true}),
+            ];
+            json!({"setCanaryScale": one(&scales, dice)})
+        }
+    }
+}
+
+fn analysis(dice: &mut Dice) -> Value {
+    let of = if dice.chance(60) { "web-canary" } else { "web-root" };
+    json!({"templates": [{"templateName": GATE}], "args": [{"name": "service", "value": of}]})
+}
+
+fn nginx(dice: &mut Dice) -> Value {
+    let mut canary = json!({
+        "canaryService": "web-canary", "stableService": "web-stable", "steps": steps(Family::Nginx, dice),
+        "trafficRouting": {"nginx": {"stableIngress": NAME}},
+    });
+    if dice.chance(25) {
+        set(&mut canary, "dynamicStableScale", json!(true));
+    } else {
+        maybe(&mut canary, "scaleDownDelaySeconds", 50, &[json!(0), json!(10)], dice);
+    }
+    maybe(
+        &mut canary,
+        "abortScaleDownDelaySeconds",
+        40,
+        &[json!(0), json!(5), json!(60)],
+        dice,
+    );
+    maybe(&mut canary, "minPodsPerReplicaSet", 15, &[json!(2)], dice);
+    let thresholds = [
+        json!({"type": "Percent", "value": 50}),
+        json!({"type": "Pods", "value": 1}),
+    ];
+    maybe(&mut canary, "replicaProgressThreshold", 12, &thresholds, dice);
+    background(&mut canary, dice);
+    canary
+}
+
+fn background(canary: &mut Value, dice: &mut Dice) {
+    if dice.chance(25) {
+        let mut analysis = analysis(dice);
+        let starting = dice.below(3);
+        set(&mut analysis, "startingStep", json!(starting));
+        set(canary, "analysis", analysis);
+    }
+}
+
+fn basic(dice: &mut Dice) -> Value {
+    let mut canary = json!({"steps": steps(Family::Basic, dice)});
+    let surges = [json!(0), json!(1), json!(2), json!("25%"), json!("100%")];
+    maybe(&mut canary, "maxSurge", 80, &surges, dice);
+    let least = u64::from(canary.get("maxSurge") == Some(&json!(0)));
+    let unavailable = least + dice.below(3);
+    if dice.chance(80) || least == 1 {
+        set(&mut canary, "maxUnavailable", json!(unavailable));
+    }
+    if dice.chance(50) {
+        set(&mut canary, "stableService", json!("web-stable"));
+        set(&mut canary, "canaryService", json!("web-canary"));
+    }
+    background(&mut canary, dice);
+    canary
+}
+
+fn blue_green(dice: &mut Dice) -> Value {
+    let mut strategy = json!({"activeService": "web-stable"});
+    maybe(&mut strategy, "previewService", 70, &[json!("web-canary")], dice);
+    maybe(&mut strategy, "autoPromotionEnabled", 40, &[json!(false)], dice);
+    maybe(&mut strategy, "autoPromotionSeconds", 40, &[json!(5), json!(30)], dice);
+    maybe(&mut strategy, "previewReplicaCount", 30, &[json!(1), json!(2)], dice);
+    maybe(&mut strategy, "scaleDownDelaySeconds", 50, &[json!(0), json!(10)], dice);
+    maybe(
+        &mut strategy,
+        "abortScaleDownDelaySeconds",
+        40,
+        &[json!(0), json!(5), json!(60)],
+        dice,
+    );
+    maybe(&mut strategy, "scaleDownDelayRevisionLimit", 15, &[json!(1)], dice);
+    if dice.chance(35) {
+        set(&mut strategy, "prePromotionAnalysis", preview_analysis());
+    }
+    if dice.chance(35) {
+        set(&mut strategy, "postPromotionAnalysis", preview_analysis());
+    }
+    strategy
+}
+
+/// A preview gets no requests to be judged by: the metric is about all requests.
+fn preview_analysis() -> Value {
+    json!({"templates": [{"templateName": GATE}], "args": [{"name": "service", "value": "web-root"}]})
+}
+
+/// The label by which pods of a version are known.
+pub const HASH: &str = well_known::POD_TEMPLATE_HASH;
+
+/// Names a deed by what it is, for stories.
+pub fn describe(deed: &Deed) -> String {
+    deed.to_string()
+}

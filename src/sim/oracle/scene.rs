@@ -1,0 +1,291 @@
+//! What is true about one Rollout at a moment, read from the objects without the planner's code, and its recent past.
+//!
+//! A controller acts on a view that may lag, and its requests take their time. So a judgement asks for the facts of the
+//! last moments: a write is right when it was right at some moment that its author can have seen.
+
+#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
+
+use crate::{
+    api::well_known,
+    sim::api::{
+        kinds::{Key, Kind},
+        state::State,
+    },
+};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{collections::VecDeque, sync::Arc};
+
+/// The Rollout that is judged, and the names around it.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// The stable or active Service.
+    pub stable_service: String,
+    /// The canary or preview Service.
+    pub canary_service: String,
+    /// The stable Ingress.
+    pub ingress: String,
+}
+
+impl Subject {
+    /// Key of the Rollout.
+    pub fn rollout(&self) -> Key {
+        self.key(Kind::Rollout, &self.name)
+    }
+
+    /// Key of an object beside it.
+    pub fn key(&self, kind: Kind, name: &str) -> Key {
+        Key::new(kind, self.namespace.as_str(), name)
+    }
+
+    /// Name of the canary Ingress.
+    pub fn canary_ingress(&self) -> String {
+        format!("{}-{}-canary", self.name, self.ingress)
+    }
+}
+
+/// One ReplicaSet in numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Set {
+    /// `metadata.name`.
+    pub name: String,
+    /// Its pod template hash.
+    pub hash: String,
+    /// `spec.replicas`.
+    pub size: i64,
+    /// Pods that are ready, and wanted.
+    pub ready: i64,
+}
+
+/// The facts.
+#[derive(Clone, Debug, Default)]
+pub struct Scene {
+    /// The Rollout; absent while it does not exist.
+    pub rollout: Option<Arc<Value>>,
+    /// The ReplicaSets it controls.
+    pub sets: Vec<Set>,
+    /// The hash that the stable Service selects; `None` when there is no such Service, empty when it selects no hash.
+    pub stable: Option<String>,
+    /// The same of the canary Service.
+    pub canary: Option<String>,
+    /// Weight in the canary Ingress.
+    pub weight: i64,
+}
+
+impl Scene {
+    /// Reads the facts.
+    pub fn read(subject: &Subject, state: &State) -> Self {
+        let rollout = state.get(&subject.rollout()).cloned();
+        let uid = rollout.as_deref().map_or("", |rollout| text(rollout, "/metadata/uid"));
+        let selected = |name: &str| {
+            let service = state.get(&subject.key(Kind::Service, name))?;
+            Some(selected_hash(service).to_owned())
+        };
+        let ingress = state.get(&subject.key(Kind::Ingress, &subject.canary_ingress()));
+        let owned = state.owned_by(uid);
+        let sets = owned.into_iter().filter(|(key, _)| key.kind == Kind::ReplicaSet);
+        Self {
+            sets: sets.map(|(_, set)| Set::read(set, state)).collect(),
+            stable: selected(&subject.stable_service),
+            canary: selected(&subject.canary_service),
+            weight: ingress.map_or(0, |ingress| weight_of(ingress)),
+            rollout,
+        }
+    }
+
+    /// A part of the Rollout's status; `Null` when absent.
+    pub fn status(&self) -> &Value {
+        self.part("/status")
+    }
+
+    /// The strategy's canary part; `Null` when absent.
+    pub fn canary_spec(&self) -> &Value {
+        self.part("/spec/strategy/canary")
+    }
+
+    /// The strategy's blue-green part; `Null` when absent.
+    pub fn blue_green_spec(&self) -> &Value {
+        self.part("/spec/strategy/blueGreen")
+    }
+
+    fn part(&self, pointer: &str) -> &Value {
+        let rollout = self.rollout.as_deref();
+        rollout
+            .and_then(|rollout| rollout.pointer(pointer))
+            .unwrap_or(&Value::Null)
+    }
+
+    /// `spec.replicas`.
+    pub fn replicas(&self) -> i64 {
+        self.part("/spec/replicas").as_i64().unwrap_or(1)
+    }
+
+    /// A hash in the status; empty when absent.
+    pub fn recorded(&self, field: &str) -> &str {
+        self.status().get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whether the status says that the update is aborted.
+    pub fn is_aborted(&self) -> bool {
+        self.status().get("abort") == Some(&Value::Bool(true))
+    }
+
+    /// Ready pods with this hash.
+    pub fn ready(&self, hash: &str) -> i64 {
+        self.of(hash).map(|set| set.ready).sum()
+    }
+
+    /// ReplicaSets with this hash.
+    pub fn of(&self, hash: &str) -> impl Iterator<Item = &Set> {
+        self.sets.iter().filter(move |set| set.hash == hash)
+    }
+
+    /// Whether a router splits requests.
+    pub fn is_routed(&self) -> bool {
+        !self.canary_spec()["trafficRouting"].is_null()
+    }
+
+    /// What all requests are, as a weight.
+    pub fn total(&self) -> i64 {
+        self.canary_spec()["trafficRouting"]["maxTrafficWeight"]
+            .as_i64()
+            .unwrap_or(100)
+    }
+
+    /// What may be exceeded and missed, in pods (`maxSurge`, `maxUnavailable`).
+    pub fn budget(&self) -> (i64, i64) {
+        budget(self.canary_spec(), self.replicas())
+    }
+}
+
+impl Set {
+    fn read(set: &Value, state: &State) -> Self {
+        let size = set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+        let owned = state.owned_by(text(set, "/metadata/uid"));
+        let ready = owned
+            .into_iter()
+            .filter(|(key, pod)| {
+                key.kind == Kind::Pod && is_ready(pod) && pod.pointer("/metadata/deletionTimestamp").is_none()
+            })
+            .count();
+        Self {
+            name: text(set, "/metadata/name").to_owned(),
+            hash: label(set, well_known::POD_TEMPLATE_HASH).to_owned(),
+            size,
+            ready: i64::try_from(ready).unwrap_or(i64::MAX).min(size),
+        }
+    }
+}
+
+/// The facts of the last moments.
+#[derive(Debug)]
+pub struct Scenes {
+    past: VecDeque<(Timestamp, Arc<Scene>)>,
+    /// How old a fact may be that a write rests on.
+    age: SignedDuration,
+}
+
+impl Scenes {
+    /// An empty past in which facts up to this age count.
+    pub fn remembering(age: SignedDuration) -> Self {
+        Self {
+            past: VecDeque::new(),
+            age,
+        }
+    }
+
+    /// Notes the facts from `at` on.
+    pub fn push(&mut self, at: Timestamp, scene: Scene) {
+        self.past.push_back((at, Arc::new(scene)));
+        let since = at.saturating_sub(self.age).unwrap_or(Timestamp::MIN);
+        while self.past.get(1).is_some_and(|(next, _)| *next < since) {
+            self.past.pop_front();
+        }
+    }
+
+    /// The facts of the last moments before `at`, oldest first.
+    pub fn lately(&self, at: Timestamp) -> impl Iterator<Item = &Scene> {
+        let since = at.saturating_sub(self.age).unwrap_or(Timestamp::MIN);
+        let ends = self.past.iter().skip(1).map(|(next, _)| *next).chain([Timestamp::MAX]);
+        let with_ends = self.past.iter().zip(ends);
+        with_ends
+            .filter(move |(_, end)| *end >= since)
+            .map(|((_, scene), _)| &**scene)
+    }
+
+    /// The newest facts.
+    pub fn now(&self) -> Arc<Scene> {
+        self.past.back().map(|(_, scene)| Arc::clone(scene)).unwrap_or_default()
+    }
+
+    /// The most ready pods that this hash lately had.
+    pub fn most_ready(&self, at: Timestamp, hash: &str) -> i64 {
+        self.lately(at).map(|scene| scene.ready(hash)).max().unwrap_or(0)
+    }
+}
+
+/// A text in an object; empty when absent.
+pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
+    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A label; empty when absent.
+pub fn label<'v>(object: &'v Value, name: &str) -> &'v str {
+    let labels = object.pointer("/metadata/labels");
+    labels
+        .and_then(|labels| labels.get(name))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// The hash a Service selects; empty without one.
+pub fn selected_hash(service: &Value) -> &str {
+    let selector = service.pointer("/spec/selector");
+    let hash = selector.and_then(|selector| selector.get(well_known::POD_TEMPLATE_HASH));
+    hash.and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The weight in a canary Ingress; −1 when it cannot be read.
+pub fn weight_of(ingress: &Value) -> i64 {
+    let annotations = ingress.pointer("/metadata/annotations");
+    let weight = annotations.and_then(|all| all.get("nginx.ingress.kubernetes.io/canary-weight"));
+    weight.map_or(0, |weight| {
+        weight.as_str().and_then(|text| text.parse().ok()).unwrap_or(-1)
+    })
+}
+
+fn is_ready(pod: &Value) -> bool {
+    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")
+}
+
+/// `replicas × weight ÷ total`, rounded up.
+pub fn share(replicas: i64, weight: i64, total: i64) -> i64 {
+    let total = total.max(1);
+    (replicas * weight + total - 1) / total
+}
+
+/// Pods that `maxSurge` and `maxUnavailable` allow; both zero means one unavailable pod.
+fn budget(canary: &Value, replicas: i64) -> (i64, i64) {
+    let resolve = |field: &str, up: bool| {
+        let percent = match &canary[field] {
+            Value::Number(pods) => return pods.as_i64().unwrap_or(0),
+            Value::String(text) => text.trim_end_matches('%').parse().unwrap_or(0),
+            _ => 25,
+        };
+        if up {
+            share(replicas, percent, 100)
+        } else {
+            replicas * percent / 100
+        }
+    };
+    match (resolve("maxSurge", true), resolve("maxUnavailable", false)) {
+        (0, 0) => (0, 1),
+        both => both,
+    }
+}

@@ -1,0 +1,632 @@
+//! One run of a case: a first deployment in peace, a time of trouble, and calm, in which everything must end well.
+
+use super::{
+    api::{
+        self, Change, Deletion,
+        kinds::{Key, Kind},
+    },
+    case::{Case, Family, NAME, NAMESPACE, TROUBLE_MILLIS},
+    faults::{
+        Flaw, Schedule, SharedJudge,
+        deeds::{Danger, Deed, Event, Side},
+    },
+    models::{Timing, data_plane::Entry, later, people::Verb, text, truth::Source},
+    oracle::{
+        Allowance, Judge, Violation,
+        scene::{Scene, selected_hash},
+    },
+    replica::Seams,
+    story::Story,
+    world::{Options, World},
+};
+use crate::k8s::lease::LEASE_NAME;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+/// Time for the first deployment.
+const DEPLOYMENT: Duration = Duration::from_secs(60);
+/// When no controller has asked for a write for this long, the world rests. Longer than any delay of a case.
+const QUIET: Duration = Duration::from_secs(80);
+/// Within this time of calm the world must rest.
+const REST_MAX: Duration = Duration::from_secs(1_200);
+/// For this long after the end nothing may be written: longer than a resync.
+const SILENCE: Duration = Duration::from_secs(960);
+/// The same where replicas renew a Lease, which takes its time.
+const SILENCE_ELECTED: Duration = Duration::from_secs(180);
+/// A person helps this often before it counts as hopeless.
+const HELP_MAX: usize = 24;
+/// Things that happen in one run; protects from a world that never lets time pass.
+const STEPS_MAX: u64 = 400_000;
+/// Who writes what is no part of the command line.
+const SOMEBODY: &str = "somebody";
+
+/// What a run came to, if all promises were kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Statistics {
+    /// Requests of all clients.
+    pub requests: u64,
+    /// Accepted writes.
+    pub commits: u64,
+    /// Time that passed in the world.
+    pub simulated: Duration,
+    /// Of all accepted writes.
+    pub digest: u64,
+}
+
+/// A run that broke a promise.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// The promise.
+    pub violation: Violation,
+    /// What happened, if it was to be told.
+    pub story: String,
+}
+
+/// Runs a case.
+pub fn run(case: &Case, seams: &Seams) -> Result<Statistics, Box<Failure>> {
+    play(case, seams, Story::default())
+}
+
+/// Runs a case again, to tell what happened.
+pub fn tell(case: &Case, seams: &Seams) -> Result<Statistics, Box<Failure>> {
+    play(case, seams, Story::told())
+}
+
+fn play(case: &Case, seams: &Seams, story: Story) -> Result<Statistics, Box<Failure>> {
+    let mut run = Run::new(case, seams, story);
+    let result = run.live();
+    match result {
+        Ok(()) => Ok(Statistics {
+            requests: run.world.api().requests(),
+            commits: run.world.commits(),
+            simulated: run.world.elapsed(),
+            digest: run.world.digest(),
+        }),
+        Err(violation) => Err(Box::new(Failure {
+            violation: *violation,
+            story: run.story.text(run.begin),
+        })),
+    }
+}
+
+type Lives = Result<(), Box<Violation>>;
+
+struct Run<'a> {
+    case: &'a Case,
+    world: World,
+    judge: SharedJudge,
+    story: Story,
+    begin: Timestamp,
+    /// When dead replicas start again.
+    starts: Vec<Option<Timestamp>>,
+    /// What is to be ended, and when.
+    ends: Vec<(Timestamp, Deed)>,
+    steps: u64,
+    skew: Vec<i64>,
+}
+
+impl<'a> Run<'a> {
+    #[expect(clippy::expect_used, reason = "a system without timers cannot simulate")]
+    fn new(case: &'a Case, seams: &Seams, story: Story) -> Self {
+        let options = Options {
+            seed: case.seed,
+            replicas: case.controllers,
+            args: Some(if case.controllers > 1 {
+                Options::args_elected()
+            } else {
+                Options::args_alone()
+            }),
+            timing: Timing::default(),
+            api: api::Options {
+                show_managed_fields: false,
+                ..api::Options::default()
+            },
+            seams: seams.clone(),
+            ..Options::default()
+        };
+        let mut world = World::new(options).expect("a world");
+        let judge = Judge::new(case.subject(), allowance(case), world.traffic().clone());
+        let judge: SharedJudge = Arc::new(Mutex::new(judge));
+        let (observer, told) = (Arc::clone(&judge), story.clone());
+        world.observe(move |commit, state| {
+            told.commit(commit);
+            lock(&observer).commit(commit, state);
+        });
+        let begin = world.now();
+        Self {
+            case,
+            starts: vec![None; case.controllers],
+            skew: vec![0; case.controllers],
+            ends: Vec::new(),
+            steps: 0,
+            world,
+            judge,
+            story,
+            begin,
+        }
+    }
+
+    fn live(&mut self) -> Lives {
+        self.deploy()?;
+        self.trouble()?;
+        self.calm()?;
+        self.end_well()
+    }
+
+    fn rollout(&self) -> Key {
+        Key::new(Kind::Rollout, NAMESPACE, NAME)
+    }
+
+    /// Lets things happen until `until` or the first broken promise.
+    fn advance(&mut self, until: Timestamp) -> Lives {
+        while self.world.now() < until {
+            self.step(until)?;
+        }
+        self.verdict()
+    }
+
+    fn step(&mut self, until: Timestamp) -> Lives {
+        let now = self.world.now();
+        for index in 0..self.case.controllers {
+            if !self.world.is_running(index) {
+                let Some(start) = self.starts.get_mut(index) else {
+                    continue;
+                };
+                let at = *start.get_or_insert_with(|| later(now, Duration::from_millis(self.case.restart_millis)));
+                if at <= now {
+                    *start = None;
+                    self.story.line(now, "world", || format!("replica {index} starts"));
+                    self.world.start(index);
+                }
+            }
+        }
+        let mut next = until;
+        for at in self.starts.iter().flatten().chain(self.ends.iter().map(|(at, _)| at)) {
+            next = next.min((*at).max(later(now, Duration::from_millis(1))));
+        }
+        self.world.step(next);
+        self.steps += 1;
+        let now = self.world.now();
+        while let Some(position) = self.ends.iter().position(|(at, _)| *at <= now) {
+            let (_, deed) = self.ends.remove(position);
+            self.end(&deed);
+        }
+        lock(&self.judge).flow(now);
+        if self.steps > STEPS_MAX {
+            lock(&self.judge).restless(now, format!("{STEPS_MAX} things happened"), "rest");
+        }
+        self.verdict()
+    }
+
+    fn verdict(&self) -> Lives {
+        match lock(&self.judge).violation() {
+            Some(violation) => Err(Box::new(violation.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// The first deployment, in peace.
+    fn deploy(&mut self) -> Lives {
+        for object in self.case.surroundings() {
+            let _ = self.world.create(object);
+        }
+        let _ = self.world.create(self.case.rollout.clone());
+        let entry = match self.case.family {
+            Family::Basic => Entry::Service {
+                namespace: NAMESPACE.to_owned(),
+                name: "web-root".to_owned(),
+            },
+            Family::Nginx => Entry::Ingress {
+                namespace: NAMESPACE.to_owned(),
+                name: NAME.to_owned(),
+            },
+            Family::BlueGreen => Entry::Service {
+                namespace: NAMESPACE.to_owned(),
+                name: "web-stable".to_owned(),
+            },
+        };
+        self.world.enter_through(entry);
+        let schedule = Schedule::new(
+            &[],
+            self.world.handle(),
+            Arc::clone(&self.judge),
+            self.story.clone(),
+            self.begin,
+        );
+        self.world.api().set_faults(Some(Box::new(schedule)));
+        self.world.start_all();
+        let until = later(self.world.now(), DEPLOYMENT);
+        while self.world.now() < until && self.phase() != "Healthy" {
+            self.step(until)?;
+        }
+        if self.phase() != "Healthy" {
+            let now = self.world.now();
+            let found = format!("{} {DEPLOYMENT:?} after the first deployment", self.phase());
+            lock(&self.judge).restless(now, found, "Healthy");
+        }
+        self.verdict()
+    }
+
+    fn phase(&self) -> String {
+        self.world
+            .get(&self.rollout())
+            .map_or_else(String::new, |rollout| text(&rollout, "/status/phase").to_owned())
+    }
+
+    fn trouble(&mut self) -> Lives {
+        let begin = self.world.now();
+        self.begin = begin;
+        self.story.line(begin, "world", || "trouble begins".to_owned());
+        let schedule = Schedule::new(
+            &self.case.faults,
+            self.world.handle(),
+            Arc::clone(&self.judge),
+            self.story.clone(),
+            begin,
+        );
+        self.world.api().set_faults(Some(Box::new(schedule)));
+        for event in &self.case.events {
+            self.advance(later(begin, Duration::from_millis(event.at)))?;
+            self.happen(event);
+            self.verdict()?;
+        }
+        let last = self.case.events.last().map_or(0, |event| event.at);
+        let faults = self.case.faults.iter().map(|fault| fault.to).max().unwrap_or(0);
+        let end = (last + 30_000).max(faults).min(TROUBLE_MILLIS + 30_000);
+        self.advance(later(begin, Duration::from_millis(end)))
+    }
+
+    fn happen(&mut self, event: &Event) {
+        let now = self.world.now();
+        self.story.line(now, "—", || event.deed.to_string());
+        let lasts = Duration::from_millis(event.lasts);
+        match event.deed.danger() {
+            Danger::None => {}
+            Danger::Passing => lock(&self.judge).disturb(later(now, lasts)),
+            Danger::Lasting => lock(&self.judge).disturb(Timestamp::MAX),
+        }
+        self.begin_deed(&event.deed, now, lasts);
+    }
+
+    fn begin_deed(&mut self, deed: &Deed, now: Timestamp, lasts: Duration) {
+        let api = self.world.api().clone();
+        let rollout = self.rollout();
+        match deed {
+            Deed::Act(verb) => {
+                let _ = self.world.act(&rollout, verb);
+            }
+            Deed::Autoscale(replicas) => {
+                let _ = api.scale("horizontal-pod-autoscaler", &rollout, *replicas);
+            }
+            Deed::DeleteSet(side) => {
+                if let Some(name) = self.set(*side) {
+                    let _ = api.delete(
+                        SOMEBODY,
+                        &Key::new(Kind::ReplicaSet, NAMESPACE, name),
+                        &Deletion::default(),
+                    );
+                }
+            }
+            Deed::Missing(kind, name) => {
+                let _ = api.delete(SOMEBODY, &Key::new(*kind, NAMESPACE, *name), &Deletion::default());
+                self.ends.push((later(now, lasts), deed.clone()));
+            }
+            Deed::Recreate => {
+                let live = self.world.get(&rollout);
+                let _ = api.delete(SOMEBODY, &rollout, &Deletion::default());
+                let mut object = self.case.rollout.clone();
+                if let Some(spec) = live.and_then(|live| live.get("spec").cloned())
+                    && let Some(fields) = object.as_object_mut()
+                {
+                    fields.insert("spec".to_owned(), spec);
+                }
+                let _ = api.create(SOMEBODY, object);
+            }
+            Deed::EditWeight(weight) => {
+                let key = Key::new(Kind::Ingress, NAMESPACE, self.case.subject().canary_ingress());
+                let patch = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": weight.to_string()}}});
+                let _ = api.patch(SOMEBODY, &key, &Change::Merge(patch));
+            }
+            Deed::Annotate(kind, name) => self.annotate(*kind, name),
+            Deed::PodsDown(side, count) => {
+                let pods = self.pods(*side);
+                let until = later(now, lasts);
+                self.world
+                    .truth(|truth| truth.down.extend(pods.into_iter().take(*count).map(|pod| (pod, until))));
+            }
+            Deed::Errors(side) => {
+                if let Some(hash) = self.hash(*side) {
+                    self.world
+                        .truth(|truth| truth.versions.entry(hash).or_default().errors = 0.6);
+                }
+            }
+            Deed::Metrics(source) => {
+                self.world.truth(|truth| truth.source = *source);
+                self.ends.push((later(now, lasts), deed.clone()));
+            }
+            Deed::DataPlane(range) => {
+                self.world.handle().data_plane_delay(*range);
+                self.ends.push((later(now, lasts), deed.clone()));
+            }
+            Deed::Jump(replica, millis) => self.jump(*replica, *millis),
+            Deed::StealLease => {
+                let lease = Key::new(Kind::Lease, super::replica::NAMESPACE, LEASE_NAME);
+                let patch = json!({"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 15}});
+                let _ = api.patch(SOMEBODY, &lease, &Change::Merge(patch));
+            }
+            Deed::Kill(replica) => self.world.kill(*replica),
+            Deed::Stop(replica) => self.world.stop(*replica),
+            Deed::BreakWatches(kind) => api.break_watches(*kind),
+            Deed::Compact => {
+                api.compact();
+                api.break_watches(None);
+            }
+        }
+    }
+
+    /// Ends what lasted.
+    fn end(&mut self, deed: &Deed) {
+        let now = self.world.now();
+        match deed {
+            Deed::Missing(kind, name) => {
+                if let Some(object) = self.case.original(*kind, name) {
+                    let _ = self.world.api().create(SOMEBODY, object);
+                    lock(&self.judge).disturb(now);
+                }
+            }
+            Deed::Metrics(_) => self.world.truth(|truth| truth.source = Source::Up),
+            Deed::DataPlane(_) => self.world.handle().data_plane_delay(Timing::default().data_plane),
+            _ => {}
+        }
+    }
+
+    fn jump(&mut self, replica: usize, millis: i64) {
+        // Together no more than half a second from the truth.
+        let Some(skew) = self.skew.get_mut(replica) else { return };
+        let wanted = (*skew + millis).clamp(-500, 500);
+        let by = wanted - *skew;
+        *skew = wanted;
+        self.world.jump(replica, SignedDuration::from_millis(by));
+    }
+
+    fn annotate(&mut self, kind: Kind, name: &str) {
+        let name = match name {
+            "" => self.set(Side::New).unwrap_or_default(),
+            name => name.to_owned(),
+        };
+        let note = self.world.now().to_string();
+        let patch = json!({"metadata": {"annotations": {"team.example.com/note": note}}});
+        let _ = self
+            .world
+            .api()
+            .patch(SOMEBODY, &Key::new(kind, NAMESPACE, name), &Change::Merge(patch));
+    }
+
+    fn hash(&self, side: Side) -> Option<String> {
+        let rollout = self.world.get(&self.rollout())?;
+        let field = match side {
+            Side::Stable => "/status/stableRS",
+            Side::New => "/status/currentPodHash",
+        };
+        Some(text(&rollout, field).to_owned()).filter(|hash| !hash.is_empty())
+    }
+
+    fn set(&self, side: Side) -> Option<String> {
+        Some(format!("{NAME}-{}", self.hash(side)?))
+    }
+
+    fn pods(&self, side: Side) -> Vec<String> {
+        let hash = self.hash(side).unwrap_or_default();
+        let state = self.world.api().state();
+        let pods = state.labelled(Kind::Pod, NAMESPACE, super::case::HASH, &hash);
+        pods.into_iter()
+            .map(|pod| text(pod, "/metadata/name").to_owned())
+            .collect()
+    }
+
+    /// Faults are over; what is missing comes back.
+    fn calm(&mut self) -> Lives {
+        let now = self.world.now();
+        self.story.line(now, "world", || "calm".to_owned());
+        let schedule = Schedule::new(
+            &[],
+            self.world.handle(),
+            Arc::clone(&self.judge),
+            self.story.clone(),
+            now,
+        );
+        self.world.api().set_faults(Some(Box::new(schedule)));
+        for (_, deed) in std::mem::take(&mut self.ends) {
+            self.end(&deed);
+        }
+        self.world.truth(|truth| {
+            truth.down.clear();
+            truth.versions.clear();
+        });
+        // A last back-off may still run.
+        self.rest()?;
+        let reaction = SignedDuration::from_secs(60);
+        lock(&self.judge).calm(reaction);
+        self.settled()
+    }
+
+    /// Lets time pass until no controller writes any more.
+    fn rest(&mut self) -> Lives {
+        let limit = later(self.world.now(), REST_MAX);
+        loop {
+            let (writes, last) = {
+                let judge = lock(&self.judge);
+                let (writes, last) = judge.writes();
+                (writes, last.to_owned())
+            };
+            self.advance(later(self.world.now(), QUIET))?;
+            let now = self.world.now();
+            if lock(&self.judge).writes().0 == writes {
+                return Ok(());
+            }
+            if now > limit {
+                lock(&self.judge).restless(now, format!("still writing: {last}"), "rest");
+                return self.verdict();
+            }
+        }
+    }
+
+    /// Judges a world at rest: it waits for a person, or is where it should be.
+    fn settled(&mut self) -> Lives {
+        let now = self.world.now();
+        {
+            let api = self.world.api().clone();
+            let state = api.state();
+            let mut judge = lock(&self.judge);
+            judge.at_rest(now, &state);
+            let scene = Scene::read(&self.case.subject(), &state);
+            let until = super::models::time(scene.status(), "/waitingFor/until");
+            let image = scene
+                .rollout
+                .as_deref()
+                .map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
+            let stuck = scene.recorded("phase") == "Progressing"
+                && until.is_none_or(|until| until <= now)
+                && !image.contains("-crash");
+            let lost = scene.of(scene.recorded("stableRS")).next().is_none();
+            if stuck && !lost && !aborts_into_crash(&scene, &state) {
+                let found = format!(
+                    "rests as Progressing {:?}, {}",
+                    scene.recorded("message"),
+                    scene.status()["waitingFor"]
+                );
+                judge.restless(now, found, "Healthy, or a person to be waited for");
+            }
+        }
+        self.verdict()
+    }
+
+    /// A person lets everything go on; it must end Healthy, and then nothing more is written.
+    fn end_well(&mut self) -> Lives {
+        for round in 0..HELP_MAX {
+            if self.phase() == "Healthy" && round > 0 {
+                return self.silence();
+            }
+            self.help(round);
+            self.rest()?;
+            self.settled()?;
+        }
+        let now = self.world.now();
+        let found = format!("{} whatever a person does", self.phase());
+        lock(&self.judge).restless(now, found, "Healthy");
+        self.verdict()
+    }
+
+    fn help(&mut self, round: usize) {
+        let rollout = self.rollout();
+        let phase = self.phase();
+        let now = self.world.now();
+        let good = Verb::SetImage {
+            container: "*".to_owned(),
+            image: format!("shop:v{}", 90 + round),
+        };
+        let mut verbs = vec![Verb::Resume];
+        let object = self.world.get(&rollout);
+        let replicas = object
+            .as_deref()
+            .and_then(|rollout| rollout.pointer("/spec/replicas")?.as_i64())
+            .unwrap_or(1);
+        if replicas == 0 {
+            verbs.push(Verb::Scale(2));
+        }
+        match phase.as_str() {
+            "Healthy" => {}
+            "Paused" => verbs.push(Verb::Promote),
+            _ => verbs.push(good),
+        }
+        if round > 4 {
+            // Where nothing is left to go back to, evidence cannot be had.
+            verbs.push(Verb::PromoteFull);
+        }
+        for verb in verbs {
+            self.story.line(now, "—", || format!("user helps: {verb}"));
+            let _ = self.world.act(&rollout, &verb);
+        }
+    }
+
+    /// C1: nothing more is written.
+    fn silence(&mut self) -> Lives {
+        let before = lock(&self.judge).writes().0;
+        let time = if self.case.controllers > 1 {
+            SILENCE_ELECTED
+        } else {
+            SILENCE
+        };
+        self.advance(later(self.world.now(), time))?;
+        let now = self.world.now();
+        {
+            let mut judge = lock(&self.judge);
+            let (writes, last) = judge.writes();
+            if writes != before {
+                let found = format!("{} writes at rest, the last one {last}", writes - before);
+                judge.restless(now, found, "none");
+            }
+        }
+        self.verdict()
+    }
+}
+
+/// Whether the pods that an aborted or restored update should come back to never become ready.
+fn aborts_into_crash(scene: &Scene, state: &super::api::state::State) -> bool {
+    let uid = scene
+        .rollout
+        .as_deref()
+        .map_or("", |rollout| text(rollout, "/metadata/uid"));
+    state.owned_by(uid).into_iter().any(|(key, set)| {
+        key.kind == Kind::ReplicaSet
+            && text(set, "/spec/template/spec/containers/0/image").contains("-crash")
+            && set
+                .pointer("/spec/replicas")
+                .and_then(serde_json::Value::as_i64)
+                .unwrap_or(0)
+                > 0
+    })
+}
+
+fn lock(judge: &SharedJudge) -> MutexGuard<'_, Judge> {
+    judge.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What must be allowed for in a case.
+fn allowance(case: &Case) -> Allowance {
+    let millis: u64 = case.faults.iter().map(|fault| fault.flaw.staleness()).sum();
+    let watches = case
+        .events
+        .iter()
+        .any(|event| matches!(event.deed, Deed::BreakWatches(_) | Deed::Compact));
+    let replicas = case
+        .events
+        .iter()
+        .any(|event| matches!(event.deed, Deed::Kill(_) | Deed::Stop(_) | Deed::StealLease));
+    let impeded = case.faults.iter().any(|fault| fault.flaw.impedes()) || replicas || watches || case.controllers > 1;
+    let seconds = |seconds| SignedDuration::from_secs(seconds);
+    let staleness = 500 + millis + if watches { 8_000 } else { 0 };
+    let refused = case.faults.iter().any(|fault| matches!(fault.flaw, Flaw::Refuse(_)));
+    Allowance {
+        staleness: SignedDuration::from_millis(i64::try_from(staleness).unwrap_or(i64::MAX)),
+        recovery: seconds(if refused {
+            400
+        } else if impeded {
+            200
+        } else {
+            90
+        }),
+        skew: seconds(1),
+        theft: seconds(8),
+        reaction: (!impeded).then(|| seconds(60)),
+    }
+}
+
+/// Kept for those who look at a Service outside a run.
+pub fn selects(service: &serde_json::Value) -> &str {
+    selected_hash(service)
+}

@@ -1,0 +1,64 @@
+//! Defects in what is sent: requests are altered between the client and the server.
+
+#![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tidegate::sim::{oracle::Rule, replica::Tamper};
+
+/// Name, the defect, a seed that shows it, and the promise broken then.
+type Entry = (&'static str, fn() -> Tamper, u64, Rule);
+
+pub(crate) const ALL: &[Entry] = &[
+    ("no precondition is sent", no_preconditions, 0, Rule::C3),
+    ("the lease is taken after a second", hasty_lease, 0, Rule::C5),
+    ("fields of others are written too", foreign_fields, 0, Rule::T8),
+    (
+        "the size of a ReplicaSet is written as its double",
+        double_size,
+        0,
+        Rule::C1,
+    ),
+];
+
+/// Alters the bodies of writes whose path contains `part`.
+fn altering(part: &'static str, change: fn(&mut Value)) -> Tamper {
+    Arc::new(move |path: &str, body: &mut Value| {
+        if path.contains(part) {
+            change(body);
+        }
+    })
+}
+
+fn no_preconditions() -> Tamper {
+    altering("/", |body| {
+        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+            metadata.remove("resourceVersion");
+        }
+        if let Value::Object(body) = body {
+            body.remove("preconditions");
+        }
+    })
+}
+
+fn hasty_lease() -> Tamper {
+    altering("/leases", |body| {
+        if body["spec"].get("leaseDurationSeconds").is_some() {
+            body["spec"]["leaseDurationSeconds"] = json!(1);
+        }
+    })
+}
+
+fn foreign_fields() -> Tamper {
+    altering("/services/", |body| {
+        body["metadata"]["annotations"]["team.example.com/owner"] = json!("tidegate");
+    })
+}
+
+fn double_size() -> Tamper {
+    altering("/replicasets", |body| {
+        if let Some(Value::Number(size)) = body.pointer_mut("/spec/replicas") {
+            *size = (size.as_i64().unwrap_or(0) * 2).into();
+        }
+    })
+}

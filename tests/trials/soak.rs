@@ -1,0 +1,182 @@
+//! Runs seeds until all are through or one fails; then prints its shortest story and how to repeat it.
+
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
+mod defects;
+
+use clap::Parser;
+use std::{
+    process::ExitCode,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+use tidegate::sim::{
+    case::Case,
+    replica::Seams,
+    run::{self, Failure, Statistics},
+    shrink, story,
+};
+
+/// Runs the real controllers through random lives of a Rollout, and judges every write they make.
+#[derive(Debug, Parser)]
+#[command(name = "tests/soak")]
+struct Arguments {
+    /// How many seeds.
+    #[arg(default_value_t = 5_000)]
+    seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// Threads; each has worlds of its own.
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Tells the story of the first seed, whether it fails or not.
+    #[arg(long)]
+    tell: bool,
+    /// Goes on after a failure and lists all of them, unshrunk.
+    #[arg(long)]
+    all: bool,
+    /// Does not make a failing case smaller.
+    #[arg(long)]
+    no_shrink: bool,
+    /// Looks for the seed that catches each seeded defect, or only those with this text in their name.
+    #[arg(long, num_args = 0..=1, default_missing_value = "")]
+    defects: Option<String>,
+}
+
+struct Total {
+    runs: AtomicU64,
+    requests: AtomicU64,
+    simulated: AtomicU64,
+    digest: AtomicU64,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Some(filter) = &arguments.defects {
+        return defects::prove(filter, arguments.from, arguments.threads);
+    }
+    if arguments.tell {
+        return tell(arguments.from);
+    }
+    let started = Instant::now();
+    let total = Total {
+        runs: AtomicU64::new(0),
+        requests: AtomicU64::new(0),
+        simulated: AtomicU64::new(0),
+        digest: AtomicU64::new(0),
+    };
+    let failed: Mutex<Vec<(u64, Box<Failure>)>> = Mutex::default();
+    let stop = AtomicBool::new(false);
+    let next = AtomicU64::new(arguments.from);
+    let end = arguments.from + arguments.seeds;
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= end {
+                        break;
+                    }
+                    match run::run(&Case::of(seed), &Seams::default()) {
+                        Ok(statistics) => total.add(seed, &statistics),
+                        Err(failure) => {
+                            if arguments.all {
+                                println!("seed {seed}: {}", failure.violation);
+                            }
+                            failed
+                                .lock()
+                                .unwrap_or_else(PoisonError::into_inner)
+                                .push((seed, failure));
+                            stop.store(!arguments.all, Ordering::Relaxed);
+                        }
+                    }
+                }
+            });
+        }
+        scope.spawn(|| report(&total, &next, end, &stop, started));
+    });
+    total.print(started.elapsed());
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    failed.sort_by_key(|(seed, _)| *seed);
+    let Some((seed, failure)) = failed.first() else {
+        return ExitCode::SUCCESS;
+    };
+    println!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
+    if !arguments.all {
+        explain(*seed, failure, !arguments.no_shrink);
+    }
+    ExitCode::FAILURE
+}
+
+impl Total {
+    fn add(&self, seed: u64, statistics: &Statistics) {
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(statistics.requests, Ordering::Relaxed);
+        self.simulated
+            .fetch_add(statistics.simulated.as_secs(), Ordering::Relaxed);
+        // The same in whatever order the seeds come to their end.
+        self.digest.fetch_xor(
+            statistics.digest.rotate_left(u32::try_from(seed % 64).unwrap_or(0)),
+            Ordering::Relaxed,
+        );
+    }
+
+    fn print(&self, took: Duration) {
+        let runs = self.runs.load(Ordering::Relaxed);
+        let minutes = took.as_secs_f64() / 60.0;
+        println!(
+            "{runs} runs in {:.1} s: {:.0} runs a minute, {:.0} requests a run, {:.1} simulated days, digest {:016x}",
+            took.as_secs_f64(),
+            runs as f64 / minutes,
+            self.requests.load(Ordering::Relaxed) as f64 / runs.max(1) as f64,
+            self.simulated.load(Ordering::Relaxed) as f64 / 86_400.0,
+            self.digest.load(Ordering::Relaxed),
+        );
+    }
+}
+
+/// A word now and then for whoever waits.
+fn report(total: &Total, next: &AtomicU64, end: u64, stop: &AtomicBool, started: Instant) {
+    let mut last = Instant::now();
+    while next.load(Ordering::Relaxed) < end && !stop.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(100));
+        if last.elapsed() > Duration::from_secs(60) {
+            last = Instant::now();
+            total.print(started.elapsed());
+        }
+    }
+}
+
+fn explain(seed: u64, failure: &Failure, shrinks: bool) {
+    println!("\n{}\n", failure.violation);
+    let case = Case::of(seed);
+    let seams = Seams::default();
+    let (small, told) = if shrinks {
+        shrink::shrink(&case, failure.violation.rule, &seams)
+    } else {
+        (case.clone(), run::tell(&case, &seams).err())
+    };
+    if let Some(told) = told {
+        println!("{}", story::page(&small, &told.violation, &told.story));
+    }
+    println!("Repeat it with: tests/soak 1 --from {seed}");
+}
+
+fn tell(seed: u64) -> ExitCode {
+    let case = Case::of(seed);
+    match run::tell(&case, &Seams::default()) {
+        Ok(statistics) => {
+            println!("{case:#?}\n{statistics:?}");
+            ExitCode::SUCCESS
+        }
+        Err(failure) => {
+            println!("{}", story::page(&case, &failure.violation, &failure.story));
+            ExitCode::FAILURE
+        }
+    }
+}
