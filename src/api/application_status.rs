@@ -172,6 +172,20 @@ wire! {
         pub finished_at: Option<Time>,
         /// Retries so far.
         pub retry_count: i64,
+        /// When the present attempt began, if it is a retry. Not part of the original API.
+        #[schemars(schema_with = "scalar::time")]
+        pub attempt_started_at: Option<Time>,
+        /// What is waited for (guarantee D6). Not part of the original API.
+        pub waiting: Option<OperationWait>,
+    }
+
+    /// What an operation waits for.
+    pub struct OperationWait {
+        /// Which wait it is, by phase, wave and kind of wait.
+        pub step: String,
+        /// Since when.
+        #[schemars(schema_with = "scalar::time")]
+        pub since: Option<Time>,
     }
 
     /// What a sync did.

@@ -58,6 +58,14 @@ pub const RESOURCES_FINALIZER: &str = "resources-finalizer.argocd.argoproj.io";
 pub const RESOURCES_FINALIZER_FOREGROUND: &str = "resources-finalizer.argocd.argoproj.io/foreground";
 /// Finalizer: the same, dependents afterwards.
 pub const RESOURCES_FINALIZER_BACKGROUND: &str = "resources-finalizer.argocd.argoproj.io/background";
+/// Finalizer: run the PreDelete hooks before the objects are deleted.
+pub const PRE_DELETE_FINALIZER: &str = "pre-delete-finalizer.argocd.argoproj.io";
+/// Finalizer: remove the PreDelete hooks afterwards.
+pub const PRE_DELETE_FINALIZER_CLEANUP: &str = "pre-delete-finalizer.argocd.argoproj.io/cleanup";
+/// Finalizer: run the PostDelete hooks once the objects are gone.
+pub const POST_DELETE_FINALIZER: &str = "post-delete-finalizer.argocd.argoproj.io";
+/// Finalizer: remove the PostDelete hooks afterwards.
+pub const POST_DELETE_FINALIZER_CLEANUP: &str = "post-delete-finalizer.argocd.argoproj.io/cleanup";
 /// Field manager of synced objects.
 pub const SYNC_MANAGER: &str = "argocd-controller";
 /// URL by which the cluster itself is named as a destination.

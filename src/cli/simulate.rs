@@ -98,7 +98,13 @@ pub async fn simulate(args: SimulateArgs, global: &GlobalArgs, terminal: &mut Te
     let cast = Cast::of(objects, &wanted).map_err(|error| no_rollout(&error, &args))?;
     let quick = args.quick;
     // The simulation has a runtime of its own, which must not be inside of this one.
-    let played = tokio::task::spawn_blocking(move || if quick { play(&cast, &scenario, false) } else { study(&cast, &scenario) });
+    let played = tokio::task::spawn_blocking(move || {
+        if quick {
+            play(&cast, &scenario, false)
+        } else {
+            study(&cast, &scenario)
+        }
+    });
     let story = match played.await {
         Ok(Ok(story)) => story,
         Ok(Err(error)) => return Err(not_played(&error)),
@@ -128,14 +134,22 @@ fn scenario(args: &SimulateArgs) -> Result<Scenario, CliError> {
     for (flag, fault, value) in flags {
         if let Some(value) = value {
             let (what, weight) = value.split_once('@').unwrap_or((value, "0"));
-            let from = if weight == "0" { String::new() } else { format!("from weight {weight}") };
+            let from = if weight == "0" {
+                String::new()
+            } else {
+                format!("from weight {weight}")
+            };
             let fault = Fault::parse(&format!("{fault} {what} {from}"));
-            scenario.faults.push(fault.map_err(|error| CliError::new(Kind::Usage, format!("{flag} {value}: {error}")))?);
+            scenario
+                .faults
+                .push(fault.map_err(|error| CliError::new(Kind::Usage, format!("{flag} {value}: {error}")))?);
         }
     }
     for (given, fault) in [(args.metrics_down, "metrics down"), (args.no_traffic, "noTraffic")] {
         if given {
-            scenario.faults.push(Fault::parse(fault).map_err(|error| CliError::new(Kind::Usage, error))?);
+            scenario
+                .faults
+                .push(Fault::parse(fault).map_err(|error| CliError::new(Kind::Usage, error))?);
         }
     }
     if args.image.is_some() {
@@ -151,7 +165,8 @@ fn scenario(args: &SimulateArgs) -> Result<Scenario, CliError> {
 }
 
 fn read(path: &Path) -> Result<String, CliError> {
-    let failed = |error: std::io::Error| CliError::new(Kind::Request, format!("cannot read `{}`: {error}", path.display()));
+    let failed =
+        |error: std::io::Error| CliError::new(Kind::Request, format!("cannot read `{}`: {error}", path.display()));
     if path == Path::new("-") {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text).map_err(failed)?;
@@ -164,10 +179,12 @@ fn read_objects(path: &Path) -> Result<Vec<Value>, CliError> {
     let documents = yaml::documents(&read(path)?)
         .map_err(|error| CliError::new(Kind::Request, format!("`{}`: {error}", path.display())))?;
     let objects = documents.into_iter().flat_map(|document| match document.value {
-        Value::Object(mut fields) if fields.get("kind").is_some_and(|kind| kind == "List") => match fields.remove("items") {
-            Some(Value::Array(items)) => items,
-            _ => Vec::new(),
-        },
+        Value::Object(mut fields) if fields.get("kind").is_some_and(|kind| kind == "List") => {
+            match fields.remove("items") {
+                Some(Value::Array(items)) => items,
+                _ => Vec::new(),
+            }
+        }
         value => vec![value],
     });
     Ok(objects.collect())
@@ -205,7 +222,10 @@ fn verdict(story: &Story) -> Result<(), CliError> {
         .collect();
     match broken.as_slice() {
         [] => Ok(()),
-        [one] => Err(CliError::new(Kind::Verdict, format!("an expectation does not hold: {one}"))),
+        [one] => Err(CliError::new(
+            Kind::Verdict,
+            format!("an expectation does not hold: {one}"),
+        )),
         many => Err(CliError::new(
             Kind::Verdict,
             format!("{} expectations do not hold: {}", many.len(), many.join("; ")),
@@ -224,10 +244,21 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
     let kinds = [
         (of(ours, "v1alpha1", "Rollout", "rollouts"), true),
         (of(ours, "v1alpha1", "AnalysisTemplate", "analysistemplates"), true),
-        (of(ours, "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates"), false),
+        (
+            of(ours, "v1alpha1", "ClusterAnalysisTemplate", "clusteranalysistemplates"),
+            false,
+        ),
         (of("", "v1", "Service", "services"), true),
         (of("networking.k8s.io", "v1", "Ingress", "ingresses"), true),
-        (of("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"), true),
+        (
+            of(
+                "autoscaling",
+                "v2",
+                "HorizontalPodAutoscaler",
+                "horizontalpodautoscalers",
+            ),
+            true,
+        ),
     ];
     let mut objects = Vec::new();
     for (resource, namespaced) in kinds {
@@ -252,7 +283,10 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
     }
     let is_wanted = |object: &Value| object.pointer("/metadata/name").is_some_and(|found| found == name);
     let is_rollout = |object: &Value| object.get("kind").is_some_and(|kind| kind == "Rollout");
-    let rollout = objects.iter().find(|object| is_rollout(object) && is_wanted(object)).cloned();
+    let rollout = objects
+        .iter()
+        .find(|object| is_rollout(object) && is_wanted(object))
+        .cloned();
     let Some(rollout) = rollout else { return Ok(Vec::new()) };
     objects.retain(|object| !is_rollout(object) && concerns(object, &rollout));
     objects.push(rollout);
@@ -263,7 +297,10 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
 /// Ingress of a rollout.
 fn concerns(object: &Value, rollout: &Value) -> bool {
     let kind = object.get("kind").and_then(Value::as_str).unwrap_or_default();
-    let name = object.pointer("/metadata/name").and_then(Value::as_str).unwrap_or_default();
+    let name = object
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
     match kind {
         "Service" | "Ingress" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
         "HorizontalPodAutoscaler" => {

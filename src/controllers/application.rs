@@ -8,7 +8,11 @@ mod pass;
 mod secrets;
 
 use crate::{
-    api::{app_project::AppProject, application::Application, well_known::SKIP_RECONCILE},
+    api::{
+        app_project::AppProject,
+        application::Application,
+        well_known::{REFRESH, SKIP_RECONCILE},
+    },
     controllers::{
         Context, RunError,
         drive::{Controller, Next, drive},
@@ -20,26 +24,40 @@ use crate::{
         stores::Scope,
     },
     live::{discovery::Discovery, index::LiveIndex, writer::SyncWriter},
-    repo::{PollOptions, Sources, SourcesOptions},
+    repo::{
+        PollOptions, Sources, SourcesOptions, UsedRepository,
+        url::{RedactedUrl, loose_key},
+    },
     server::{
         self,
         webhook_route::{WebhookSecret, WebhookState},
     },
     sync::{project, resource::instance_parts},
-    telemetry::metrics::ControllerKind,
+    telemetry::{application_metrics::ApplicationMetrics, metrics::ControllerKind},
 };
-use kube::Api;
+use kube::{
+    Api,
+    api::{Patch, PatchParams},
+};
+use serde_json::json;
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::broadcast::error::RecvError, task::JoinSet};
+use tokio::{
+    sync::{broadcast::error::RecvError, mpsc},
+    task::JoinSet,
+    time::Instant,
+};
 
 /// Applications worked on at once.
 const WORKERS: usize = 16;
 /// Every application is looked at again after this long even when nothing changed (`timeout.reconciliation`).
 const RESYNC: Duration = Duration::from_secs(120);
+
+/// Push events on their way to [`Shell::hand_on_pushes`]; one more is dropped, and the poll sees the push.
+const PUSHES_MAX: usize = 64;
 
 /// What the passes over Applications share.
 pub(super) struct Shell {
@@ -50,6 +68,7 @@ pub(super) struct Shell {
     discovery: Discovery,
     index: LiveIndex,
     writer: SyncWriter,
+    metrics: ApplicationMetrics,
     /// Applications as our own writes left them; the store may be behind.
     recent: Mutex<HashMap<ObjectKey, Arc<Application>>>,
     probes: Mutex<pass::ProbeCache>,
@@ -68,11 +87,12 @@ pub(super) async fn start(
     let options = SourcesOptions::new(directory.path()).inherit(std::env::vars_os());
     let sources = Sources::new(options).map_err(|error| RunError::RepositoryCache(error.source))?;
     let secret = WebhookSecret::default();
+    let (pushes, pushed) = mpsc::channel(PUSHES_MAX);
     if let Some(address) = context.args.webhook_addr {
         let listener = server::bind(address)
             .await
             .map_err(|source| RunError::Listen { address, source })?;
-        let webhooks = WebhookState::new(sources.clone(), secret.clone(), false);
+        let webhooks = WebhookState::new(sources.clone(), secret.clone(), false).announce(pushes.clone());
         let stopping = Arc::clone(context);
         background.spawn(async move {
             if let Err(error) = server::serve(listener, webhooks, async move { stopping.stopping().await }).await {
@@ -82,7 +102,7 @@ pub(super) async fn start(
     }
     let context = Arc::clone(context);
     controllers.spawn(async move {
-        run(context, sources, secret).await;
+        run(context, sources, secret, pushed).await;
         // The clones live as long as the controller.
         drop(directory);
     });
@@ -90,11 +110,12 @@ pub(super) async fn start(
 }
 
 /// Runs until the process is to stop.
-async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret) {
+async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret, pushed: mpsc::Receiver<Vec<String>>) {
     let queue = Arc::new(WorkQueue::default());
     let shell = Arc::new(Shell::new(&context, sources, Arc::clone(&queue)));
     let mut background = JoinSet::new();
     shell.start(&secret, &queue, &mut background);
+    background.spawn(Arc::clone(&shell).hand_on_pushes(pushed));
     tokio::select! {
         biased;
         () = shell.ready() => {}
@@ -127,10 +148,17 @@ impl Shell {
             context.scope.clone(),
             touched,
         );
+        let apps = context.stores.applications.clone();
+        let listed = apps.clone();
+        let metrics = ApplicationMetrics::new(Arc::new(move |visit| listed.for_each(|app| visit(app))), |url| {
+            RedactedUrl::of(url).to_string()
+        });
+        context.metrics.collect(Box::new(metrics.clone()));
         Self {
+            metrics,
             writer: SyncWriter::new(context.client.clone(), discovery.clone(), index.clone()),
             context: Arc::clone(context),
-            apps: context.stores.applications.clone(),
+            apps,
             projects: context.stores.projects.clone(),
             sources,
             discovery,
@@ -154,6 +182,12 @@ impl Shell {
             woken.add(change.key.clone());
             if let Some(shell) = shell.upgrade() {
                 shell.follow_repositories();
+            }
+        });
+        let metrics = self.metrics.clone();
+        self.apps.listen(move |change| {
+            if let (Some(gone), None) = (&change.before, &change.after) {
+                metrics.forget(gone);
             }
         });
         let (shell, woken) = (Arc::downgrade(self), Arc::clone(queue));
@@ -192,6 +226,11 @@ impl Shell {
             })
             .await;
         });
+        let (shell, own_namespace) = (Arc::clone(self), namespace.clone());
+        background.spawn(async move {
+            let client = shell.context.client.clone();
+            secrets::follow_trust(client, &own_namespace, |trust| shell.sources.set_trust(trust)).await;
+        });
         let secret = secret.clone();
         background.spawn(async move { secrets::follow_webhook_secret(client, &namespace, secret).await });
     }
@@ -223,12 +262,11 @@ impl Shell {
         let mut urls = BTreeSet::new();
         self.apps.for_each(|app| {
             if self.is_ours(&ObjectKey::of(app)) {
-                urls.extend(
-                    app.spec
-                        .effective_sources()
-                        .into_iter()
-                        .map(|source| source.repo_url.clone()),
-                );
+                let sources = app.spec.effective_sources().into_iter();
+                urls.extend(sources.map(|source| UsedRepository {
+                    url: source.repo_url.clone(),
+                    project: project::name_of(&app.spec).to_owned(),
+                }));
             }
         });
         self.sources.watch(urls);
@@ -251,6 +289,39 @@ impl Shell {
                 }),
                 Err(RecvError::Lagged(_)) => self.keys().into_iter().for_each(|key| queue.add(key)),
                 Err(RecvError::Closed) => return,
+            }
+        }
+    }
+
+    /// A push event that reaches a replica which does not lead is handed on as a user would: by asking for a refresh of
+    /// the Applications concerned, one write each. It is no act of the controller, so it needs no lease; the leader
+    /// does what is to be done.
+    async fn hand_on_pushes(self: Arc<Self>, mut pushed: mpsc::Receiver<Vec<String>>) {
+        while let Some(urls) = pushed.recv().await {
+            if self.context.leadership.fence().is_some() {
+                // The leader has asked the repository itself, and wakes its Applications when something moved.
+                continue;
+            }
+            let keys: BTreeSet<String> = urls.iter().filter_map(|url| loose_key(url)).collect();
+            for key in self.keys() {
+                let Some(app) = self.apps.get(&key) else { continue };
+                let sources = app.spec.effective_sources();
+                let is_concerned = sources
+                    .iter()
+                    .any(|source| loose_key(&source.repo_url).is_some_and(|key| keys.contains(&key)));
+                let is_asked = app
+                    .metadata
+                    .annotations
+                    .as_ref()
+                    .is_some_and(|all| all.contains_key(REFRESH));
+                if !is_concerned || is_asked {
+                    continue;
+                }
+                let api: Api<Application> = Api::namespaced(self.context.client.clone(), &key.namespace);
+                let patch = Patch::Merge(json!({"metadata": {"annotations": {REFRESH: "normal"}}}));
+                if let Err(error) = api.patch(&key.name, &PatchParams::default(), &patch).await {
+                    tracing::warn!(application = %key, %error, "A push event could not be handed on to the leader.");
+                }
             }
         }
     }
@@ -321,5 +392,8 @@ async fn reconcile(shell: Arc<Shell>, key: ObjectKey) -> Result<Next, ReconcileE
     if app.metadata.deletion_timestamp.is_some() {
         return deletion::proceed(&shell, &fence, &app).await;
     }
-    pass::run(&shell, &fence, app).await
+    let started = Instant::now();
+    let result = pass::run(&shell, &fence, Arc::clone(&app)).await;
+    shell.metrics.reconciled(&app, started.elapsed().as_secs_f64());
+    result
 }

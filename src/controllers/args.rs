@@ -1,7 +1,8 @@
 //! Command-line arguments of the controller: those of the original that mean something here, and our own.
 
-use crate::{k8s::stores::Scope, rollout::snapshot::Settings, telemetry::logging::LogFormat};
+use crate::{k8s::stores::Scope, rollout::snapshot::Settings, sync::waits::WaitLimits, telemetry::logging::LogFormat};
 use clap::Args;
+use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf};
 
 /// Arguments of `tidegate controller`.
@@ -81,6 +82,12 @@ pub struct ControllerArgs {
     /// Seconds between looks at a Git repository.
     #[arg(long, default_value_t = 120)]
     pub repo_poll_seconds: u64,
+    /// Seconds that a sync or a deletion waits for the cluster: health of a wave, a hook, a finalizer; 0: without end.
+    #[arg(long, default_value_t = WaitLimits::PROGRESS_SECONDS_DEFAULT.unsigned_abs())]
+    pub sync_wait_seconds: u64,
+    /// Seconds that a sync or a deletion waits for a person: a pause, a confirmation; 0: without end.
+    #[arg(long, default_value_t = WaitLimits::APPROVAL_SECONDS_DEFAULT.unsigned_abs())]
+    pub sync_approval_seconds: u64,
     /// Namespaces whose Applications are managed besides the controller's own; comma-separated, `*` for all.
     #[arg(long, value_delimiter = ',')]
     pub sync_namespaces: Vec<String>,
@@ -202,6 +209,15 @@ impl ControllerArgs {
         match self.namespaced {
             true => Scope::Namespace(own.to_owned()),
             false => Scope::Cluster,
+        }
+    }
+
+    /// How long syncs and deletions wait.
+    pub fn wait_limits(&self) -> WaitLimits {
+        let seconds = |seconds: u64| SignedDuration::from_secs(i64::try_from(seconds).unwrap_or(0));
+        WaitLimits {
+            progress: seconds(self.sync_wait_seconds),
+            approval: seconds(self.sync_approval_seconds),
         }
     }
 

@@ -200,7 +200,9 @@ pub struct Replica {
 
 impl std::fmt::Debug for Replica {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replica").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Replica")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 

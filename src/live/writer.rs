@@ -12,9 +12,11 @@ use crate::{
     plan::{Precondition, Propagation},
     sync::{
         diff::managed,
+        health::HOOK_FINALIZER,
+        hooks,
         operation::tasks::kubectl_name,
         resource::{ResourceKey, text},
-        work::{Apply, Batches, Deed, Report, Work},
+        work::{Apply, Batches, Deed, Report, Work, is_inconclusive},
     },
 };
 use futures::{StreamExt, stream};
@@ -105,6 +107,8 @@ impl SyncWriter {
         let result = match &work.deed {
             Deed::Note { message, .. } => Ok(message.clone()),
             Deed::Apply(apply) => self.apply(&work.key, apply).await,
+            Deed::Try { apply, pending } => self.attempt(&work.key, apply, pending).await,
+            Deed::Release => self.release(&work).await.map(|()| "released".to_owned()),
             Deed::Delete {
                 precondition,
                 propagation,
@@ -121,8 +125,8 @@ impl SyncWriter {
                 return None;
             }
             Err(error) => Err(match &work.deed {
-                Deed::Apply(apply) => told(&error, &apply.body),
-                Deed::Delete { .. } | Deed::Note { .. } => message(&error),
+                Deed::Apply(apply) | Deed::Try { apply, .. } => told(&error, &apply.body),
+                Deed::Delete { .. } | Deed::Release | Deed::Note { .. } => message(&error),
             }),
             Ok(message) => Ok(message),
         };
@@ -138,6 +142,9 @@ impl SyncWriter {
             self.migrate(key, apply, before).await?;
         }
         let written = match (apply.replace, self.put(key, apply, before.as_deref()).await) {
+            (_, Err(error)) if apply.force && is_immutable(&error) && apply.dry_run => {
+                return Ok(format!("{} deleted and created again (dry run)", kubectl_name(key)));
+            }
             (_, Err(error)) if apply.force && is_immutable(&error) => self.recreate(key, apply).await?,
             (_, result) => result?,
         };
@@ -154,6 +161,52 @@ impl SyncWriter {
             self.await_established(key).await?;
         }
         Ok(format!("{} {change}", kubectl_name(key)))
+    }
+
+    /// A trial before the sync. A refusal that says nothing about the sync is none.
+    async fn attempt(&self, key: &ResourceKey, apply: &Apply, pending: &[String]) -> Result<String, ApiError> {
+        match self.apply(key, apply).await {
+            Err(error) if error.class() == Class::Conflict || is_inconclusive(&message(&error), pending) => {
+                Ok(format!("{} not tried", kubectl_name(key)))
+            }
+            result => result,
+        }
+    }
+
+    /// Takes our finalizer off a hook.
+    async fn release(&self, work: &Work) -> Result<(), ApiError> {
+        let Some(live) = self.index.get(&work.key).filter(|live| hooks::is_held(live)) else {
+            return Ok(());
+        };
+        let rest: Vec<&Value> = live
+            .pointer("/metadata/finalizers")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter(|finalizer| *finalizer != HOOK_FINALIZER)
+            .collect();
+        let patch = json!({"metadata": {"resourceVersion": version(&live), "finalizers": rest}});
+        let place = self.place(&work.api_version, &work.key.kind).await?;
+        let params = PatchParams {
+            field_manager: Some(SYNC_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let request = requests(&place, &work.key)?.patch(&work.key.name, &params, &Patch::Merge(&patch));
+        match self.send::<Value>(request).await {
+            Ok(_) => {}
+            Err(error) if error.class() == Class::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        // An object that is being deleted goes away with its last finalizer; ask what is there now.
+        self.look_again(&work.key, text(&live, "/metadata/uid")).await;
+        Ok(())
+    }
+
+    /// Learns what became of an object that was, or may have been, deleted.
+    async fn look_again(&self, key: &ResourceKey, uid: &str) {
+        if self.index.refresh(key).await.is_err() {
+            self.index.forget(key, uid);
+        }
     }
 
     async fn put(&self, key: &ResourceKey, apply: &Apply, before: Option<&Value>) -> Result<Value, ApiError> {
@@ -263,11 +316,10 @@ impl SyncWriter {
             Err(error) => return Err(error),
         }
         // The answer may be the object with a deletion timestamp or a mere confirmation; ask what is there now.
-        if self.index.refresh(&work.key).await.is_err() {
-            self.index
-                .forget(&work.key, precondition.uid.as_deref().unwrap_or_default());
-        }
-        Ok(())
+        self.look_again(&work.key, precondition.uid.as_deref().unwrap_or_default())
+            .await;
+        // A hook that is deleted on purpose has been looked at for the last time.
+        self.release(work).await
     }
 
     /// Objects of a new kind can be written once its definition is established.
@@ -341,7 +393,12 @@ fn requests(place: &Place, key: &ResourceKey) -> Result<Request, ApiError> {
         (true, namespace) => Ok(Request::new(format!(
             "{root}/{version}/namespaces/{namespace}/{plural}"
         ))),
-        (false, _) => Ok(Request::new(format!("{root}/{version}/{plural}"))),
+        (false, "") => Ok(Request::new(format!("{root}/{version}/{plural}"))),
+        // The kind became known after the decision, and what is permitted depends on its scope.
+        (false, _) => Err(ApiError::Malformed(format!(
+            "{} was decided on as an object of a namespace, and its kind is cluster-scoped",
+            key.short()
+        ))),
     }
 }
 
@@ -358,7 +415,8 @@ fn is_immutable(error: &ApiError) -> bool {
     matches!(error, ApiError::Refused { code: 422, .. })
 }
 
-/// What a person is told. The server quotes the values it refuses, so nothing it says about a Secret is repeated.
+/// What a person is told, with the object's name. The server quotes the values it refuses, so nothing it says about a
+/// Secret is repeated.
 fn told(error: &ApiError, body: &Value) -> String {
     if text(body, "/kind") == "Secret" && matches!(error, ApiError::Refused { .. }) {
         return format!(
@@ -368,7 +426,13 @@ fn told(error: &ApiError, body: &Value) -> String {
             error.label()
         );
     }
-    message(error)
+    let message = message(error);
+    let key = ResourceKey::of(body);
+    if message.contains(&key.name) {
+        message
+    } else {
+        format!("{}: {message}", kubectl_name(&key))
+    }
 }
 
 fn message(error: &ApiError) -> String {

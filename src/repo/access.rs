@@ -42,6 +42,8 @@ pub(crate) struct Access {
     pub(crate) environment: Vec<(String, Hidden)>,
     /// Texts to remove from everything git says.
     pub(crate) secrets: Vec<String>,
+    /// `namespace/name` of the Secret whose credentials are used.
+    pub(crate) secret: Option<String>,
     /// Private files, removed when the call is over.
     files: Option<TempDir>,
 }
@@ -54,7 +56,10 @@ impl Access {
         trust: &Trust,
         private: &Path,
     ) -> Result<Self> {
-        let mut access = Self::default();
+        let mut access = Self {
+            secret: credentials.map(|credentials| credentials.secret.clone()),
+            ..Self::default()
+        };
         access.set("remote.origin.url", url.for_git());
         let insecure = credentials.is_some_and(|credentials| credentials.insecure);
         match url.scheme {

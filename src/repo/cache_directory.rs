@@ -6,14 +6,20 @@
 use super::sha::hex;
 use sha2::{Digest, Sha256};
 use std::{
-    fs::{DirBuilder, File, OpenOptions, Permissions},
+    fs::{DirBuilder, File, OpenOptions, Permissions, TryLockError},
     io::{Error, Result, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 use tempfile::TempDir;
 
 const SALT_BYTES: usize = 32;
+
+/// Tries for the lock, and the time between two. A child that another thread starts at this very moment holds a copy of
+/// a lock that was just given up, until it has become another program.
+const LOCK_TRIES: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// See the module.
 #[derive(Debug)]
@@ -31,17 +37,15 @@ impl CacheDirectory {
     pub(crate) fn open(directory: &Path) -> Result<Self> {
         private_directory(directory)?;
         let lock = lock_file(directory)?;
-        let (root, lock, own_place) = match lock.try_lock() {
-            Ok(()) => (directory.to_owned(), lock, None),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error),
-            Err(std::fs::TryLockError::WouldBlock) => {
-                let mode = Permissions::from_mode(0o700);
-                let place = tempfile::Builder::new()
-                    .prefix("second-")
-                    .permissions(mode)
-                    .tempdir_in(directory)?;
-                (place.path().to_owned(), lock_file(place.path())?, Some(place))
-            }
+        let (root, lock, own_place) = if is_taken(&lock)? {
+            let mode = Permissions::from_mode(0o700);
+            let place = tempfile::Builder::new()
+                .prefix("second-")
+                .permissions(mode)
+                .tempdir_in(directory)?;
+            (place.path().to_owned(), lock_file(place.path())?, Some(place))
+        } else {
+            (directory.to_owned(), lock, None)
         };
         let cache = Self {
             salt: salt(&root)?,
@@ -92,6 +96,19 @@ fn lock_file(directory: &Path) -> Result<File> {
         .write(true)
         .mode(0o600)
         .open(directory.join("lock"))
+}
+
+/// Takes the lock, unless another process has it.
+fn is_taken(lock: &File) -> Result<bool> {
+    for attempt in 1..=LOCK_TRIES {
+        match lock.try_lock() {
+            Ok(()) => return Ok(false),
+            Err(TryLockError::Error(error)) => return Err(error),
+            Err(TryLockError::WouldBlock) if attempt < LOCK_TRIES => std::thread::sleep(LOCK_PAUSE),
+            Err(TryLockError::WouldBlock) => {}
+        }
+    }
+    Ok(true)
 }
 
 /// The salt of this directory, made on first use.
@@ -157,5 +174,19 @@ mod tests {
             !again.private().join("key").exists(),
             "keys of a killed process are removed"
         );
+    }
+    #[test]
+    fn a_directory_given_up_is_had_again_while_children_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let children = std::thread::spawn(|| {
+            for _ in 0..100 {
+                std::process::Command::new("true").status().unwrap();
+            }
+        });
+        while !children.is_finished() {
+            let cache = CacheDirectory::open(folder.path()).unwrap();
+            assert_eq!(cache.root, folder.path());
+        }
+        children.join().unwrap();
     }
 }

@@ -53,6 +53,8 @@ pub struct RepositoryCredentials {
     pub secret: String,
     /// What it is for.
     pub scope: CredentialScope,
+    /// Only Applications of this project may use it (`project`); empty: those of every project.
+    pub project: String,
     /// Address or prefix, in the form addresses are compared in.
     key: String,
     /// How to authenticate.
@@ -120,6 +122,7 @@ impl RepositoryCredentials {
         };
         Ok(Some(Self {
             scope,
+            project: values.text("project")?,
             key,
             auth,
             tls_client,
@@ -251,25 +254,36 @@ impl CredentialSet {
         Self(credentials)
     }
 
-    /// The credentials for an address: its own Secret if that authenticates, else the longest matching prefix, else its
-    /// own Secret after all (which may say `insecure` or name a proxy).
-    pub fn find(&self, url: &RepoUrl) -> Option<&RepositoryCredentials> {
+    /// The credentials for an address in a project: its own Secret if that authenticates, else the longest matching
+    /// prefix, else its own Secret after all (which may say `insecure` or name a proxy). Of two that fit as well, the
+    /// project's own wins; Secrets of other projects do not exist here.
+    pub fn find(&self, url: &RepoUrl, project: &str) -> Option<&RepositoryCredentials> {
         let key = url.credential_key();
-        let own = self
-            .0
-            .iter()
-            .rev()
-            .find(|entry| entry.scope == CredentialScope::Repository && entry.key == key);
+        let applicable = || {
+            self.0
+                .iter()
+                .filter(|entry| entry.project.is_empty() || entry.project == project)
+        };
+        let own = applicable()
+            .filter(|entry| entry.scope == CredentialScope::Repository && entry.key == key)
+            .max_by_key(|entry| !entry.project.is_empty());
         if own.is_some_and(RepositoryCredentials::authenticates) {
             return own;
         }
         // The key starts with transport, host and port and a slash, so a prefix never reaches into another host.
-        let prefix = self
-            .0
-            .iter()
+        let prefix = applicable()
             .filter(|entry| entry.scope == CredentialScope::Prefix && key.starts_with(&entry.key))
-            .max_by_key(|entry| entry.key.len());
+            .max_by_key(|entry| (entry.key.len(), !entry.project.is_empty()));
         prefix.or(own)
+    }
+
+    /// Whose clone of an address an application of `project` uses: the project's, where a Secret of its own opens the
+    /// repository, else (empty) the one of all.
+    pub fn owner<'a>(&self, url: &RepoUrl, project: &'a str) -> &'a str {
+        match self.find(url, project) {
+            Some(found) if !found.project.is_empty() => project,
+            Some(_) | None => "",
+        }
     }
 }
 

@@ -158,6 +158,21 @@ impl RepoError {
         }
     }
 
+    /// Adds which credentials were tried, where that is what a person wants to know.
+    pub(crate) fn after_trying(self, secret: Option<&str>) -> Self {
+        let tried = |reason: String| match secret {
+            Some(secret) => format!("{reason} (tried the credentials of Secret {secret})"),
+            None => format!("{reason} (no repository Secret matches it)"),
+        };
+        match self {
+            Self::AuthFailed { repository, reason } => Self::AuthFailed {
+                repository,
+                reason: tried(reason),
+            },
+            other => other,
+        }
+    }
+
     /// Understands what git said. `secrets` are removed from its text.
     pub(crate) fn of_git(
         repository: RedactedUrl,

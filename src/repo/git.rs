@@ -2,6 +2,7 @@
 //! when to run them (`repository`) or of manifests (`render`).
 
 use super::{
+    SourceLimits,
     access::Access,
     error::{RepoError, clean},
     refs::RefMap,
@@ -21,7 +22,7 @@ use std::{
 const REFS_BYTES_MAX: usize = 128 << 20;
 
 /// Output of `ls-tree`: about 100 bytes for each file, enough for as many as `tree` takes.
-const LISTING_BYTES_MAX: usize = 40 << 20;
+pub(super) const LISTING_BYTES_MAX: usize = 40 << 20;
 
 /// Output of commands that answer with a few lines.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -37,6 +38,8 @@ pub(crate) struct GitProgram {
     pub(crate) network_timeout: Duration,
     /// Time for commands that only read the clone.
     pub(crate) read_timeout: Duration,
+    /// What a source may at most be.
+    pub(crate) limits: SourceLimits,
     /// An empty directory of ours that stands in for the user's home.
     pub(crate) home: PathBuf,
     /// Whether `file://` is a transport.
@@ -305,7 +308,7 @@ impl BareClone {
             .args(options)
             .args([tree.as_str()]);
         let bytes = self
-            .answer("listing files", process.stdout_bytes_max(LISTING_BYTES_MAX))
+            .answer("listing files", process.stdout_bytes_max(self.git.limits.listing_bytes))
             .await?;
         tree::parse_listing(&bytes).map_err(|reason| RepoError::TooLarge {
             repository: self.repository.clone(),

@@ -87,8 +87,28 @@ pub struct SourcesOptions {
     pub parallel_network: usize,
     /// Clones read at once.
     pub parallel_reads: usize,
+    /// What a source may at most be.
+    pub limits: SourceLimits,
     /// What git sees of our environment.
     pub environment: BTreeMap<OsString, OsString>,
+}
+
+/// What a source may at most be. Settable so that tests need no huge repositories.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SourceLimits {
+    /// Bytes of the list of a commit's files.
+    pub listing_bytes: usize,
+    /// Manifest files of a source.
+    pub manifest_files: usize,
+}
+
+impl Default for SourceLimits {
+    fn default() -> Self {
+        Self {
+            listing_bytes: git::LISTING_BYTES_MAX,
+            manifest_files: render::MANIFEST_FILES_MAX,
+        }
+    }
 }
 
 impl SourcesOptions {
@@ -101,6 +121,7 @@ impl SourcesOptions {
             allow_file_protocol: false,
             parallel_network: PARALLEL_NETWORK_DEFAULT,
             parallel_reads: PARALLEL_READS_DEFAULT,
+            limits: SourceLimits::default(),
             environment: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
         }
     }
@@ -179,7 +200,18 @@ pub struct Sources {
     shared: Arc<Shared>,
     repositories: Arc<Mutex<BTreeMap<String, Arc<Repository>>>>,
     renders: Arc<RenderCache>,
-    wanted: Arc<watch::Sender<BTreeSet<String>>>,
+    wanted: Arc<watch::Sender<BTreeSet<UsedRepository>>>,
+    /// The project whose Secrets may be used besides those of all.
+    project: Arc<str>,
+}
+
+/// A repository that applications use: its address, as they write it, and their project.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct UsedRepository {
+    /// `repoURL`.
+    pub url: String,
+    /// `spec.project`.
+    pub project: String,
 }
 
 impl Sources {
@@ -194,6 +226,7 @@ impl Sources {
             inherited: options.environment,
             network_timeout: options.git_timeout,
             read_timeout: READ_TIMEOUT,
+            limits: options.limits,
             home: cache.home(),
             allow_file: options.allow_file_protocol,
         };
@@ -210,7 +243,18 @@ impl Sources {
             repositories: Arc::default(),
             renders: Arc::default(),
             wanted: Arc::new(watch::channel(BTreeSet::new()).0),
+            project: Arc::from(""),
         })
+    }
+
+    /// The same sources as Applications of a project see them: with the Secrets of that project, and with clones of
+    /// their own for what those open, so that nothing of them reaches another project.
+    #[must_use]
+    pub fn of_project(&self, project: &str) -> Self {
+        Self {
+            project: Arc::from(project),
+            ..self.clone()
+        }
     }
 
     /// Replaces the credentials (all repository Secrets). Repositories that failed are tried again.
@@ -236,6 +280,8 @@ impl Sources {
             }
             *current = Arc::new(credentials);
         }
+        // A Secret that is a project's own changes which clones are in use.
+        self.wanted.send_modify(|_| {});
         for repository in self.known() {
             repository.forgive();
             repository.kick.notify_one();
@@ -256,10 +302,11 @@ impl Sources {
             repository: error.url,
             reason: error.reason.to_owned(),
         })?;
+        let owner = self.shared.credentials().set.owner(&url, &self.project).to_owned();
         let mut repositories = self.repositories.lock().unwrap_or_else(PoisonError::into_inner);
         let repository = repositories
-            .entry(url.identity())
-            .or_insert_with(|| Arc::new(Repository::new(url, Arc::clone(&self.shared))));
+            .entry(repository::identity(&url, &owner))
+            .or_insert_with(|| Arc::new(Repository::new(url, owner, Arc::clone(&self.shared))));
         Ok(Arc::clone(repository))
     }
 

@@ -2,7 +2,7 @@
 //! once when a push event says so.
 
 use super::{
-    Sources,
+    Sources, UsedRepository,
     error::RepoError,
     repository::{Freshness, Repository},
     url::loose_key,
@@ -62,10 +62,10 @@ impl Drop for Polling {
 impl Sources {
     /// Says which repositories applications use now; [`Self::run_poller`] follows. Addresses that cannot be used are
     /// skipped: resolving them says why.
-    pub fn watch(&self, repo_urls: BTreeSet<String>) {
+    pub fn watch(&self, used: BTreeSet<UsedRepository>) {
         self.wanted.send_if_modified(|wanted| {
-            let is_new = *wanted != repo_urls;
-            *wanted = repo_urls;
+            let is_new = *wanted != used;
+            *wanted = used;
             is_new
         });
     }
@@ -75,11 +75,11 @@ impl Sources {
         let mut wanted = self.wanted.subscribe();
         let mut running: BTreeMap<String, Polling> = BTreeMap::new();
         loop {
-            let urls = wanted.borrow_and_update().clone();
-            let repositories: BTreeMap<String, Arc<Repository>> = urls
+            let used = wanted.borrow_and_update().clone();
+            let repositories: BTreeMap<String, Arc<Repository>> = used
                 .iter()
-                .filter_map(|url| self.repository(url).ok())
-                .map(|repository| (repository.url.identity(), repository))
+                .filter_map(|used| self.of_project(&used.project).repository(&used.url).ok())
+                .map(|repository| (repository.identity(), repository))
                 .collect();
             running.retain(|identity, _| repositories.contains_key(identity));
             for (identity, repository) in repositories {

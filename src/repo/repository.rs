@@ -3,7 +3,7 @@
 //! Reading the clone needs no such order: commits never change, so any number of them is read at once.
 
 use super::{
-    Shared,
+    Shared, SourceLimits,
     access::Access,
     error::RepoError,
     git::{BareClone, CommitInfo, Located},
@@ -44,8 +44,20 @@ pub enum Freshness {
     Latest,
 }
 
+/// Tells repositories and their clones apart: by address, and by the project whose Secret opens them.
+pub(super) fn identity(url: &RepoUrl, owner: &str) -> String {
+    if owner.is_empty() {
+        url.identity()
+    } else {
+        // No address has a line break.
+        format!("{}\n{owner}", url.identity())
+    }
+}
+
 pub(crate) struct Repository {
     pub(crate) url: RepoUrl,
+    /// The project whose Secret opens it; empty when that is for all.
+    owner: String,
     clone: BareClone,
     shared: Arc<Shared>,
     network: tokio::sync::Mutex<CloneState>,
@@ -119,20 +131,29 @@ impl State {
 }
 
 impl Repository {
-    pub(super) fn new(url: RepoUrl, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(url: RepoUrl, owner: String, shared: Arc<Shared>) -> Self {
         let clone = BareClone {
             git: shared.git.clone(),
-            directory: shared.cache.clone_of(&url.identity()),
+            directory: shared.cache.clone_of(&identity(&url, &owner)),
             repository: url.redacted(),
         };
         Self {
             url,
+            owner,
             clone,
             shared,
             network: tokio::sync::Mutex::default(),
             state: Mutex::default(),
             kick: Notify::new(),
         }
+    }
+
+    pub(super) fn identity(&self) -> String {
+        identity(&self.url, &self.owner)
+    }
+
+    pub(crate) fn limits(&self) -> SourceLimits {
+        self.clone.git.limits
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -142,7 +163,7 @@ impl Repository {
 
     fn access(&self) -> Result<Access, RepoError> {
         let credentials = self.shared.credentials();
-        let found = credentials.set.find(&self.url);
+        let found = credentials.set.find(&self.url, &self.owner);
         let refuse = |reason: String| RepoError::Credentials {
             repository: self.url.redacted(),
             reason,
@@ -174,7 +195,8 @@ impl Repository {
     async fn list(&self) -> Result<RefMap, RepoError> {
         let access = self.access()?;
         let _permit = self.shared.network_permits.acquire().await;
-        self.shared.git.ls_remote(&self.url, &access).await
+        let listed = self.shared.git.ls_remote(&self.url, &access).await;
+        listed.map_err(|error| error.after_trying(access.secret.as_deref()))
     }
 
     /// Remembers a listing and tells subscribers when it changes what they would be answered.
@@ -311,6 +333,7 @@ impl Repository {
             None => {
                 let started = Instant::now();
                 let result = self.fetch_refs(&mut turn, &access).await;
+                let result = result.map_err(|error| error.after_trying(access.secret.as_deref()));
                 let attempt = Attempt {
                     started,
                     finished: Instant::now(),

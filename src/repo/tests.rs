@@ -491,7 +491,7 @@ async fn one_poller_for_each_repository_announces_a_push() {
         server.url().replace("http:", "HTTP:"),
         "ftp://x/y".to_owned(),
     ];
-    sources.watch(BTreeSet::from(urls));
+    sources.watch(urls.iter().map(|url| used(url)).collect());
     server.was_asked(8).await;
     assert_eq!(
         sources.resolve(&server.url(), "main", Freshness::Cached).await,
@@ -517,7 +517,7 @@ async fn a_push_event_beats_the_poll() {
     let (upstream, first, server, opened) = served().await;
     let sources = &opened.sources;
     let poller = polling(sources, Duration::from_secs(3600));
-    sources.watch(BTreeSet::from([server.url()]));
+    sources.watch(BTreeSet::from([used(&server.url())]));
     server.was_asked(2).await;
     assert_eq!(
         sources.resolve(&server.url(), "main", Freshness::Cached).await,
@@ -552,7 +552,7 @@ async fn new_credentials_wake_the_poller() {
     let sources = &opened.sources;
     let mut changes = sources.subscribe();
     let poller = polling(sources, Duration::from_secs(3600));
-    sources.watch(BTreeSet::from([server.url()]));
+    sources.watch(BTreeSet::from([used(&server.url())]));
     let mut next = async || {
         tokio::time::timeout(Duration::from_secs(20), changes.recv())
             .await
@@ -569,4 +569,32 @@ async fn new_credentials_wake_the_poller() {
     server.was_asked(asked.max(4)).await;
     assert!(sources.resolve(&server.url(), "", Freshness::Cached).await.is_ok());
     poller.abort();
+}
+
+fn used(url: &str) -> UsedRepository {
+    UsedRepository {
+        url: url.to_owned(),
+        project: String::new(),
+    }
+}
+
+#[tokio::test]
+async fn a_secret_of_a_project_opens_the_repository_for_that_project_only() {
+    let (_upstream, first, server, opened) = served().await;
+    server.require("Basic bWU6czNjcmV0LXB3ZA==");
+    let url = server.url();
+    let data = json!({"username": "me", "password": "s3cret-pwd", "project": "team"});
+    opened.sources.set_credentials(vec![secret(&url, data)]);
+    let team = opened.sources.of_project("team");
+    assert_eq!(team.resolve(&url, "", Freshness::Cached).await, Ok(first.clone()));
+    assert!(team.commit_info(&url, &first).await.is_ok());
+    let other = opened.sources.of_project("other");
+    let refused = other.resolve(&url, "", Freshness::Cached).await.unwrap_err();
+    assert_eq!(refused.label(), "auth_failed", "{refused}");
+    assert!(
+        refused.to_string().ends_with("(no repository Secret matches it)"),
+        "{refused}"
+    );
+    // Neither does the clone of the one answer the other, who knows the commit.
+    assert!(other.commit_info(&url, &first).await.is_err());
 }

@@ -22,7 +22,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 /// Events being followed up at once; one more gets 503, and the sender tries again or the poller sees the push.
 const EVENTS_MAX: usize = 64;
@@ -61,6 +61,7 @@ pub struct WebhookState {
     sources: Sources,
     secret: WebhookSecret,
     requires_signature: bool,
+    announce: Option<mpsc::Sender<Vec<String>>>,
     events: Arc<Semaphore>,
     bodies: Arc<Semaphore>,
 }
@@ -72,8 +73,20 @@ impl WebhookState {
             sources,
             secret,
             requires_signature,
+            announce: None,
             events: Arc::new(Semaphore::new(EVENTS_MAX)),
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
+        }
+    }
+}
+
+impl WebhookState {
+    /// Also tells `listener` the addresses of the repository of each push, once the repository was asked.
+    #[must_use]
+    pub fn announce(self, listener: mpsc::Sender<Vec<String>>) -> Self {
+        Self {
+            announce: Some(listener),
+            ..self
         }
     }
 }
@@ -106,6 +119,11 @@ async fn receive(State(state): State<WebhookState>, request: Request) -> Respons
             };
             tokio::spawn(async move {
                 let concerned = state.sources.notify(&push.repository_urls).await;
+                if let Some(announce) = &state.announce
+                    && announce.try_send(push.repository_urls).is_err()
+                {
+                    tracing::warn!("Too many push events at once; the poll will see what this one was about.");
+                }
                 tracing::info!(reference = %push.reference, concerned, "A push event was followed up.");
                 drop(permit);
             });

@@ -59,9 +59,14 @@ pub enum CastError {
 impl Cast {
     /// Picks the Rollout, cleans the objects of what a cluster wrote into them, and makes up what is missing.
     pub fn of(objects: Vec<Value>, wanted: &str) -> Result<Self, CastError> {
-        let (rollouts, others): (Vec<Value>, Vec<Value>) = objects.into_iter().map(cleaned).partition(|object| kind(object) == "Rollout");
+        let (rollouts, others): (Vec<Value>, Vec<Value>) = objects
+            .into_iter()
+            .map(cleaned)
+            .partition(|object| kind(object) == "Rollout");
         let names: Vec<String> = rollouts.iter().map(|rollout| name(rollout).to_owned()).collect();
-        let mut found = rollouts.into_iter().filter(|rollout| wanted.is_empty() || name(rollout) == wanted);
+        let mut found = rollouts
+            .into_iter()
+            .filter(|rollout| wanted.is_empty() || name(rollout) == wanted);
         let rollout = match (found.next(), found.next()) {
             (Some(rollout), None) => rollout,
             (Some(_), Some(_)) => return Err(CastError::Several(names)),
@@ -93,7 +98,9 @@ impl Cast {
     }
 
     fn has(&self, wanted: &str, named: &str) -> bool {
-        self.others.iter().any(|object| kind(object) == wanted && name(object) == named)
+        self.others
+            .iter()
+            .any(|object| kind(object) == wanted && name(object) == named)
     }
 
     fn add(&mut self, object: Value) {
@@ -105,7 +112,12 @@ impl Cast {
         let canary = |field: &str| text(&self.rollout, &format!("/spec/strategy/canary/{field}")).to_owned();
         let blue_green = |field: &str| text(&self.rollout, &format!("/spec/strategy/blueGreen/{field}")).to_owned();
         let (stable, active) = (canary("stableService"), blue_green("activeService"));
-        for service in [stable.clone(), canary("canaryService"), active.clone(), blue_green("previewService")] {
+        for service in [
+            stable.clone(),
+            canary("canaryService"),
+            active.clone(),
+            blue_green("previewService"),
+        ] {
             self.supply_service(&service);
         }
         let ingresses = self.stable_ingresses();
@@ -129,11 +141,20 @@ impl Cast {
 
     fn stable_ingresses(&self) -> Vec<String> {
         let nginx = self.rollout.pointer("/spec/strategy/canary/trafficRouting/nginx");
-        let one = nginx.map(|nginx| text(nginx, "/stableIngress")).filter(|name| !name.is_empty());
-        let many = nginx.and_then(|nginx| nginx.get("stableIngresses")).and_then(Value::as_array);
+        let one = nginx
+            .map(|nginx| text(nginx, "/stableIngress"))
+            .filter(|name| !name.is_empty());
+        let many = nginx
+            .and_then(|nginx| nginx.get("stableIngresses"))
+            .and_then(Value::as_array);
         match one {
             Some(one) => vec![one.to_owned()],
-            None => many.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect(),
+            None => many
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
         }
     }
 
@@ -163,13 +184,19 @@ impl Cast {
             return self.through(&service);
         }
         let service = name(&self.rollout).to_owned();
-        let service = if self.has("Service", &service) { format!("{service}-all") } else { service };
+        let service = if self.has("Service", &service) {
+            format!("{service}-all")
+        } else {
+            service
+        };
         self.supply_service(&service);
         self.through(&service)
     }
 
     fn port(&self) -> i64 {
-        let port = self.rollout.pointer("/spec/template/spec/containers/0/ports/0/containerPort");
+        let port = self
+            .rollout
+            .pointer("/spec/template/spec/containers/0/ports/0/containerPort");
         port.and_then(Value::as_i64).unwrap_or(80)
     }
 
@@ -177,10 +204,16 @@ impl Cast {
         if service.is_empty() || self.has("Service", service) {
             return;
         }
-        let selector = self.rollout.pointer("/spec/selector/matchLabels").cloned().unwrap_or_else(|| json!({}));
+        let selector = self
+            .rollout
+            .pointer("/spec/selector/matchLabels")
+            .cloned()
+            .unwrap_or_else(|| json!({}));
         let port = self.port();
-        self.add(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": self.namespace()},
-            "spec": {"selector": selector, "ports": [{"port": 80, "targetPort": port}]}}));
+        self.add(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": service, "namespace": self.namespace()},
+            "spec": {"selector": selector, "ports": [{"port": 80, "targetPort": port}]}}),
+        );
     }
 
     fn ingress(&self, ingress: &str, service: &str) -> Value {
@@ -199,8 +232,16 @@ impl Cast {
             if template.is_empty() || !seen.insert((cluster, template.clone())) {
                 continue;
             }
-            let kind_wanted = if cluster { "ClusterAnalysisTemplate" } else { "AnalysisTemplate" };
-            match self.others.iter().find(|object| kind(object) == kind_wanted && name(object) == template) {
+            let kind_wanted = if cluster {
+                "ClusterAnalysisTemplate"
+            } else {
+                "AnalysisTemplate"
+            };
+            match self
+                .others
+                .iter()
+                .find(|object| kind(object) == kind_wanted && name(object) == template)
+            {
                 Some(found) => open.extend(references(found)),
                 None => {
                     let object = self.template(kind_wanted, &template);
@@ -213,8 +254,14 @@ impl Cast {
     /// A success rate of the version under test.
     fn template(&self, kind: &str, name: &str) -> Value {
         let mut arguments = BTreeSet::new();
-        argument_names(self.rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), &mut arguments);
-        let args: Vec<Value> = arguments.into_iter().map(|name| json!({"name": name, "value": ""})).collect();
+        argument_names(
+            self.rollout.pointer("/spec/strategy").unwrap_or(&Value::Null),
+            &mut arguments,
+        );
+        let args: Vec<Value> = arguments
+            .into_iter()
+            .map(|name| json!({"name": name, "value": ""}))
+            .collect();
         let of = |codes: &str| format!("sum(rate(http_requests_total{{version=\"canary\"{codes}}}[1m]))");
         let query = format!("{} / {}", of(",code!~\"5..\""), of(""));
         let mut metadata = json!({ "name": name });
@@ -264,11 +311,23 @@ fn cleaned(mut object: Value) -> Value {
     let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) else {
         return object;
     };
-    for written in ["uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences", "selfLink"] {
+    for written in [
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "managedFields",
+        "ownerReferences",
+        "selfLink",
+    ] {
         metadata.remove(written);
     }
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-        for written in [well_known::REVISION, well_known::LAST_APPLIED, well_known::MANAGED_BY_ROLLOUT] {
+        for written in [
+            well_known::REVISION,
+            well_known::LAST_APPLIED,
+            well_known::MANAGED_BY_ROLLOUT,
+        ] {
             annotations.remove(written);
         }
     }

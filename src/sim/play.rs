@@ -104,7 +104,11 @@ impl Stage {
             world.enter_through(entry.clone());
         }
         let rollout = &cast.rollout;
-        let key = Key::new(Kind::Rollout, text(rollout, "/metadata/namespace"), text(rollout, "/metadata/name"));
+        let key = Key::new(
+            Kind::Rollout,
+            text(rollout, "/metadata/namespace"),
+            text(rollout, "/metadata/name"),
+        );
         let recorder = Recorder::default();
         let noting = recorder.clone();
         world.observe(move |commit, _| noting.note(commit));
@@ -126,13 +130,19 @@ impl Stage {
 
     fn status(&self, field: &str) -> String {
         let rollout = self.world.get(&self.rollout);
-        rollout.map_or_else(String::new, |rollout| text(&rollout, &format!("/status/{field}")).to_owned())
+        rollout.map_or_else(String::new, |rollout| {
+            text(&rollout, &format!("/status/{field}")).to_owned()
+        })
     }
 
     fn deploy(&mut self) -> Result<(), PlayError> {
         self.world.start_all();
         let key = self.rollout.clone();
-        let phase = |world: &World| world.get(&key).map_or_else(String::new, |rollout| text(&rollout, "/status/phase").to_owned());
+        let phase = |world: &World| {
+            world
+                .get(&key)
+                .map_or_else(String::new, |rollout| text(&rollout, "/status/phase").to_owned())
+        };
         let mut degraded: Option<Timestamp> = None;
         let healthy = self.world.run_until(DEPLOY_MAX, |world| {
             let phase = phase(world);
@@ -142,7 +152,11 @@ impl Stage {
         });
         if !healthy || self.status("phase") != "Healthy" {
             let message = self.status("message");
-            return Err(PlayError::NotDeployed(if message.is_empty() { self.status("phase") } else { message }));
+            return Err(PlayError::NotDeployed(if message.is_empty() {
+                self.status("phase")
+            } else {
+                message
+            }));
         }
         self.world.run_for(QUIET_BEFORE);
         self.versions.stable = self.status("stableRS");
@@ -155,7 +169,11 @@ impl Stage {
         self.recorder.begin(self.zero);
         self.world.traffic().forget_losses();
         let mut verbs: Vec<Verb> = update.patch.iter().cloned().map(Verb::Patch).collect();
-        let (container, wanted) = match update.image.as_deref().map(|image| image.split_once('=').unwrap_or(("*", image))) {
+        let (container, wanted) = match update
+            .image
+            .as_deref()
+            .map(|image| image.split_once('=').unwrap_or(("*", image)))
+        {
             Some((container, image)) => (container, Some(image.to_owned())),
             None => ("*", verbs.is_empty().then(|| next_image(&self.images.0))),
         };
@@ -198,7 +216,10 @@ impl Stage {
         let end = super::models::later(self.zero, lasts);
         loop {
             self.look();
-            for verb in self.director.due(&mut self.world, self.zero, &self.last, &self.versions.new) {
+            for verb in self
+                .director
+                .due(&mut self.world, self.zero, &self.last, &self.versions.new)
+            {
                 // What is refused is in the story.
                 let _ = self.act(&verb);
             }
@@ -211,14 +232,21 @@ impl Stage {
             if now >= end || self.story.frames.len() >= FRAMES_MAX {
                 return;
             }
-            let until = self.next_moment(scenario).unwrap_or(end).min(end).max(super::models::later(now, Duration::from_millis(1)));
+            let until = self
+                .next_moment(scenario)
+                .unwrap_or(end)
+                .min(end)
+                .max(super::models::later(now, Duration::from_millis(1)));
             self.step(until);
         }
     }
 
     fn next_moment(&self, scenario: &Scenario) -> Option<Timestamp> {
         let approval = self.approval(scenario);
-        let grace = self.degraded_since.or(self.held_since).map(|since| super::models::later(since, GIVE_UP_AFTER));
+        let grace = self
+            .degraded_since
+            .or(self.held_since)
+            .map(|since| super::models::later(since, GIVE_UP_AFTER));
         let over = self.over_at().map(|at| super::models::later(at, AFTERMATH_MAX));
         let moments = [self.director.next(self.zero), approval, grace, over];
         moments.into_iter().flatten().filter(|at| *at > self.world.now()).min()
@@ -231,7 +259,11 @@ impl Stage {
         let seconds = after.duration_since(before).as_secs_f64();
         if let Some(flow) = flow {
             let requests: f64 = flow.streams.values().map(|stream| stream.requests).sum();
-            let failed: f64 = flow.streams.values().map(|stream| stream.requests * stream.errors).sum();
+            let failed: f64 = flow
+                .streams
+                .values()
+                .map(|stream| stream.requests * stream.errors)
+                .sum();
             self.requests.0 += (requests + flow.lost) * seconds;
             self.requests.1 += (failed + flow.lost) * seconds;
         }
@@ -245,7 +277,13 @@ impl Stage {
         }
         let now = self.world.now();
         let at = since(self.zero, now);
-        let frame = frame(&self.world.api().state(), self.world.traffic(), &self.rollout, &self.versions, at);
+        let frame = frame(
+            &self.world.api().state(),
+            self.world.traffic(),
+            &self.rollout,
+            &self.versions,
+            at,
+        );
         let totals = &mut self.story.totals;
         totals.peak_pods = totals.peak_pods.max(frame.pods());
         totals.least_ready = match self.story.frames.is_empty() {
@@ -262,7 +300,9 @@ impl Stage {
     }
 
     fn note_progress(&mut self, frame: &Frame, at: f64) {
-        let Some(rollout) = self.world.get(&self.rollout) else { return };
+        let Some(rollout) = self.world.get(&self.rollout) else {
+            return;
+        };
         let aborted = rollout.pointer("/status/abort") == Some(&Value::Bool(true));
         let replicas = super::models::number(&rollout, "/spec/replicas").unwrap_or(1);
         let stable = text(&rollout, "/status/stableRS");
@@ -289,21 +329,35 @@ impl Stage {
     /// When the update was over, if it is.
     fn over_at(&self) -> Option<Timestamp> {
         let totals = &self.story.totals;
-        let rolled_back = totals.rolled_back_after.map(|after| after + self.director.began().or(totals.aborted_at).unwrap_or(0.0));
+        let rolled_back = totals
+            .rolled_back_after
+            .map(|after| after + self.director.began().or(totals.aborted_at).unwrap_or(0.0));
         let at = totals.promoted_after.or(rolled_back)?;
-        Some(super::models::later(self.zero, Duration::try_from_secs_f64(at).unwrap_or_default()))
+        Some(super::models::later(
+            self.zero,
+            Duration::try_from_secs_f64(at).unwrap_or_default(),
+        ))
     }
 
     fn outcome(&self, now: Timestamp) -> Option<Outcome> {
         if self.director.is_busy() {
             return None;
         }
-        let waited = |since: Option<Timestamp>| since.is_some_and(|since| now >= super::models::later(since, GIVE_UP_AFTER));
+        let waited =
+            |since: Option<Timestamp>| since.is_some_and(|since| now >= super::models::later(since, GIVE_UP_AFTER));
         if let Some(over) = self.over_at() {
             let promoted = self.story.totals.promoted_after.is_some();
-            let left = if promoted { self.last.stable.there } else { self.last.new.there };
+            let left = if promoted {
+                self.last.stable.there
+            } else {
+                self.last.new.there
+            };
             let settled = left == 0 && self.last.other.there == 0;
-            let outcome = if promoted { Outcome::Promoted } else { Outcome::RolledBack };
+            let outcome = if promoted {
+                Outcome::Promoted
+            } else {
+                Outcome::RolledBack
+            };
             return (settled || now >= super::models::later(over, AFTERMATH_MAX)).then_some(outcome);
         }
         if waited(self.degraded_since) {
@@ -319,7 +373,9 @@ impl Stage {
         let patience = scenario.approve_pauses_after.unwrap_or(Patience::After(PATIENCE));
         match patience {
             // An analysis without a result is no reason to go on.
-            Patience::After(patience) if !reason.starts_with("Inconclusive") => Some(super::models::later(since, patience)),
+            Patience::After(patience) if !reason.starts_with("Inconclusive") => {
+                Some(super::models::later(since, patience))
+            }
             Patience::After(_) | Patience::Never => None,
         }
     }
@@ -346,19 +402,30 @@ impl Stage {
         (story.from, story.to) = self.images.clone();
         story.seed = scenario.seed.unwrap_or(1);
         story.supplied.clone_from(&cast.supplied);
-        story.notes = cast.left_out.iter().map(|left| format!("{left} takes no part and was left out")).collect();
+        story.notes = cast
+            .left_out
+            .iter()
+            .map(|left| format!("{left} takes no part and was left out"))
+            .collect();
         story.decisions = decisions;
         story.analyses = analyses;
         story.faults = self.director.spans();
         {
             let seen = self.world.traffic().lock();
             story.totals.lost_requests = seen.lost_requests;
-            story.totals.first_loss = seen.first_loss.clone().map(|(at, service)| (since(self.zero, at), service));
+            story.totals.first_loss = seen
+                .first_loss
+                .clone()
+                .map(|(at, service)| (since(self.zero, at), service));
         }
         if self.requests.0 > 0.0 {
             story.totals.failed_share = self.requests.1 / self.requests.0;
         }
-        story.expectations = scenario.expect.iter().map(|expected| verdict::check(expected, &story)).collect();
+        story.expectations = scenario
+            .expect
+            .iter()
+            .map(|expected| verdict::check(expected, &story))
+            .collect();
         story
     }
 }
@@ -381,7 +448,10 @@ fn timing(takes: &Takes, slowest: bool) -> Timing {
     let mut timing = Timing::default();
     let always = |span: Option<Span>, of: &mut Range| {
         if let Some(Span(span)) = span {
-            *of = Range { shortest: span, longest: span };
+            *of = Range {
+                shortest: span,
+                longest: span,
+            };
         }
     };
     always(takes.pod_start, &mut timing.pod_start);

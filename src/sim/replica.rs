@@ -1,15 +1,10 @@
 //! One replica of the real controllers, wired as `controllers::serve` does, without ports and signals.
 
-use super::{
-    api::SimApi,
-    clock::VirtualClock,
-    dice::Dice,
-    models::metrics::Metrics,
-};
+use super::{api::SimApi, clock::VirtualClock, dice::Dice, models::metrics::Metrics};
 use crate::{
     clock::SharedClock,
     controllers::{self, Context, Planner, analysis_run, args::ControllerArgs, rollout},
-    k8s::lease::{Election, LeaseOptions, Leadership, lease_name},
+    k8s::lease::{Election, Leadership, LeaseOptions, lease_name},
     provider::{Providers, desk::Instruments, job::Jobs},
 };
 use clap::{Args as _, FromArgMatches as _};
@@ -144,7 +139,14 @@ impl Replica {
             jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
             planner: seams.planner,
         };
-        let context = Context::of_replica(replica, client.clone(), args.clone(), leadership, Arc::clone(&clock), stopped);
+        let context = Context::of_replica(
+            replica,
+            client.clone(),
+            args.clone(),
+            leadership,
+            Arc::clone(&clock),
+            stopped,
+        );
         context.stores.start(&context.client, &context.scope, &mut background);
         let providers = Providers {
             prometheus: Box::new(metrics.clone()),
@@ -173,7 +175,13 @@ impl Replica {
 
     /// Stops it in good order; that takes its time. Must be called inside the runtime.
     pub(super) fn stop(&mut self) {
-        let Some(Running { stop, release, mut controllers, mut background }) = self.running.take() else {
+        let Some(Running {
+            stop,
+            release,
+            mut controllers,
+            mut background,
+        }) = self.running.take()
+        else {
             return;
         };
         tokio::spawn(async move {

@@ -302,7 +302,15 @@ impl Fault {
                 return Err(words::unknown(
                     "fault",
                     other,
-                    &["errors", "slow", "crash", "metrics", "noTraffic", "kill", "dataPlaneDelay"],
+                    &[
+                        "errors",
+                        "slow",
+                        "crash",
+                        "metrics",
+                        "noTraffic",
+                        "kill",
+                        "dataPlaneDelay",
+                    ],
                 ));
             }
         };
@@ -382,8 +390,8 @@ fn verb(words: &mut Words) -> Result<Verb, String> {
                 "verb",
                 other,
                 &[
-                    "promote", "abort", "retry", "pause", "resume", "scale", "setImage", "steps", "patch", "apply", "delete",
-                    "selector",
+                    "promote", "abort", "retry", "pause", "resume", "scale", "setImage", "steps", "patch", "apply",
+                    "delete", "selector",
                 ],
             ));
         }
@@ -394,7 +402,14 @@ fn delete(text: &str) -> Result<Verb, String> {
     let (kind, name) = text
         .split_once('/')
         .ok_or_else(|| format!("expected KIND/NAME, found `{text}`"))?;
-    let known = [Kind::ReplicaSet, Kind::Ingress, Kind::Service, Kind::Pod, Kind::AnalysisRun, Kind::AnalysisTemplate];
+    let known = [
+        Kind::ReplicaSet,
+        Kind::Ingress,
+        Kind::Service,
+        Kind::Pod,
+        Kind::AnalysisRun,
+        Kind::AnalysisTemplate,
+    ];
     let kind = known.into_iter().find(|known| known.to_string() == kind);
     let kind = kind.ok_or_else(|| words::unknown("kind", text, &known.map(|known| known.facts().kind)))?;
     Ok(Verb::Delete {
@@ -448,8 +463,17 @@ impl Expectation {
                     "expectation",
                     other,
                     &[
-                        "promoted", "rolledBack", "notPromoted", "atStep", "caughtAtStep", "paused", "maxPods", "minReady",
-                        "noFailedRequests", "errorsBelow", "weightNeverAbove",
+                        "promoted",
+                        "rolledBack",
+                        "notPromoted",
+                        "atStep",
+                        "caughtAtStep",
+                        "paused",
+                        "maxPods",
+                        "minReady",
+                        "noFailedRequests",
+                        "errorsBelow",
+                        "weightNeverAbove",
                     ],
                 ));
             }

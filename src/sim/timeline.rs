@@ -164,9 +164,12 @@ pub struct Act {
 
 /// A fault.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub struct FaultSpan {
     /// What was ordered.
     pub fault: String,
+    /// Whether it is the new version that misbehaves.
+    pub of_version: bool,
     /// When it began; absent: its moment never came.
     pub began: Option<f64>,
     /// When it ended.
@@ -278,7 +281,10 @@ pub fn short(duration: Duration) -> String {
     }
     let seconds = (duration + Duration::from_millis(500)).as_secs();
     let parts = [(seconds / 3600, 'h'), (seconds / 60 % 60, 'm'), (seconds % 60, 's')];
-    let shown = parts.iter().filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}"));
+    let shown = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, unit)| format!("{count}{unit}"));
     shown.collect()
 }
 
@@ -338,7 +344,11 @@ impl Recorder {
     pub fn take(&self) -> (Vec<Decision>, Vec<Analysis>) {
         let mut recorded = self.lock();
         let mut analyses: Vec<Analysis> = std::mem::take(&mut recorded.analyses).into_values().collect();
-        analyses.sort_by(|one, other| one.began.total_cmp(&other.began).then_with(|| one.name.cmp(&other.name)));
+        analyses.sort_by(|one, other| {
+            one.began
+                .total_cmp(&other.began)
+                .then_with(|| one.name.cmp(&other.name))
+        });
         (std::mem::take(&mut recorded.decisions), analyses)
     }
 
@@ -354,10 +364,20 @@ pub fn since(zero: Timestamp, at: Timestamp) -> f64 {
 }
 
 fn analysis(key: &Key, run: &Value, (began, now): (f64, f64), before: Option<&Analysis>) -> Analysis {
-    let label = |name: &str| run.pointer("/metadata/labels").and_then(|labels| labels.get(name)).and_then(Value::as_str);
-    let results = run.pointer("/status/metricResults").and_then(Value::as_array).into_iter().flatten();
+    let label = |name: &str| {
+        run.pointer("/metadata/labels")
+            .and_then(|labels| labels.get(name))
+            .and_then(Value::as_str)
+    };
+    let results = run
+        .pointer("/status/metricResults")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let completed = !text(run, "/status/completedAt").is_empty();
-    let ended = before.and_then(|before| before.ended).or_else(|| completed.then_some(now));
+    let ended = before
+        .and_then(|before| before.ended)
+        .or_else(|| completed.then_some(now));
     Analysis {
         name: key.name.clone(),
         kind: label("rollout-type").unwrap_or_default().to_owned(),
@@ -371,7 +391,11 @@ fn analysis(key: &Key, run: &Value, (began, now): (f64, f64), before: Option<&An
 }
 
 fn metric(result: &Value) -> MetricRow {
-    let measurements = result.get("measurements").and_then(Value::as_array).into_iter().flatten();
+    let measurements = result
+        .get("measurements")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let values = measurements.map(|measurement| match text(measurement, "/value") {
         "" => text(measurement, "/message").to_owned(),
         value => value.trim_matches(['[', ']']).to_owned(),
@@ -404,10 +428,7 @@ pub struct Versions {
 
 /// What can be seen now.
 pub fn frame(state: &State, traffic: &Traffic, rollout: &Key, versions: &Versions, at: f64) -> Frame {
-    let mut frame = Frame {
-        at,
-        ..Frame::default()
-    };
+    let mut frame = Frame { at, ..Frame::default() };
     let shares = traffic.shares();
     frame.share = (shares.by_hash.get(&versions.new).copied().unwrap_or(0.0) * 1000.0).round() / 10.0;
     frame.lost = (shares.lost * 1000.0).round() / 10.0;
@@ -464,7 +485,13 @@ impl Frame {
 
     /// Whether both look the same, whenever they were.
     pub fn looks_like(&self, other: &Self) -> bool {
-        Self { at: 0.0, ..self.clone() } == Self { at: 0.0, ..other.clone() }
+        Self {
+            at: 0.0,
+            ..self.clone()
+        } == Self {
+            at: 0.0,
+            ..other.clone()
+        }
     }
 }
 
@@ -487,7 +514,11 @@ fn doing(rollout: &Value, step: Option<i64>) -> String {
             Some(duration) => format!("pause {}", duration.as_str().unwrap_or_default()),
         },
         ("analysis", analysis) => {
-            let templates = analysis.get("templates").and_then(Value::as_array).into_iter().flatten();
+            let templates = analysis
+                .get("templates")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
             let names: Vec<&str> = templates.map(|template| text(template, "/templateName")).collect();
             format!("analysis {}", names.join(", "))
         }
@@ -505,7 +536,14 @@ mod tests {
 
     #[test]
     fn durations_are_short() {
-        for (millis, expect) in [(0, "0s"), (300, "300ms"), (12_400, "12s"), (270_000, "4m30s"), (3_900_000, "1h5m"), (3_600_499, "1h")] {
+        for (millis, expect) in [
+            (0, "0s"),
+            (300, "300ms"),
+            (12_400, "12s"),
+            (270_000, "4m30s"),
+            (3_900_000, "1h5m"),
+            (3_600_499, "1h"),
+        ] {
             assert_eq!(short(Duration::from_millis(millis)), expect);
         }
     }
@@ -516,6 +554,16 @@ mod tests {
             {"pause": {"duration": "5m"}}, {"analysis": {"templates": [{"templateName": "a"}, {"templateName": "b"}]}},
             {"setCanaryScale": {"replicas": 2}}]}}}});
         let texts: Vec<String> = (0..6).map(|step| doing(&rollout, Some(step))).collect();
-        assert_eq!(texts, ["setWeight 20", "pause", "pause 5m", "analysis a, b", "setCanaryScale replicas 2", "all steps done"]);
+        assert_eq!(
+            texts,
+            [
+                "setWeight 20",
+                "pause",
+                "pause 5m",
+                "analysis a, b",
+                "setCanaryScale replicas 2",
+                "all steps done"
+            ]
+        );
     }
 }

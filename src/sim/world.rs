@@ -229,7 +229,9 @@ impl World {
         });
         let metrics = Metrics::new(api.clone(), truth.clone(), shared_clock, options.timing.metrics, &dice);
         let slots = slots(&options, &dice, &truth, &traffic);
-        let replicas = (0..options.replicas).map(|index| Replica::new(index, options.start, &dice)).collect();
+        let replicas = (0..options.replicas)
+            .map(|index| Replica::new(index, options.start, &dice))
+            .collect();
         let handle = Handle {
             api,
             truth,
@@ -249,10 +251,7 @@ impl World {
             dice,
         };
         drop(guard);
-        Ok(Self {
-            runtime,
-            inner,
-        })
+        Ok(Self { runtime, inner })
     }
 
     /// What may be reached from everywhere.
@@ -461,7 +460,10 @@ fn slots(options: &Options, dice: &Dice, truth: &SharedTruth, traffic: &Traffic)
         ),
         slot(Box::new(Endpoints), timing.endpoints),
         slot(Box::new(Jobs::new(truth.clone(), timing.jobs, dice)), at_once),
-        slot(Box::new(Autoscaler::new(truth.clone(), timing.autoscaler, dice)), at_once),
+        slot(
+            Box::new(Autoscaler::new(truth.clone(), timing.autoscaler, dice)),
+            at_once,
+        ),
         slot(Box::new(Garbage), timing.garbage),
         slot(Box::new(DataPlane::new(dice, truth.clone(), traffic.clone())), at_once),
     ]
@@ -491,7 +493,12 @@ impl Hasher for Digest {
 impl Digest {
     fn add(&mut self, commit: &Commit) {
         self.write(&commit.at.as_nanosecond().to_le_bytes());
-        for part in [&*commit.actor, commit.subresource, commit.key.namespace.as_str(), commit.key.name.as_str()] {
+        for part in [
+            &*commit.actor,
+            commit.subresource,
+            commit.key.namespace.as_str(),
+            commit.key.name.as_str(),
+        ] {
             self.write(part.as_bytes());
             self.write(&[0]);
         }

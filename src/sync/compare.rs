@@ -10,6 +10,7 @@ use super::{
     hooks,
     kinds::Kinds,
     options::{AppOptions, ObjectOptions},
+    project::Project,
     resource::{ResourceKey, TrackingId, annotation_lists, text, version_of},
     target::{self, TargetSet},
 };
@@ -108,6 +109,8 @@ pub struct Sides<'a> {
     pub was_applied: bool,
     /// What the cluster serves.
     pub kinds: &'a Kinds,
+    /// What the project permits: a live object beyond that is none of the application's, whatever it says itself.
+    pub project: Project<'a>,
 }
 
 /// Compares every target with its live object, and finds tracked objects that have no target. Ordered by key.
@@ -129,7 +132,7 @@ pub fn compare(sides: Sides<'_>) -> Vec<Comparison> {
         }
         // A live object that no target names concerns us only if it says itself that it is ours (guarantee S3).
         let is_ours = TrackingId::of_live(live).is_some_and(|id| id.instance == sides.instance);
-        if is_ours {
+        if is_ours && sides.project.refuses(key, sides.kinds).is_none() {
             found.insert(key.clone(), without_target(key, live, sides));
         }
     }

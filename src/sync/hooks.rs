@@ -1,6 +1,7 @@
 //! Hooks: objects that run at a point of an operation instead of being kept (reference, applications 2.3).
 
 use super::{
+    health::HOOK_FINALIZER,
     order::Phase,
     resource::{annotation, text},
 };
@@ -19,16 +20,16 @@ pub enum Role {
     Resource,
     /// Run in these phases.
     Hook(Vec<Phase>),
-    /// Left alone: `Skip`, hooks of deletion, and hook types nobody knows.
+    /// Left alone: `Skip`, and hook types nobody knows.
     Ignored,
 }
 
 /// When a hook is deleted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct DeletePolicies {
-    /// When the operation ends and it succeeded.
+    /// When the operation ends, if the hook succeeded.
     pub on_success: bool,
-    /// When the operation ends and it failed.
+    /// When the operation ends, if the hook failed.
     pub on_failure: bool,
     /// Before it is created again.
     pub before_creation: bool,
@@ -57,6 +58,8 @@ pub fn role(object: &Value) -> Role {
         match entry {
             "pre-install" | "pre-upgrade" => phases.push(Phase::PreSync),
             "post-install" | "post-upgrade" => phases.push(Phase::PostSync),
+            "pre-delete" => phases.push(Phase::PreDelete),
+            "post-delete" => phases.push(Phase::PostDelete),
             "crd-install" => return Role::Resource,
             _ => {}
         }
@@ -68,6 +71,11 @@ pub fn role(object: &Value) -> Role {
     } else {
         Role::Hook(phases)
     }
+}
+
+/// Whether an object is a hook of this phase.
+pub fn runs_in(object: &Value, phase: Phase) -> bool {
+    matches!(role(object), Role::Hook(phases) if phases.contains(&phase))
 }
 
 /// Whether an object is a hook of any kind, whatever its phase.
@@ -91,6 +99,38 @@ pub fn delete_policies(object: &Value) -> DeletePolicies {
         found.before_creation = true;
     }
     found
+}
+
+/// Whether a live hook is kept from going away until its end was seen.
+pub fn is_held(object: &Value) -> bool {
+    object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array)
+        .is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER))
+}
+
+/// The object of a hook in one phase: named, of this phase only where its name was made for it, and held until its end
+/// was seen. `None` when it has no name of any sort.
+pub fn object(hook: &Value, revision: &str, phase: Phase, started: Timestamp) -> Option<Value> {
+    let name = name(hook, revision, phase, started)?;
+    let mut object = hook.clone();
+    let generated = text(&object, "/metadata/name").is_empty();
+    let metadata = object.pointer_mut("/metadata")?.as_object_mut()?;
+    metadata.remove("generateName");
+    metadata.insert("name".into(), name.into());
+    if generated && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
+        annotations.insert(HOOK.into(), phase.name().into());
+    }
+    let finalizers = metadata.entry("finalizers").or_insert(Value::Null);
+    if !finalizers.is_array() {
+        *finalizers = Value::Array(Vec::new());
+    }
+    if let Some(finalizers) = finalizers.as_array_mut()
+        && !finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER)
+    {
+        finalizers.push(HOOK_FINALIZER.into());
+    }
+    Some(object)
 }
 
 /// The name of a hook in an operation: as written, or made from `generateName`, the commit, the phase and the start.
@@ -125,7 +165,12 @@ mod tests {
             (HOOK, "PreSync", Role::Hook(vec![Phase::PreSync])),
             (HOOK, "Sync, PostSync", Role::Hook(vec![Phase::Sync, Phase::PostSync])),
             (HOOK, "Skip", Role::Ignored),
-            (HOOK, "PreDelete", Role::Ignored),
+            (HOOK, "PreDelete", Role::Hook(vec![Phase::PreDelete])),
+            (
+                HELM_HOOK,
+                "post-delete,pre-delete",
+                Role::Hook(vec![Phase::PreDelete, Phase::PostDelete]),
+            ),
             (HOOK, "Nonsense", Role::Ignored),
             (HELM_HOOK, "pre-install,pre-upgrade", Role::Hook(vec![Phase::PreSync])),
             (HELM_HOOK, "crd-install", Role::Resource),

@@ -2,28 +2,34 @@
 //! at the results recorded so far and decides on one step (reference, applications 2.1, 2.2 and 2.8).
 
 pub mod finish;
+pub mod hook_work;
 pub mod record;
 pub mod tasks;
+mod trial;
+pub(crate) mod waiting;
 
 use super::{
-    compare::{Comparison, LiveObjects},
+    compare::{self, Comparison, LiveObjects},
     health::{self, Code},
     kinds::Kinds,
     options::AppOptions,
     order::{Phase, Task},
     project::Project,
     prune::Request,
-    resource::ResourceKey,
+    resource::{ResourceKey, is_deleting},
     retry,
     target::TargetSet,
-    work::Batches,
+    waits::WaitLimits,
+    windows::Blocked,
+    work::{Batches, DRY_RUN},
 };
 use crate::api::{
     application::{ManagedNamespaceMetadata, SyncOperation},
-    application_status::{OperationState, ResourceResult},
+    application_status::{OperationState, OperationWait, ResourceResult},
 };
 use jiff::Timestamp;
 use record::State;
+use waiting::Reason;
 
 /// Reasons and resources named in a message.
 const NAMED_MAX: usize = 3;
@@ -33,6 +39,8 @@ const NAMED_MAX: usize = 3;
 pub struct View<'a> {
     /// The operation so far.
     pub state: &'a OperationState,
+    /// Name of the application in tracking ids.
+    pub instance: &'a str,
     /// What was asked.
     pub sync: &'a SyncOperation,
     /// The commits it is pinned to, compared with the cluster; `Err` when they cannot be rendered.
@@ -53,6 +61,10 @@ pub struct View<'a> {
     pub namespace_metadata: Option<&'a ManagedNamespaceMetadata>,
     /// What automation or a person would sync instead, in words, when this operation may give way to it.
     pub newer: Option<&'a str>,
+    /// The sync window that keeps it waiting.
+    pub blocked: Option<&'a Blocked>,
+    /// How long it waits.
+    pub limits: WaitLimits,
     /// Present moment.
     pub now: Timestamp,
 }
@@ -77,6 +89,8 @@ pub enum Step {
         message: String,
         /// When to look again by itself.
         until: Option<Timestamp>,
+        /// To be remembered, so that the wait has an end.
+        waiting: Option<OperationWait>,
     },
     /// The results recorded so far are to be replaced, for instance because a hook ended.
     Note(Vec<ResourceResult>),
@@ -131,6 +145,16 @@ pub fn step(view: &View<'_>) -> Step {
     if view.state.phase == OperationPhase::Terminating.name() {
         return terminate(view);
     }
+    if let Some(Blocked { message, until }) = view.blocked {
+        return match view.newer {
+            Some(newer) => pointless(newer, message),
+            None => Step::Wait {
+                message: message.clone(),
+                until: *until,
+                waiting: None,
+            },
+        };
+    }
     if let Some(finished) = &view.state.finished_at {
         return await_retry(view, finished.0);
     }
@@ -138,6 +162,10 @@ pub fn step(view: &View<'_>) -> Step {
         Ok(desired) => desired,
         Err(message) => return done(OperationPhase::Error, message),
     };
+    let shared = compare::shared(desired.comparisons, view.instance);
+    if let Some(first) = shared.first().filter(|_| view.options.fail_on_shared_resource) {
+        return done(OperationPhase::Failed, format!("Shared resource found: {first}"));
+    }
     let plan = tasks::plan(view, desired);
     if !plan.problems.is_empty() {
         return done(
@@ -151,7 +179,7 @@ pub fn step(view: &View<'_>) -> Step {
     if let Some(work) = tasks::namespace(view) {
         return Step::Work(vec![vec![work]]);
     }
-    advance(view, &plan.tasks, &plan.sync_fail)
+    advance(view, desired, &plan.tasks, &plan.sync_fail)
 }
 
 fn done(phase: OperationPhase, message: impl Into<String>) -> Step {
@@ -171,10 +199,15 @@ fn pointless(newer: &str, message: &str) -> Step {
     }
 }
 
-fn advance(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step {
+fn advance(view: &View<'_>, desired: Desired<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step {
     let updated = record::reassess(view, tasks);
     if !updated.is_empty() {
         return Step::Note(updated);
+    }
+    let all: Vec<&Task<'_>> = tasks.iter().chain(sync_fail).collect();
+    let releases = hook_work::releases(view, &all);
+    if !releases.is_empty() {
+        return Step::Work(vec![releases]);
     }
     let state_of = |task: &Task<'_>| record::state_of(view.state, task);
     let last = tasks.last().map(Task::step);
@@ -187,7 +220,7 @@ fn advance(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step 
         .filter(|task| state_of(task) == State::Running && (task.is_hook || Some(task.step()) != last))
         .collect();
     if !running.is_empty() {
-        return wait(view, waiting_message(&running));
+        return wait_for_running(view, running);
     }
     let pending: Vec<&Task<'_>> = tasks.iter().filter(|task| state_of(task) == State::Pending).collect();
     let Some(first) = pending.first() else {
@@ -196,21 +229,38 @@ fn advance(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Step 
         } else {
             "successfully synced (all tasks run)"
         };
-        return done(OperationPhase::Succeeded, message);
+        return hook_work::farewell(view, &all).unwrap_or_else(|| done(OperationPhase::Succeeded, message));
     };
     let leaving: Vec<&Task<'_>> = tasks
         .iter()
         .filter(|task| state_of(task) == State::Pruned && task.comparison.live.is_some())
         .collect();
     if !leaving.is_empty() {
-        return wait(view, named("deletion of", &leaving));
+        return waiting::wait(view, Reason::Deletion, &leaving);
     }
     let now: Vec<&Task<'_>> = pending
         .iter()
         .copied()
         .filter(|task| task.step() == first.step())
         .collect();
-    tasks::work(view, &now)
+    let mut step = tasks::work(view, &now);
+    if let Step::Work(batches) = &mut step {
+        let trial = trial::works(view, desired, &all);
+        if !trial.is_empty() {
+            batches.insert(0, trial);
+        }
+    }
+    step
+}
+
+/// Waits for hooks, where there are any, else for health.
+fn wait_for_running(view: &View<'_>, running: Vec<&Task<'_>>) -> Step {
+    let hooks: Vec<&Task<'_>> = running.iter().copied().filter(|task| task.is_hook).collect();
+    if hooks.is_empty() {
+        waiting::wait(view, Reason::Health, &running)
+    } else {
+        waiting::wait(view, Reason::Hook, &hooks)
+    }
 }
 
 /// What follows from a failure recorded before: the SyncFail hooks, then the end.
@@ -220,9 +270,10 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
         return None;
     }
     let refused = failures.iter().any(|result| result.status == "SyncFailed");
+    let is_trial = failures.iter().any(|result| result.message.ends_with(DRY_RUN));
     let reasons: Vec<&str> = failures
         .iter()
-        .map(|result| result.message.as_str())
+        .map(|result| result.message.strip_suffix(DRY_RUN).unwrap_or(&result.message))
         .filter(|message| !message.is_empty())
         .take(NAMED_MAX)
         .collect();
@@ -231,19 +282,29 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
     } else {
         format!(", reason: {}", reasons.join(","))
     };
+    if is_trial {
+        // Nothing was written, so there is nothing to be sorry for.
+        let message = format!("one or more objects failed to apply (dry run){reasons}");
+        return Some(done(OperationPhase::Failed, message));
+    }
     let message = if refused {
         format!("one or more objects failed to apply{reasons}")
     } else {
         format!("one or more synchronization tasks completed unsuccessfully{reasons}")
     };
     let hooks: Vec<&Task<'_>> = sync_fail.iter().collect();
-    let state_of = |task: &&Task<'_>| record::state_of(view.state, task);
+    let state_of = |task: &Task<'_>| record::state_of(view.state, task);
     let updated = record::reassess(view, sync_fail);
     if !updated.is_empty() {
         return Some(Step::Note(updated));
     }
-    if hooks.iter().any(|task| state_of(task) == State::Running) {
-        return Some(wait(view, named("completion of hook", &hooks)));
+    let running: Vec<&Task<'_>> = hooks
+        .iter()
+        .copied()
+        .filter(|task| state_of(task) == State::Running)
+        .collect();
+    if !running.is_empty() {
+        return Some(waiting::wait(view, Reason::Hook, &running));
     }
     let pending: Vec<&Task<'_>> = hooks
         .iter()
@@ -253,6 +314,10 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
     if !pending.is_empty() {
         return Some(tasks::work(view, &pending));
     }
+    let all: Vec<&Task<'_>> = tasks.iter().chain(sync_fail).collect();
+    if let Some(farewell) = hook_work::farewell(view, &all) {
+        return Some(farewell);
+    }
     let broken: Vec<&ResourceResult> = record::failures(view.state, sync_fail);
     if let Some(first) = broken.first() {
         return Some(done(
@@ -261,35 +326,6 @@ fn fail(view: &View<'_>, tasks: &[Task<'_>], sync_fail: &[Task<'_>]) -> Option<S
         ));
     }
     Some(done(OperationPhase::Failed, message))
-}
-
-/// Waits, unless a newer commit makes the wait pointless (guarantee S2). A running hook is never cut short.
-fn wait(view: &View<'_>, message: String) -> Step {
-    match view.newer {
-        Some(newer) if !message.contains("hook") => pointless(newer, &message),
-        _ => Step::Wait { message, until: None },
-    }
-}
-
-fn waiting_message(running: &[&Task<'_>]) -> String {
-    let hooks: Vec<&Task<'_>> = running.iter().copied().filter(|task| task.is_hook).collect();
-    if hooks.is_empty() {
-        named("healthy state of", running)
-    } else {
-        named("completion of hook", &hooks)
-    }
-}
-
-fn named(reason: &str, tasks: &[&Task<'_>]) -> String {
-    let Some(first) = tasks.first() else {
-        return "one or more tasks are running".to_owned();
-    };
-    let noun = if reason.contains("hook") { "hooks" } else { "resources" };
-    let more = match tasks.len() - 1 {
-        0 => String::new(),
-        more => format!(" and {more} more {noun}"),
-    };
-    format!("waiting for {reason} {}{more}", first.key().short())
 }
 
 fn terminate(view: &View<'_>) -> Step {
@@ -316,13 +352,18 @@ fn await_retry(view: &View<'_>, finished: Timestamp) -> Step {
         return Step::Wait {
             message: view.state.message.clone(),
             until: Some(due),
+            waiting: None,
         };
     }
     Step::Again
 }
 
 /// Judges a live hook or resource that was applied before; `None` while it is under way.
-fn ended(is_hook: bool, live: Option<&serde_json::Value>, key: &ResourceKey) -> Option<Result<String, String>> {
+pub(super) fn ended(
+    is_hook: bool,
+    live: Option<&serde_json::Value>,
+    key: &ResourceKey,
+) -> Option<Result<String, String>> {
     let Some(live) = live else {
         return Some(Err(format!(
             "Resource {} is missing, it might have been deleted",
@@ -339,6 +380,9 @@ fn ended(is_hook: bool, live: Option<&serde_json::Value>, key: &ResourceKey) -> 
     match (health.code, is_hook) {
         (Code::Healthy, _) => Some(Ok(health.message)),
         (Code::Degraded, _) | (Code::Unknown, true) => Some(Err(health.message)),
+        (Code::Progressing | Code::Suspended | Code::Missing, true) if is_deleting(live) => {
+            Some(Err(format!("Hook {} was deleted before it ended", key.short())))
+        }
         (Code::Unknown | Code::Progressing | Code::Suspended | Code::Missing, _) => None,
     }
 }

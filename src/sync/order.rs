@@ -19,6 +19,10 @@ pub enum Phase {
     PostSync,
     /// Hooks after a failure.
     SyncFail,
+    /// Hooks before the objects are deleted with their application.
+    PreDelete,
+    /// Hooks after that.
+    PostDelete,
 }
 
 impl Phase {
@@ -29,14 +33,30 @@ impl Phase {
             Self::Sync => "Sync",
             Self::PostSync => "PostSync",
             Self::SyncFail => "SyncFail",
+            Self::PreDelete => "PreDelete",
+            Self::PostDelete => "PostDelete",
+        }
+    }
+
+    /// Whether it is part of a sync, not of a deletion.
+    pub fn is_of_sync(self) -> bool {
+        match self {
+            Self::PreSync | Self::Sync | Self::PostSync | Self::SyncFail => true,
+            Self::PreDelete | Self::PostDelete => false,
         }
     }
 
     /// The inverse of [`Phase::name`].
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::PreSync, Self::Sync, Self::PostSync, Self::SyncFail]
-            .into_iter()
-            .find(|phase| phase.name() == name)
+        let all = [
+            Self::PreSync,
+            Self::Sync,
+            Self::PostSync,
+            Self::SyncFail,
+            Self::PreDelete,
+            Self::PostDelete,
+        ];
+        all.into_iter().find(|phase| phase.name() == name)
     }
 }
 
@@ -112,6 +132,9 @@ const KINDS: &[&str] = &[
     "IngressClass",
     "Ingress",
     "APIService",
+    // Rollouts and Experiments name them, and say so in a condition while they are missing.
+    "AnalysisTemplate",
+    "ClusterAnalysisTemplate",
 ];
 
 /// The place of a kind; kinds that are not listed come last.

@@ -309,6 +309,16 @@ pub fn events(app: &Application, before: &ApplicationStatus, after: &Application
     found
 }
 
+/// Phase of an operation that ended between two statuses, and whether it was a dry run.
+pub fn ended(before: Option<&ApplicationStatus>, after: &ApplicationStatus) -> Option<(String, bool)> {
+    let state = after.operation_state.as_ref()?;
+    let old = before.and_then(|before| before.operation_state.as_ref());
+    let is_over = |state: &OperationState| super::operation::OperationPhase::is_over(&state.phase);
+    let was_over = old.is_some_and(|old| old.started_at == state.started_at && is_over(old));
+    let is_dry = state.operation.sync.as_ref().is_some_and(|sync| sync.dry_run);
+    (is_over(state) && !was_over).then(|| (state.phase.clone(), is_dry))
+}
+
 fn operation_events(
     app: &Application,
     before: &ApplicationStatus,

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::plan::{ObjectRef, Precondition, Propagation};
 use serde_json::Value;
+use std::sync::Arc;
 
 /// Batches are done in order; the works of one may be done at once. A failure ends the list after its batch.
 pub type Batches = Vec<Vec<Work>>;
@@ -62,6 +63,15 @@ pub enum Deed {
         /// Whether this makes way for a new object under the same name and is not a result of its own.
         is_preparation: bool,
     },
+    /// Only tried, before anything is written: a server-side dry run.
+    Try {
+        /// What would be applied.
+        apply: Apply,
+        /// Names of objects that the same sync brings. A refusal because one of them is not there yet says nothing.
+        pending: Arc<[String]>,
+    },
+    /// A hook may go: its end was seen, so our finalizer comes off.
+    Release,
     /// Only recorded: applying would change nothing, or must not be done.
     Note {
         /// Result code.
@@ -117,6 +127,21 @@ impl ResultCode {
     }
 }
 
+/// Marks what a dry run said in results.
+pub const DRY_RUN: &str = " (dry run)";
+
+/// Whether the refusal of a dry run says nothing about the sync itself: what is missing is about to come, or the
+/// cluster cannot try such an object at all.
+pub fn is_inconclusive(refusal: &str, pending: &[String]) -> bool {
+    refusal.contains("does not support dry run")
+        || (refusal.contains("not found")
+            && pending.iter().any(|name| {
+                [format!("\"{name}\""), format!("/{name}:"), format!("'{name}'")]
+                    .iter()
+                    .any(|quoted| refusal.contains(quoted))
+            }))
+}
+
 /// What came of one [`Work`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -124,4 +149,25 @@ pub struct Report {
     pub work: Work,
     /// The message for the result, or why it failed.
     pub outcome: Result<String, String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_for_want_of_what_is_about_to_come_says_nothing() {
+        let pending = ["runner".to_owned()];
+        for (refusal, expected) in [
+            (
+                "pods \"x\" is forbidden: error looking up service account ns/runner: serviceaccount \"runner\" not found",
+                true,
+            ),
+            ("serviceaccount \"other\" not found", false),
+            ("Service \"runner\" is invalid: spec.ports: Required value", false),
+            ("admission webhook \"a.b\" does not support dry run", true),
+        ] {
+            assert_eq!(is_inconclusive(refusal, &pending), expected, "{refusal}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Logs and metrics.
 
+pub mod application_metrics;
 pub mod logging;
 pub mod metrics;
 pub mod requests;

@@ -169,11 +169,11 @@ async fn kubeconfig(cluster: &Cluster, folder: &Path) -> Result<std::path::PathB
     let token = cluster
         .kubectl(&["create", "token", "tidegate", "--namespace", "tidegate"])
         .await?;
-    let mut config = serde_json::to_value(Kubeconfig::read_from(cluster.kubeconfig())?)?;
-    for user in config["users"].as_array_mut().context("no users")? {
-        user["user"] = json!({"token": token.trim()});
+    let mut config = Kubeconfig::read_from(cluster.kubeconfig())?;
+    for user in &mut config.auth_infos {
+        user.auth_info = Some(serde_json::from_value(json!({"token": token.trim()}))?);
     }
     let path = folder.join("kubeconfig");
-    fs::write(&path, config.to_string())?;
+    fs::write(&path, serde_json::to_string(&config)?)?;
     Ok(path)
 }

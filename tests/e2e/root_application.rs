@@ -22,7 +22,10 @@ const REPOSITORY: &str = "https://github.com/org/platform-config";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_root_application_deploys_its_children_and_their_rollouts() -> Result<()> {
     let cluster = cluster().await?;
-    cluster.kubectl(&["create", "namespace", NAMESPACE]).await?;
+    // Shared with the test that dry-runs manifests in it, so it stays.
+    cluster
+        .apply_yaml("default", "{apiVersion: v1, kind: Namespace, metadata: {name: argocd}}")
+        .await?;
     let root = Root {
         client: cluster.client().await?,
         repository: cluster.repository("org/platform-config").await?,
@@ -68,7 +71,7 @@ impl Root {
     async fn trust(&self, forge: &Forge) -> Result<()> {
         let secret = json!({"apiVersion": "v1", "kind": "Secret",
             "metadata": {"name": "platform-config", "labels": {"argocd.argoproj.io/secret-type": "repository"}},
-            "stringData": {"type": "git", "url": REPOSITORY, "proxy": forge.proxy, "insecure": "true"}});
+            "stringData": {"type": "git", "url": REPOSITORY, "proxy": forge.proxy}});
         let certificates = json!({"apiVersion": "v1", "kind": "ConfigMap",
             "metadata": {"name": "argocd-tls-certs-cm", "labels": {"app.kubernetes.io/part-of": "argocd"}},
             "data": {"github.com": forge.certificate}});
@@ -167,9 +170,14 @@ spec:
         let apps: Api<Application> = Api::namespaced(self.client.clone(), NAMESPACE);
         apps.delete_collection(&DeleteParams::background(), &ListParams::default())
             .await?;
-        self.cluster
-            .kubectl(&["delete", "namespace", NAMESPACE, "--wait=false"])
-            .await?;
+        for what in [
+            &["rollouts,services,ingresses", "--all"][..],
+            &["secret", "platform-config"],
+            &["configmap", "argocd-tls-certs-cm"],
+        ] {
+            let delete = [&["delete", "--namespace", NAMESPACE][..], what].concat();
+            self.cluster.kubectl(&delete).await?;
+        }
         ensure!(
             apps.list(&ListParams::default()).await?.items.is_empty(),
             "Applications are left"

@@ -9,7 +9,7 @@ use crate::{
         render::{ManifestProblem, RenderRequest},
         sha::Sha,
     },
-    sync::{Desired, Failure, auto_sync::Ancestry, revisions::Revisions},
+    sync::{Desired, Failure, auto_sync::Ancestry, project, revisions::Revisions},
 };
 use serde_json::Value;
 use std::sync::Arc;
@@ -87,13 +87,13 @@ async fn render(
 ) -> Result<Desired, Failure> {
     let mut desired = Desired::default();
     let mut commits = Vec::new();
+    let repositories = shell.sources.of_project(project::name_of(&app.spec));
     for (index, source) in sources.iter().enumerate() {
         let wanted = revisions
             .get(index)
             .filter(|revision| !revision.is_empty())
             .unwrap_or(&source.target_revision);
-        let resolved = shell
-            .sources
+        let resolved = repositories
             .resolve_tagged(&source.repo_url, wanted, &source.tag_prefix, freshness)
             .await;
         let commit = resolved.map_err(|error| Failure {
@@ -110,7 +110,7 @@ async fn render(
             source: (*source).clone(),
             app_name: app.metadata.name.clone().unwrap_or_default(),
         };
-        let rendered = shell.sources.render(&request).await;
+        let rendered = repositories.render(&request).await;
         let rendered = rendered.map_err(|error| Failure {
             message: error.to_string(),
             is_transient: is_transient(error.class()),
@@ -177,6 +177,7 @@ pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired)
         last.sources.iter().collect()
     };
     let now = app.spec.effective_sources();
+    let repositories = shell.sources.of_project(project::name_of(&app.spec));
     for (((source, old), commit), deployed) in now
         .iter()
         .zip(before)
@@ -189,7 +190,7 @@ pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired)
         let (Some(commit), Some(deployed)) = (Sha::parse(&commit), Sha::parse(&deployed)) else {
             continue;
         };
-        match shell.sources.is_ancestor(&source.repo_url, &commit, &deployed).await {
+        match repositories.is_ancestor(&source.repo_url, &commit, &deployed).await {
             Ok(true) => return Ok(Ancestry::Backward),
             Ok(false) => {}
             // Rewritten history may have lost the deployed commit; then nothing is older than anything.

@@ -74,16 +74,34 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
             status,
             takes_operation,
             answers_refresh,
+            finalizers,
             work,
             events,
             requeue,
             reasons: _,
         } = decision;
-        let is_changed =
-            takes_operation || answers_refresh || saved.as_ref().is_none_or(|saved| status::differs(saved, &status));
+        let is_changed = takes_operation
+            || answers_refresh
+            || finalizers.is_some()
+            || saved.as_ref().is_none_or(|saved| status::differs(saved, &status));
         if is_changed {
-            app = write(shell, fence, &app, saved.as_ref(), &status, takes_operation).await?;
+            let ended = status::ended(saved.as_ref(), &status);
+            app = write(
+                shell,
+                fence,
+                &app,
+                Change {
+                    saved: saved.as_ref(),
+                    status: &status,
+                    takes_operation,
+                    finalizers,
+                },
+            )
+            .await?;
             saved.clone_from(&app.status);
+            if let Some((phase, dry_run)) = ended {
+                shell.metrics.synced(&app, &phase, dry_run);
+            }
             shell.context.record(&events).await;
         }
         if work.is_empty() {
@@ -119,14 +137,7 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
     let instance = instance_of(shell, app);
     let name = project::name_of(&app.spec);
     let found = shell.projects.get(&ObjectKey::new(control_plane.as_str(), name));
-    let project = match &found {
-        Some(found) => Project::Limited {
-            name,
-            spec: &found.spec,
-        },
-        None if name == "default" => Project::Everything,
-        None => Project::Missing { name },
-    };
+    let project = Project::found(name, found.as_deref().map(|found| &found.spec));
     let observed = observe(shell, app, project, &instance).await?;
     let known = shell.discovery.known();
     let mut dry_runs = DryRuns::new();
@@ -141,6 +152,7 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
             project,
             dry_runs: &dry_runs,
             ancestry: observed.ancestry,
+            limits: shell.context.args.wait_limits(),
             now: shell.context.clock.now(),
         };
         match sync::plan(&snapshot) {
@@ -360,16 +372,28 @@ fn fingerprint(body: &Value, live: Option<&Value>) -> u64 {
     hasher.finish()
 }
 
+/// What is written of an application.
+struct Change<'a> {
+    saved: Option<&'a ApplicationStatus>,
+    status: &'a ApplicationStatus,
+    takes_operation: bool,
+    finalizers: Option<Vec<String>>,
+}
+
 /// Writes what changed of the status, guarded by the version it was decided on. `operation` goes in the same write that
 /// takes it over, so that it is neither lost nor done twice (guarantee C4).
 async fn write(
     shell: &Shell,
     fence: &Fence,
     app: &Application,
-    saved: Option<&ApplicationStatus>,
-    status: &ApplicationStatus,
-    takes_operation: bool,
+    change: Change<'_>,
 ) -> Result<Application, ReconcileError> {
+    let Change {
+        saved,
+        status,
+        takes_operation,
+        finalizers,
+    } = change;
     let encode = |status: &ApplicationStatus| serde_json::to_value(status).unwrap_or_default();
     let before = saved.map_or_else(|| Value::Object(Map::new()), encode);
     let mut patch = json!({"metadata": {"resourceVersion": app.metadata.resource_version}});
@@ -388,6 +412,12 @@ async fn write(
         .is_some_and(|all| all.contains_key(REFRESH));
     if has_refresh && let Some(metadata) = patch.pointer_mut("/metadata").and_then(Value::as_object_mut) {
         metadata.insert("annotations".into(), json!({REFRESH: null}));
+    }
+    if let (Some(finalizers), Some(metadata)) = (
+        finalizers,
+        patch.pointer_mut("/metadata").and_then(Value::as_object_mut),
+    ) {
+        metadata.insert("finalizers".into(), json!(finalizers));
     }
     send(shell, fence, app, &patch).await
 }

@@ -1,10 +1,13 @@
-//! Secrets of the control plane that GitOps reads: credentials of repositories, and the secret of push webhooks.
+//! Secrets and ConfigMaps of the control plane that GitOps reads: credentials of repositories, what is trusted when they
+//! are reached, and the secret of push webhooks.
 
 use crate::{
-    api::well_known::SECRET_TYPE, repo::credentials::RepositoryCredentials, server::webhook_route::WebhookSecret,
+    api::well_known::SECRET_TYPE,
+    repo::{Trust, credentials::RepositoryCredentials},
+    server::webhook_route::WebhookSecret,
 };
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{
     Api, Client,
     runtime::{WatchStreamExt, watcher},
@@ -14,6 +17,52 @@ use std::collections::BTreeMap;
 /// Name of the Secret with webhook secrets, and its key for GitHub.
 const CONTROL_SECRET: &str = "argocd-secret";
 const GITHUB_SECRET: &str = "webhook.github.secret";
+
+/// ConfigMaps of what is trusted (reference, applications 7.3): certificates by host name, and host keys.
+const TLS_CERTIFICATES: &str = "argocd-tls-certs-cm";
+const KNOWN_HOSTS: &str = "argocd-ssh-known-hosts-cm";
+const KNOWN_HOSTS_KEY: &str = "ssh_known_hosts";
+
+/// Follows what is trusted until dropped; `found` gets all of it at each change.
+pub(super) async fn follow_trust(client: Client, namespace: &str, found: impl Fn(Trust)) {
+    let follow = |name: &'static str| {
+        let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+        let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
+        watcher::watcher(api, config)
+            .default_backoff()
+            .map(move |event| (name, event))
+            .boxed()
+    };
+    let mut events = futures::stream::select(follow(TLS_CERTIFICATES), follow(KNOWN_HOSTS));
+    let mut trust = Trust::default();
+    // What a new list has shown so far, by ConfigMap; one that is not in it is gone.
+    let mut listed: BTreeMap<&str, BTreeMap<String, String>> = BTreeMap::new();
+    while let Some((name, event)) = events.next().await {
+        let data = match event {
+            Ok(watcher::Event::Init) => {
+                listed.remove(name);
+                continue;
+            }
+            Ok(watcher::Event::InitApply(object)) => {
+                listed.insert(name, object.data.unwrap_or_default());
+                continue;
+            }
+            Ok(watcher::Event::InitDone) => listed.remove(name).unwrap_or_default(),
+            Ok(watcher::Event::Apply(object)) => object.data.unwrap_or_default(),
+            Ok(watcher::Event::Delete(_)) => BTreeMap::new(),
+            Err(error) => {
+                tracing::warn!(%error, config_map = name, "The watch of what is trusted failed; trying again.");
+                continue;
+            }
+        };
+        if name == KNOWN_HOSTS {
+            trust.ssh_known_hosts = data.get(KNOWN_HOSTS_KEY).cloned().unwrap_or_default();
+        } else {
+            trust.tls_certificates = data;
+        }
+        found(trust.clone());
+    }
+}
 
 /// Follows repository Secrets until dropped; `found` gets all credentials at each change.
 pub(super) async fn follow_credentials(

@@ -22,7 +22,7 @@ fn basic(kind: &str, url: &str, username: &str) -> RepositoryCredentials {
 /// The user name that an address gets.
 #[track_caller]
 fn check(set: &CredentialSet, url: &str, expect: &str) {
-    let found = set.find(&RepoUrl::parse(url, false).unwrap());
+    let found = set.find(&RepoUrl::parse(url, false).unwrap(), "");
     let user = match found.map(|entry| &entry.auth) {
         Some(Auth::Basic { username, .. }) => username.as_str(),
         Some(other) => panic!("{other:?}"),
@@ -85,7 +85,7 @@ fn an_ssh_key_matches_both_spellings() {
         "ssh://git@github.com/org/repo",
         "ssh://git@github.com:22/Org/Repo",
     ] {
-        let found = set.find(&RepoUrl::parse(url, false).unwrap());
+        let found = set.find(&RepoUrl::parse(url, false).unwrap(), "");
         assert_eq!(
             found.map(|entry| &entry.auth),
             Some(&Auth::SshKey(Hidden::new("KEY"))),

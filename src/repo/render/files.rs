@@ -1,6 +1,6 @@
 //! Reads the files of a source out of the object database: which there are, where links lead, what is in them.
 
-use super::{MANIFEST_BYTES_MAX, MANIFEST_FILES_MAX, Place, RenderError};
+use super::{MANIFEST_BYTES_MAX, Place, RenderError};
 use crate::repo::{
     error::RepoError,
     repository::Repository,
@@ -122,12 +122,13 @@ fn follow(place: &Place<'_>, whole: &WholeTree, link: Entry, folder: &mut Folder
 /// Reads files, after adding up their sizes: nothing that is too large is read at all.
 pub(super) async fn read(place: &Place<'_>, files: &[SourceFile]) -> Result<Vec<Vec<u8>>, RenderError> {
     let path = || place.shown.clone();
-    if files.len() > MANIFEST_FILES_MAX {
+    let files_max = place.repository.limits().manifest_files;
+    if files.len() > files_max {
         let what = format!("{} manifest files", files.len());
         return Err(RenderError::TooLarge {
             path: path(),
             what,
-            limit: MANIFEST_FILES_MAX.to_string(),
+            limit: files_max.to_string(),
         });
     }
     let bytes = files.iter().fold(0_usize, |sum, file| sum.saturating_add(file.size));

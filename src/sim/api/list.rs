@@ -3,10 +3,10 @@
 use super::{
     commit::Inner,
     kinds::Kind,
+    log::Selection,
     refusal::{Refused, bad_request, expired, refused},
     state::{Place, Table},
     stored::{Form, Stored, encode},
-    watch::Selection,
 };
 use axum::body::Bytes;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};

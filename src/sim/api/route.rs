@@ -5,10 +5,10 @@ use super::{
     faults::Verb,
     kinds::Kind,
     list::Paging,
+    log::Selection,
     refusal::{Refused, bad_request, refused, unsupported},
     selector::{Fields, Labels},
     stored::Form,
-    watch::Selection,
 };
 use axum::http::{HeaderMap, Method, header};
 use serde_json::Value;

@@ -4,8 +4,9 @@
 
 use super::{
     kinds::{Key, Kind},
+    log::Log,
     stored::Stored,
-    watch::{Hub, Log},
+    watch::Hub,
 };
 use serde_json::Value;
 use std::{

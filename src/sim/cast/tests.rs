@@ -2,17 +2,32 @@ use super::*;
 use crate::lang::yaml;
 
 fn manifest(name: &str) -> Vec<Value> {
-    let path = format!("{}/tests/data/manifests/rollouts/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    let path = format!(
+        "{}/tests/data/manifests/rollouts/{name}.yaml",
+        env!("CARGO_MANIFEST_DIR")
+    );
     let text = std::fs::read_to_string(path).unwrap();
-    yaml::documents(&text).unwrap().into_iter().map(|document| document.value).collect()
+    yaml::documents(&text)
+        .unwrap()
+        .into_iter()
+        .map(|document| document.value)
+        .collect()
 }
 
 #[test]
 fn what_the_files_name_and_do_not_hold_is_made_up() {
     for (file, expect, entry) in [
-        ("bluegreen", vec!["Service api-server-active", "Service api-server-preview"], "api-server-active"),
+        (
+            "bluegreen",
+            vec!["Service api-server-active", "Service api-server-preview"],
+            "api-server-active",
+        ),
         ("canary-basic", vec!["Service api-server"], "api-server"),
-        ("canary-nginx", vec!["Service myapp-stable", "Service myapp-canary", "Ingress myapp-stable"], "myapp-stable"),
+        (
+            "canary-nginx",
+            vec!["Service myapp-stable", "Service myapp-canary", "Ingress myapp-stable"],
+            "myapp-stable",
+        ),
     ] {
         let cast = Cast::of(manifest(file), "").unwrap();
         assert_eq!(cast.supplied, expect, "{file}");
@@ -32,13 +47,22 @@ fn templates_and_secrets_are_followed_to_their_end() {
     let cast = Cast::of(vec![mine, rollout, crd], "web").unwrap();
     assert_eq!(
         cast.supplied,
-        ["ClusterAnalysisTemplate everybodys", "AnalysisTemplate deeper", "Secret prometheus", "Service web"]
-            .map(str::to_owned)
-            .into_iter()
-            .collect::<Vec<_>>()
+        [
+            "ClusterAnalysisTemplate everybodys",
+            "AnalysisTemplate deeper",
+            "Secret prometheus",
+            "Service web"
+        ]
+        .map(str::to_owned)
+        .into_iter()
+        .collect::<Vec<_>>()
     );
     assert_eq!(cast.left_out, ["CustomResourceDefinition x"]);
-    let template = cast.others.iter().find(|object| kind(object) == "ClusterAnalysisTemplate").unwrap();
+    let template = cast
+        .others
+        .iter()
+        .find(|object| kind(object) == "ClusterAnalysisTemplate")
+        .unwrap();
     assert_eq!(template.pointer("/spec/args/0/name"), Some(&json!("service")));
     assert_eq!(template.pointer("/metadata/namespace"), None);
 }
@@ -48,9 +72,18 @@ fn the_rollout_must_be_clear() {
     let rollout = |name: &str| json!({"kind": "Rollout", "metadata": {"name": name}});
     let error = |objects: Vec<Value>, name: &str| Cast::of(objects, name).unwrap_err().to_string();
     assert_eq!(error(vec![], ""), "the files hold no Rollout");
-    assert_eq!(error(vec![rollout("a"), rollout("b")], ""), "the files hold 2 Rollouts (a, b); say which one");
-    assert_eq!(error(vec![rollout("a")], "c"), "the files hold no Rollout `c`; they hold a");
-    assert_eq!(name(&Cast::of(vec![rollout("a"), rollout("b")], "b").unwrap().rollout), "b");
+    assert_eq!(
+        error(vec![rollout("a"), rollout("b")], ""),
+        "the files hold 2 Rollouts (a, b); say which one"
+    );
+    assert_eq!(
+        error(vec![rollout("a")], "c"),
+        "the files hold no Rollout `c`; they hold a"
+    );
+    assert_eq!(
+        name(&Cast::of(vec![rollout("a"), rollout("b")], "b").unwrap().rollout),
+        "b"
+    );
 }
 
 #[test]

@@ -37,7 +37,11 @@ impl Autoscaler {
 fn target(autoscaler: &Value) -> Option<Key> {
     let reference = autoscaler.pointer("/spec/scaleTargetRef")?;
     let kind = Kind::named(text(reference, "/apiVersion"), text(reference, "/kind"))?;
-    Some(Key::new(kind, text(autoscaler, "/metadata/namespace"), text(reference, "/name")))
+    Some(Key::new(
+        kind,
+        text(autoscaler, "/metadata/namespace"),
+        text(reference, "/name"),
+    ))
 }
 
 impl Model for Autoscaler {
@@ -50,7 +54,12 @@ impl Model for Autoscaler {
     }
 
     fn act(&mut self, api: &SimApi, now: Timestamp) -> Option<Timestamp> {
-        let all: Vec<Arc<Value>> = api.state().list(Kind::HorizontalPodAutoscaler, None).into_iter().cloned().collect();
+        let all: Vec<Arc<Value>> = api
+            .state()
+            .list(Kind::HorizontalPodAutoscaler, None)
+            .into_iter()
+            .cloned()
+            .collect();
         if all.is_empty() {
             self.next = None;
             return None;
@@ -61,10 +70,14 @@ impl Model for Autoscaler {
         let wish = self.truth.lock().pods_wanted;
         for autoscaler in all {
             let Some(target) = target(&autoscaler) else { continue };
-            let Some(live) = api.state().get(&target).cloned() else { continue };
+            let Some(live) = api.state().get(&target).cloned() else {
+                continue;
+            };
             let present = number(&live, "/spec/replicas").unwrap_or(1);
             let least = number(&autoscaler, "/spec/minReplicas").unwrap_or(1);
-            let most = number(&autoscaler, "/spec/maxReplicas").unwrap_or(i64::from(u32::MAX)).max(least);
+            let most = number(&autoscaler, "/spec/maxReplicas")
+                .unwrap_or(i64::from(u32::MAX))
+                .max(least);
             let wanted = wish.map_or(present, i64::from).clamp(least, most);
             if wanted != present {
                 accepted(api.scale(self.name(), &target, u32::try_from(wanted).unwrap_or_default()));

@@ -243,7 +243,12 @@ impl Config {
             return shares;
         }
         let entry = 1.0 / self.routes.len() as f64;
-        for destination in self.routes.iter().flatten().filter(|destination| destination.share > 0.0) {
+        for destination in self
+            .routes
+            .iter()
+            .flatten()
+            .filter(|destination| destination.share > 0.0)
+        {
             let share = entry * destination.share;
             let hashes: Vec<&String> = destination.pods.iter().filter_map(|pod| alive.pods.get(pod)).collect();
             if hashes.is_empty() {
@@ -269,7 +274,9 @@ fn ingress(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
         let Some(weight) = canary_weight(other).filter(|_| !is_going(other)) else {
             continue;
         };
-        let Some(service) = backend_beside(stable, other) else { continue };
+        let Some(service) = backend_beside(stable, other) else {
+            continue;
+        };
         let share = weight.min(left);
         left -= share;
         destinations.push(destination(state, namespace, service, share));
@@ -282,12 +289,28 @@ fn ingress(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
 
 /// Host, path and Service of each rule.
 fn backends(ingress: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
-    let rules = ingress.pointer("/spec/rules").and_then(Value::as_array).into_iter().flatten();
+    let rules = ingress
+        .pointer("/spec/rules")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
     let ruled = rules.flat_map(|rule| {
-        let paths = rule.pointer("/http/paths").and_then(Value::as_array).into_iter().flatten();
-        paths.map(|path| (text(rule, "/host"), text(path, "/path"), text(path, "/backend/service/name")))
+        let paths = rule
+            .pointer("/http/paths")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten();
+        paths.map(|path| {
+            (
+                text(rule, "/host"),
+                text(path, "/path"),
+                text(path, "/backend/service/name"),
+            )
+        })
     });
-    let default = ingress.pointer("/spec/defaultBackend/service/name").and_then(Value::as_str);
+    let default = ingress
+        .pointer("/spec/defaultBackend/service/name")
+        .and_then(Value::as_str);
     ruled.chain(default.map(|service| ("", "", service)))
 }
 
@@ -309,7 +332,9 @@ fn canary_weight(ingress: &Value) -> Option<f64> {
         return None;
     }
     let weight: f64 = get("canary-weight").and_then(|text| text.parse().ok()).unwrap_or(0.0);
-    let total: f64 = get("canary-weight-total").and_then(|text| text.parse().ok()).unwrap_or(100.0);
+    let total: f64 = get("canary-weight-total")
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(100.0);
     Some((weight / total.max(1.0)).clamp(0.0, 1.0))
 }
 
@@ -323,7 +348,9 @@ fn destination(state: &State, namespace: &str, service: &str, share: f64) -> Des
     Destination {
         service: service.to_owned(),
         share,
-        pods: ready.map(|endpoint| text(endpoint, "/targetRef/name").to_owned()).collect(),
+        pods: ready
+            .map(|endpoint| text(endpoint, "/targetRef/name").to_owned())
+            .collect(),
     }
 }
 
@@ -341,11 +368,17 @@ impl Model for DataPlane {
         let state = api.state();
         let next = self.follow(&state, now);
         self.publish(&state, now);
-        let back = self.truth.lock().down.values().copied().filter(|until| *until > now).min();
+        let back = self
+            .truth
+            .lock()
+            .down
+            .values()
+            .copied()
+            .filter(|until| *until > now)
+            .min();
         sooner(next, back)
     }
 }
-
 
 #[cfg(test)]
 mod tests;

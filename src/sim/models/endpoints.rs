@@ -80,7 +80,11 @@ impl Model for Endpoints {
                 }
                 let pods = state.selected(Kind::Pod, namespace, selector);
                 let endpoints = Value::Array(pods.into_iter().filter_map(|pod| endpoint(pod)).collect());
-                let key = Key::new(Kind::EndpointSlice, namespace, slice_name(text(service, "/metadata/name")));
+                let key = Key::new(
+                    Kind::EndpointSlice,
+                    namespace,
+                    slice_name(text(service, "/metadata/name")),
+                );
                 kept.insert(key.clone());
                 match state.get(&key) {
                     None => writes.push(Write::Create(slice(service, endpoints))),
@@ -104,7 +108,11 @@ impl Model for Endpoints {
 }
 
 fn key_of(slice: &Arc<Value>) -> Key {
-    Key::new(Kind::EndpointSlice, text(slice, "/metadata/namespace"), text(slice, "/metadata/name"))
+    Key::new(
+        Kind::EndpointSlice,
+        text(slice, "/metadata/namespace"),
+        text(slice, "/metadata/name"),
+    )
 }
 
 #[cfg(test)]

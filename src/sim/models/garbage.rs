@@ -16,7 +16,14 @@ impl Model for Garbage {
 
     /// Those that own something here.
     fn concerns(&self) -> &'static [Kind] {
-        &[Kind::Rollout, Kind::ReplicaSet, Kind::AnalysisRun, Kind::Service, Kind::Job, Kind::Namespace]
+        &[
+            Kind::Rollout,
+            Kind::ReplicaSet,
+            Kind::AnalysisRun,
+            Kind::Service,
+            Kind::Job,
+            Kind::Namespace,
+        ]
     }
 
     fn act(&mut self, api: &SimApi, now: Timestamp) -> Option<Timestamp> {

@@ -54,7 +54,12 @@ impl Model for Jobs {
         let jobs: Vec<Arc<Value>> = {
             let state = api.state();
             let open = |job: &Arc<Value>| job.pointer("/status/conditions").is_none() && !is_going(job);
-            state.list(Kind::Job, None).into_iter().filter(|job| open(job)).cloned().collect()
+            state
+                .list(Kind::Job, None)
+                .into_iter()
+                .filter(|job| open(job))
+                .cloned()
+                .collect()
         };
         let mut next = None;
         for job in jobs {
@@ -65,10 +70,18 @@ impl Model for Jobs {
                 next = sooner(next, Some(end));
                 continue;
             }
-            let (kind, count) = if self.fails(&job) { ("Failed", "failed") } else { ("Complete", "succeeded") };
+            let (kind, count) = if self.fails(&job) {
+                ("Failed", "failed")
+            } else {
+                ("Complete", "succeeded")
+            };
             let condition = json!({"type": kind, "status": "True", "lastTransitionTime": stamp(now)});
             let status = json!({"status": {"conditions": [condition], count: 1, "startTime": text(&job, "/metadata/creationTimestamp")}});
-            let key = Key::new(Kind::Job, text(&job, "/metadata/namespace"), text(&job, "/metadata/name"));
+            let key = Key::new(
+                Kind::Job,
+                text(&job, "/metadata/namespace"),
+                text(&job, "/metadata/name"),
+            );
             accepted(api.patch_status(self.name(), &key, &Change::Merge(status)));
         }
         next

@@ -75,14 +75,26 @@ impl Metrics {
 
     fn limit(metric: &Metric) -> Duration {
         let prometheus = metric.provider.prometheus.as_ref().and_then(|metric| metric.timeout);
-        let web = metric.provider.web.as_ref().map(|metric| metric.timeout_seconds).filter(|seconds| *seconds > 0);
-        let seconds = prometheus.or(web).and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0);
+        let web = metric
+            .provider
+            .web
+            .as_ref()
+            .map(|metric| metric.timeout_seconds)
+            .filter(|seconds| *seconds > 0);
+        let seconds = prometheus
+            .or(web)
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .filter(|seconds| *seconds > 0);
         seconds.map_or(TIME_LIMIT, Duration::from_secs)
     }
 
     async fn answer(&self, query: &Query) -> Answer {
         let limit = Self::limit(&query.metric);
-        let takes = self.dice.lock().unwrap_or_else(PoisonError::into_inner).within(self.takes);
+        let takes = self
+            .dice
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .within(self.takes);
         let source = self.truth.lock().source;
         let late = || Answer::Error(format!("no answer within {limit:?}"));
         match source {
@@ -110,7 +122,10 @@ impl Metrics {
         if let Some(value) = truth.values.get(&metric.name) {
             return match (metric.provider.prometheus.is_some(), value.as_f64()) {
                 (true, Some(number)) => vector(vec![number]),
-                _ => Answer::Value { measured: Measured::Json(value.clone()), text: value.to_string() },
+                _ => Answer::Value {
+                    measured: Measured::Json(value.clone()),
+                    text: value.to_string(),
+                },
             };
         }
         let counts = |hash: Option<&str>| subject.counts(hash);
@@ -126,9 +141,13 @@ impl Metrics {
             }
             Quantity::SuccessRate => vector(vec![scale(metric, now) * (1.0 - totals.errors / totals.requests)]),
             Quantity::ErrorRate => vector(vec![scale(metric, now) * totals.errors / totals.requests]),
-            Quantity::Latency { quantile, unit } => {
-                vector(truth.latency(now, window, quantile, counts).map(|latency| latency * unit).into_iter().collect())
-            }
+            Quantity::Latency { quantile, unit } => vector(
+                truth
+                    .latency(now, window, quantile, counts)
+                    .map(|latency| latency * unit)
+                    .into_iter()
+                    .collect(),
+            ),
             Quantity::Requests => vector(vec![totals.requests / window.as_secs_f64()]),
             Quantity::Errors => vector(vec![totals.errors / window.as_secs_f64()]),
             Quantity::Unknown => by_verdict(metric, subject.is_bad(&truth), now),
@@ -139,7 +158,11 @@ impl Metrics {
     fn subject(&self, query: &Query) -> Subject {
         let asked = asked(&query.metric);
         let state = self.api.state();
-        let run = state.get(&Key::new(Kind::AnalysisRun, query.run.namespace.as_str(), query.run.name.as_str()));
+        let run = state.get(&Key::new(
+            Kind::AnalysisRun,
+            query.run.namespace.as_str(),
+            query.run.name.as_str(),
+        ));
         let owner = run.and_then(|run| {
             let owner = text(run, "/metadata/ownerReferences/0/name");
             state.get(&Key::new(Kind::Rollout, query.run.namespace.as_str(), owner))
@@ -148,14 +171,21 @@ impl Metrics {
         let (new, stable) = (status("/status/currentPodHash"), status("/status/stableRS"));
         let hashes = state.list(Kind::ReplicaSet, Some(&query.run.namespace));
         let named = hashes.into_iter().find_map(|set| {
-            let hash = pairs(set, "/metadata/labels").into_iter().find(|(key, _)| *key == well_known::POD_TEMPLATE_HASH)?.1;
+            let hash = pairs(set, "/metadata/labels")
+                .into_iter()
+                .find(|(key, _)| *key == well_known::POD_TEMPLATE_HASH)?
+                .1;
             mentions(&asked, hash).then(|| hash.to_owned())
         });
         let services = state.list(Kind::Service, Some(&query.run.namespace));
-        let served = services.into_iter().filter(|service| mentions(&asked, text(service, "/metadata/name")));
+        let served = services
+            .into_iter()
+            .filter(|service| mentions(&asked, text(service, "/metadata/name")));
         let served = served.filter_map(|service| {
             let selector = pairs(service, "/spec/selector");
-            let (_, hash) = selector.into_iter().find(|(key, _)| *key == well_known::POD_TEMPLATE_HASH)?;
+            let (_, hash) = selector
+                .into_iter()
+                .find(|(key, _)| *key == well_known::POD_TEMPLATE_HASH)?;
             Some(hash.to_owned())
         });
         let served: Vec<String> = served.collect();
@@ -174,7 +204,12 @@ impl Provider for Metrics {
     fn measure<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Answered> {
         Box::pin(async move {
             let answer = self.answer(query).await;
-            let asked = query.metric.provider.prometheus.as_ref().map(|metric| metric.query.clone());
+            let asked = query
+                .metric
+                .provider
+                .prometheus
+                .as_ref()
+                .map(|metric| metric.query.clone());
             let resolved = asked.map(|asked| ("ResolvedPrometheusQuery".to_owned(), asked));
             Answered {
                 answer,
@@ -204,8 +239,15 @@ impl Subject {
 
     /// Whether anything is wrong with the version under test that requests of this subject meet.
     fn is_bad(&self, truth: &Truth) -> bool {
-        let bad = |hash: &str| truth.versions.get(hash).is_some_and(super::behaviour::Behaviour::is_bad);
-        let met = truth.flow().is_some_and(|flow| flow.streams.values().any(|stream| stream.errors > 0.0));
+        let bad = |hash: &str| {
+            truth
+                .versions
+                .get(hash)
+                .is_some_and(super::behaviour::Behaviour::is_bad)
+        };
+        let met = truth
+            .flow()
+            .is_some_and(|flow| flow.streams.values().any(|stream| stream.errors > 0.0));
         match &self.only {
             Some(only) if *only != self.new => bad(only),
             Some(_) | None => bad(&self.new) || met,
@@ -229,15 +271,28 @@ impl Quantity {
         let name = metric.name.to_lowercase();
         let query = asked(metric);
         let has = |words: &[&str]| words.iter().any(|word| name.contains(word) || query.contains(word));
-        if has(&["latency", "duration", "histogram_quantile", "response_time", "response-time"]) {
+        if has(&[
+            "latency",
+            "duration",
+            "histogram_quantile",
+            "response_time",
+            "response-time",
+        ]) {
             let millis = has(&["_ms", "-ms", "millis"]) && !query.contains("_seconds");
-            return Self::Latency { quantile: quantile(&query), unit: if millis { 1000.0 } else { 1.0 } };
+            return Self::Latency {
+                quantile: quantile(&query),
+                unit: if millis { 1000.0 } else { 1.0 },
+            };
         }
         let (above, below) = query.split_once('/').unwrap_or((query.as_str(), ""));
-        let failed = ["=~\"5", "=\"5", "=~\"(5", "=~'5", "error", "failure", "fail"].iter().any(|sign| above.contains(sign));
-        let passed = ["!~\"5", "!~\"[45", "!~\"(4|5", "!~\"4", "!~'5", "=~\"2", "=~\"[23", "=~\"(2|3", "success"]
+        let failed = ["=~\"5", "=\"5", "=~\"(5", "=~'5", "error", "failure", "fail"]
             .iter()
             .any(|sign| above.contains(sign));
+        let passed = [
+            "!~\"5", "!~\"[45", "!~\"(4|5", "!~\"4", "!~'5", "=~\"2", "=~\"[23", "=~\"(2|3", "success",
+        ]
+        .iter()
+        .any(|sign| above.contains(sign));
         let ratio = !below.is_empty();
         match () {
             () if name.contains("success") || (ratio && passed) => Self::SuccessRate,
@@ -245,7 +300,9 @@ impl Quantity {
             () if name.contains("error") && !ratio && query.contains("rate(") => Self::Errors,
             () if name.contains("error") => Self::ErrorRate,
             () if failed => Self::Errors,
-            () if has(&["rps", "requests-per", "throughput", "traffic"]) || query.contains("requests_total") => Self::Requests,
+            () if has(&["rps", "requests-per", "throughput", "traffic"]) || query.contains("requests_total") => {
+                Self::Requests
+            }
             () => Self::Unknown,
         }
     }
@@ -273,7 +330,10 @@ fn mentions(asked: &str, name: &str) -> bool {
 
 /// The first `[5m]` in a query.
 fn window(query: &str) -> Duration {
-    let inside = query.split('[').skip(1).filter_map(|rest| rest.split([']', ':']).next());
+    let inside = query
+        .split('[')
+        .skip(1)
+        .filter_map(|rest| rest.split([']', ':']).next());
     let mut lengths = inside.filter_map(|text| duration::parse(text).ok());
     let length = lengths.next().and_then(|length| Duration::try_from(length).ok());
     length.filter(|length| !length.is_zero()).unwrap_or(WINDOW)
@@ -281,24 +341,40 @@ fn window(query: &str) -> Duration {
 
 /// The first argument of `histogram_quantile`; the median where there is none.
 fn quantile(query: &str) -> f64 {
-    let argument = query.split_once("histogram_quantile(").and_then(|(_, rest)| rest.split(',').next());
-    argument.and_then(|text| text.trim().parse().ok()).filter(|quantile| (0.0..=1.0).contains(quantile)).unwrap_or(0.5)
+    let argument = query
+        .split_once("histogram_quantile(")
+        .and_then(|(_, rest)| rest.split(',').next());
+    argument
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|quantile| (0.0..=1.0).contains(quantile))
+        .unwrap_or(0.5)
 }
 
 /// 100 when the metric's conditions, or its query, speak of percent; else 1.
 fn scale(metric: &Metric, now: Timestamp) -> f64 {
-    let perfect = if Quantity::of(metric) == Quantity::SuccessRate { 1.0 } else { 0.0 };
+    let perfect = if Quantity::of(metric) == Quantity::SuccessRate {
+        1.0
+    } else {
+        0.0
+    };
     let passes = |value: f64| condition::judge(metric, &Measured::Vector(vec![value]), now).0 == Phase::Successful;
     // A rate of errors is 0 in both; half of all requests is too many in either.
     let percent = match perfect {
         0.0 => passes(0.9) && !passes(90.0),
         _ => !passes(1.0) && passes(100.0),
     };
-    if percent || asked(metric).replace(' ', "").contains("*100") { 100.0 } else { 1.0 }
+    if percent || asked(metric).replace(' ', "").contains("*100") {
+        100.0
+    } else {
+        1.0
+    }
 }
 
 fn vector(samples: Vec<f64>) -> Answer {
-    let shown: Vec<String> = samples.iter().map(|sample| format!("{}", (sample * 1e6).round() / 1e6)).collect();
+    let shown: Vec<String> = samples
+        .iter()
+        .map(|sample| format!("{}", (sample * 1e6).round() / 1e6))
+        .collect();
     Answer::Value {
         text: format!("[{}]", shown.join(",")),
         measured: Measured::Vector(samples),
@@ -321,11 +397,20 @@ fn web(metric: &Metric, bad: bool, now: Timestamp) -> Answer {
     let words = ["ok", "OK", "healthy", "success", "passed", "true", "UP", "bad"].map(|word| json!(word));
     let numbers = NUMBERS.map(|number| json!(number));
     let fields = ["status", "ok", "success", "healthy", "result", "successPercent", "data"];
-    let flat: Vec<Value> = [json!(true), json!(false)].into_iter().chain(numbers).chain(words).collect();
-    let nested = fields.iter().flat_map(|field| flat.iter().map(move |value| json!({ *field: value })));
+    let flat: Vec<Value> = [json!(true), json!(false)]
+        .into_iter()
+        .chain(numbers)
+        .chain(words)
+        .collect();
+    let nested = fields
+        .iter()
+        .flat_map(|field| flat.iter().map(move |value| json!({ *field: value })));
     let judged = |value: &Value| condition::judge(metric, &Measured::Json(value.clone()), now).0 == wanted;
     match flat.iter().cloned().chain(nested).find(judged) {
-        Some(value) => Answer::Value { text: value.to_string(), measured: Measured::Json(value) },
+        Some(value) => Answer::Value {
+            text: value.to_string(),
+            measured: Measured::Json(value),
+        },
         None => unknown(metric),
     }
 }

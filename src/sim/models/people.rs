@@ -113,7 +113,11 @@ fn said(result: Result<Arc<Value>, Refused>) -> Result<(), String> {
 }
 
 fn read(api: &SimApi, rollout: &Key) -> Result<Rollout, String> {
-    let found = api.state().get(rollout).cloned().ok_or_else(|| format!("{rollout} not found"))?;
+    let found = api
+        .state()
+        .get(rollout)
+        .cloned()
+        .ok_or_else(|| format!("{rollout} not found"))?;
     serde_json::from_value((*found).clone()).map_err(|error| error.to_string())
 }
 
@@ -136,7 +140,9 @@ fn promote(api: &SimApi, actor: &str, key: &Key, full: bool, now: Timestamp) -> 
             if let Some(spec) = spec {
                 said(api.patch(actor, key, &Change::Merge(spec)))?;
             }
-            status.map_or(Ok(()), |status| said(api.patch_status(actor, key, &Change::Merge(status))))
+            status.map_or(Ok(()), |status| {
+                said(api.patch_status(actor, key, &Change::Merge(status)))
+            })
         }
         promote::Promotion::Underway | promote::Promotion::Nothing => Ok(()),
     }
@@ -152,7 +158,9 @@ pub fn waits(rollout: &Value) -> Option<(Timestamp, &str)> {
     let index = usize::try_from(number(rollout, "/status/currentStepIndex").unwrap_or(0)).unwrap_or_default();
     let step = rollout.pointer(&format!("/spec/strategy/canary/steps/{index}/pause"));
     let ends_by_itself = match reason {
-        "CanaryPauseStep" => step.is_some_and(|pause| pause.get("duration").is_some_and(|duration| !duration.is_null())),
+        "CanaryPauseStep" => {
+            step.is_some_and(|pause| pause.get("duration").is_some_and(|duration| !duration.is_null()))
+        }
         "BlueGreenPause" => number(rollout, "/spec/strategy/blueGreen/autoPromotionSeconds").unwrap_or(0) > 0,
         _ => false,
     };

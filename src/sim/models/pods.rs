@@ -90,11 +90,17 @@ fn wanted(truth: &Truth, pod: &Value, plan: Plan, now: Timestamp) -> (Shown, Opt
     let hash = text(pod, "/metadata/labels/rollouts-pod-template-hash");
     let behaviour = truth.behaviour(hash, text(pod, "/spec/containers/0/image"));
     let ready = later(plan.started, behaviour.ready_after);
-    let down = truth.down.get(text(pod, "/metadata/name")).filter(|until| now < **until);
+    let down = truth
+        .down
+        .get(text(pod, "/metadata/name"))
+        .filter(|until| now < **until);
     match down {
         _ if behaviour.crashes && now >= plan.started => (Shown::Crashing, None),
         Some(until) if now >= plan.started => (Shown::Crashing, Some(*until)),
-        _ if now < ready => (Shown::Starting, Some(if behaviour.crashes { plan.started } else { ready })),
+        _ if now < ready => (
+            Shown::Starting,
+            Some(if behaviour.crashes { plan.started } else { ready }),
+        ),
         _ => (Shown::Ready, None),
     }
 }
@@ -114,9 +120,14 @@ fn status(pod: &Value, shown: Shown, plan: Plan, now: Timestamp) -> Value {
     let state = match shown {
         Shown::Starting => json!({"waiting": {"reason": "ContainerCreating"}}),
         Shown::Ready => json!({"running": {"startedAt": stamp(now)}}),
-        Shown::Crashing => json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}}),
+        Shown::Crashing => {
+            json!({"waiting": {"reason": "CrashLoopBackOff", "message": "back-off restarting failed container"}})
+        }
     };
-    let restarts = pod.pointer("/status/containerStatuses/0/restartCount").and_then(Value::as_i64).unwrap_or(0);
+    let restarts = pod
+        .pointer("/status/containerStatuses/0/restartCount")
+        .and_then(Value::as_i64)
+        .unwrap_or(0);
     let container = json!({
         "name": text(pod, "/spec/containers/0/name"),
         "image": text(pod, "/spec/containers/0/image"),
@@ -125,7 +136,8 @@ fn status(pod: &Value, shown: Shown, plan: Plan, now: Timestamp) -> Value {
         "restartCount": restarts + i64::from(shown == Shown::Crashing),
         "state": state,
     });
-    let condition = json!({"type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": stamp(now)});
+    let condition =
+        json!({"type": "Ready", "status": if ready { "True" } else { "False" }, "lastTransitionTime": stamp(now)});
     json!({"status": {
         "phase": if shown == Shown::Starting { "Pending" } else { "Running" },
         "podIP": format!("10.244.{}.{}", plan.address / 250, plan.address % 250 + 1),

@@ -46,7 +46,9 @@ impl ReplicaSets {
                 "uid": text(set, "/metadata/uid"), "controller": true, "blockOwnerDeletion": true,
             }],
         });
-        json_patch::merge(&mut pod, &json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata}));
+        // There is always a place: the scheduler is not played.
+        let placed = json!({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {"nodeName": "node"}});
+        json_patch::merge(&mut pod, &placed);
         pod
     }
 }
@@ -86,7 +88,10 @@ fn status(set: &Value, counts: Counts) -> Option<Value> {
         ("availableReplicas", counts.available),
         ("observedGeneration", generation),
     ] {
-        let shown = set.pointer("/status").and_then(|status| status.get(name)).and_then(Value::as_i64);
+        let shown = set
+            .pointer("/status")
+            .and_then(|status| status.get(name))
+            .and_then(Value::as_i64);
         if shown.unwrap_or(0) != wanted {
             fields.insert(name.to_owned(), if wanted == 0 { Value::Null } else { wanted.into() });
         }
@@ -121,10 +126,15 @@ impl Model for ReplicaSets {
     fn act(&mut self, api: &SimApi, now: Timestamp) -> Option<Timestamp> {
         let sets: Vec<(Arc<Value>, Vec<Arc<Value>>)> = {
             let state = api.state();
-            let sets = state.list(Kind::ReplicaSet, None).into_iter().filter(|set| !is_going(set));
+            let sets = state
+                .list(Kind::ReplicaSet, None)
+                .into_iter()
+                .filter(|set| !is_going(set));
             sets.map(|set| {
                 let owned = state.owned_by(text(set, "/metadata/uid"));
-                let pods = owned.into_iter().filter(|(key, pod)| key.kind == Kind::Pod && !is_going(pod));
+                let pods = owned
+                    .into_iter()
+                    .filter(|(key, pod)| key.kind == Kind::Pod && !is_going(pod));
                 (Arc::clone(set), pods.map(|(_, pod)| Arc::clone(pod)).collect())
             })
             .collect()
@@ -143,14 +153,22 @@ impl Model for ReplicaSets {
                 by_worth(&mut pods);
                 let surplus = usize::try_from(found - wanted.max(0)).unwrap_or_default();
                 for pod in pods.drain(..surplus.min(pods.len())) {
-                    let key = Key::new(Kind::Pod, text(&pod, "/metadata/namespace"), text(&pod, "/metadata/name"));
+                    let key = Key::new(
+                        Kind::Pod,
+                        text(&pod, "/metadata/namespace"),
+                        text(&pod, "/metadata/name"),
+                    );
                     accepted(api.delete(Model::name(self), &key, &Deletion::default()));
                 }
             }
             let (counts, later) = count(&set, &pods, now);
             next = sooner(next, later);
             if let Some(status) = status(&set, counts) {
-                let key = Key::new(Kind::ReplicaSet, text(&set, "/metadata/namespace"), text(&set, "/metadata/name"));
+                let key = Key::new(
+                    Kind::ReplicaSet,
+                    text(&set, "/metadata/namespace"),
+                    text(&set, "/metadata/name"),
+                );
                 accepted(api.patch_status(Model::name(self), &key, &Change::Merge(status)));
             }
         }

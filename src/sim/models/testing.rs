@@ -36,7 +36,11 @@ impl Bench {
     pub(crate) fn put(&self, object: Value) -> Key {
         let object = self.api.create("test", object).unwrap();
         let kind = Kind::named(super::text(&object, "/apiVersion"), super::text(&object, "/kind")).unwrap();
-        Key::new(kind, super::text(&object, "/metadata/namespace"), super::text(&object, "/metadata/name"))
+        Key::new(
+            kind,
+            super::text(&object, "/metadata/namespace"),
+            super::text(&object, "/metadata/name"),
+        )
     }
 
     pub(crate) fn get(&self, key: &Key) -> Value {
@@ -54,14 +58,20 @@ impl Bench {
 
     pub(crate) fn names(&self, kind: Kind) -> Vec<String> {
         let state = self.api.state();
-        state.list(kind, None).into_iter().map(|object| super::text(object, "/metadata/name").to_owned()).collect()
+        state
+            .list(kind, None)
+            .into_iter()
+            .map(|object| super::text(object, "/metadata/name").to_owned())
+            .collect()
     }
 
     /// A pod of the version `hash`; ready when `ready`.
     pub(crate) fn pod(&self, name: &str, hash: &str, ready: bool) -> Key {
-        let key = self.put(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop",
+        let key = self.put(
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop",
             "labels": {"app": "web", "rollouts-pod-template-hash": hash}},
-            "spec": {"containers": [{"name": "web", "image": "web:v1"}]}}));
+            "spec": {"nodeName": "node", "containers": [{"name": "web", "image": "web:v1"}]}}),
+        );
         self.ready(&key, ready);
         key
     }
@@ -79,7 +89,9 @@ impl Bench {
         if let Some(hash) = hash {
             selector["rollouts-pod-template-hash"] = hash.into();
         }
-        self.put(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
-            "spec": {"selector": selector, "ports": [{"port": 80}]}}))
+        self.put(
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "shop"},
+            "spec": {"selector": selector, "ports": [{"port": 80}]}}),
+        )
     }
 }

@@ -107,7 +107,11 @@ impl Truth {
 
     /// Notes where requests go from now on.
     pub fn flows(&mut self, flow: Flow) {
-        if self.history.back().is_some_and(|last| last.streams == flow.streams && last.lost == flow.lost) {
+        if self
+            .history
+            .back()
+            .is_some_and(|last| last.streams == flow.streams && last.lost == flow.lost)
+        {
             return;
         }
         let forgotten = flow.at.saturating_sub(REMEMBERED_FOR).unwrap_or(Timestamp::MIN);
@@ -221,10 +225,31 @@ mod tests {
         truth.flows(flow(60, 0.5, 0.05));
         let canary = |hash: Option<&str>| hash == Some("b");
         let seconds = Duration::from_secs;
-        assert_eq!(truth.totals(at(60), seconds(60), canary), Totals { requests: 1200.0, errors: 0.0 });
-        assert_eq!(truth.totals(at(90), seconds(60), canary), Totals { requests: 1200.0, errors: 300.0 });
-        assert_eq!(truth.totals(at(90), seconds(60), |_| true), Totals { requests: 6000.0, errors: 300.0 });
-        assert_eq!(truth.totals(at(90), seconds(60), |hash| hash == Some("c")), Totals::default());
+        assert_eq!(
+            truth.totals(at(60), seconds(60), canary),
+            Totals {
+                requests: 1200.0,
+                errors: 0.0
+            }
+        );
+        assert_eq!(
+            truth.totals(at(90), seconds(60), canary),
+            Totals {
+                requests: 1200.0,
+                errors: 300.0
+            }
+        );
+        assert_eq!(
+            truth.totals(at(90), seconds(60), |_| true),
+            Totals {
+                requests: 6000.0,
+                errors: 300.0
+            }
+        );
+        assert_eq!(
+            truth.totals(at(90), seconds(60), |hash| hash == Some("c")),
+            Totals::default()
+        );
     }
 
     #[test]
@@ -242,7 +267,11 @@ mod tests {
     #[test]
     fn lost_requests_are_errors_of_nobody() {
         let mut truth = Truth::default();
-        truth.flows(Flow { at: at(0), streams: BTreeMap::new(), lost: 10.0 });
+        truth.flows(Flow {
+            at: at(0),
+            streams: BTreeMap::new(),
+            lost: 10.0,
+        });
         let minute = Duration::from_secs(60);
         assert_eq!(truth.totals(at(60), minute, |_| true).errors, 600.0);
         assert_eq!(truth.totals(at(60), minute, |hash| hash.is_some()).requests, 0.0);

@@ -47,6 +47,7 @@ impl Director {
             state: State::Ahead,
             span: FaultSpan {
                 fault: fault.text.clone(),
+                of_version: matches!(fault.what, Trouble::Errors(_) | Trouble::Slow(_) | Trouble::Crash),
                 began: None,
                 ended: None,
             },
@@ -138,7 +139,10 @@ impl Director {
             State::Ahead | State::Over => None,
         };
         let active: Vec<(Trouble, String)> = self.faults.iter().filter_map(active).collect();
-        let metrics = self.faults.iter().any(|staged| matches!(staged.fault.what, Trouble::Metrics(_)));
+        let metrics = self
+            .faults
+            .iter()
+            .any(|staged| matches!(staged.fault.what, Trouble::Metrics(_)));
         world.truth(|truth| {
             truth.versions.clear();
             truth.requests = Truth::default().requests;
@@ -147,9 +151,18 @@ impl Director {
             }
             for (trouble, version) in &active {
                 let made = match trouble {
-                    Trouble::Errors(errors) => Behaviour { errors: *errors, ..Behaviour::default() },
-                    Trouble::Slow(slow) => Behaviour { slow: *slow, ..Behaviour::default() },
-                    Trouble::Crash => Behaviour { crashes: true, ..Behaviour::default() },
+                    Trouble::Errors(errors) => Behaviour {
+                        errors: *errors,
+                        ..Behaviour::default()
+                    },
+                    Trouble::Slow(slow) => Behaviour {
+                        slow: *slow,
+                        ..Behaviour::default()
+                    },
+                    Trouble::Crash => Behaviour {
+                        crashes: true,
+                        ..Behaviour::default()
+                    },
                     Trouble::Metrics(source) => {
                         truth.source = *source;
                         continue;

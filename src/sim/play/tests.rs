@@ -3,7 +3,11 @@ use crate::lang::yaml;
 
 fn cast(file: &str) -> Cast {
     let text = std::fs::read_to_string(format!("{}/{file}", env!("CARGO_MANIFEST_DIR"))).unwrap();
-    let objects = yaml::documents(&text).unwrap().into_iter().map(|document| document.value).collect();
+    let objects = yaml::documents(&text)
+        .unwrap()
+        .into_iter()
+        .map(|document| document.value)
+        .collect();
     Cast::of(objects, "").unwrap()
 }
 
@@ -15,29 +19,57 @@ fn shop(scenario: &str) -> Story {
 }
 
 fn verdicts(story: &Story) -> Vec<String> {
-    let told = |checked: &crate::sim::timeline::Checked| format!("{} {}: {}", if checked.held { "yes" } else { "no" }, checked.expected, checked.found);
+    let told = |checked: &crate::sim::timeline::Checked| {
+        format!(
+            "{} {}: {}",
+            if checked.held { "yes" } else { "no" },
+            checked.expected,
+            checked.found
+        )
+    };
     story.expectations.iter().map(told).collect()
 }
 
 #[test]
 fn errors_are_caught_by_the_next_analysis_and_rolled_back() {
-    let story = shop("{faults: [{errors: 5% from weight 40}], expect: [rolledBack within 5m, {caughtAtStep: 5}, {weightNeverAbove: 40}, noFailedRequests]}");
-    assert!(story.expectations.iter().all(|checked| checked.held), "{:#?}", verdicts(&story));
+    let story = shop(
+        "{faults: [{errors: 5% from weight 40}], expect: [rolledBack within 5m, {caughtAtStep: 5}, {weightNeverAbove: 40}, noFailedRequests]}",
+    );
+    assert!(
+        story.expectations.iter().all(|checked| checked.held),
+        "{:#?}",
+        verdicts(&story)
+    );
     assert_eq!(story.outcome, Outcome::RolledBack);
-    assert_eq!(story.analyses.iter().map(|analysis| analysis.phase.as_str()).collect::<Vec<_>>(), ["Successful", "Failed"]);
+    assert_eq!(
+        story
+            .analyses
+            .iter()
+            .map(|analysis| analysis.phase.as_str())
+            .collect::<Vec<_>>(),
+        ["Successful", "Failed"]
+    );
 }
 
 #[test]
 fn a_scenario_that_must_fail_says_why() {
-    let story = shop("{expect: [promoted within 5m, {maxPods: 6}, rolledBack, paused, {caughtAtStep: 1}, {atStep: 2}, {minReady: 7}, notPromoted, {weightNeverAbove: 50}]}");
+    let story = shop(
+        "{expect: [promoted within 5m, {maxPods: 6}, rolledBack, paused, {caughtAtStep: 1}, {atStep: 2}, {minReady: 7}, notPromoted, {weightNeverAbove: 50}]}",
+    );
     insta::assert_snapshot!(verdicts(&story).join("\n"));
 }
 
 #[test]
 fn a_pause_without_an_approver_is_told() {
     let patch = "update: {patch: {spec: {strategy: {canary: {steps: [{setWeight: 20}, {pause: {}}]}}, template: {metadata: {annotations: {a: b}}}}}}";
-    let story = shop(&format!("{patch}\napprovePausesAfter: never\nexpect: [paused, {{atStep: 1}}]"));
-    assert!(story.expectations.iter().all(|checked| checked.held), "{:#?}", verdicts(&story));
+    let story = shop(&format!(
+        "{patch}\napprovePausesAfter: never\nexpect: [paused, {{atStep: 1}}]"
+    ));
+    assert!(
+        story.expectations.iter().all(|checked| checked.held),
+        "{:#?}",
+        verdicts(&story)
+    );
     let story = shop(&format!("{patch}\napprovePausesAfter: 30s\nexpect: [promoted]"));
     assert!(story.acts.iter().any(|act| act.does == "promote"), "{:?}", story.acts);
     assert_eq!(story.outcome, Outcome::Promoted);
@@ -46,8 +78,14 @@ fn a_pause_without_an_approver_is_told() {
 #[test]
 fn killed_controllers_go_on_where_they_were() {
     let undisturbed = shop("").totals.promoted_after.unwrap();
-    let story = shop("{controllers: 2, faults: [{kill: controller at 3m for 20s}, {kill: controller at 6m}], expect: [promoted, noFailedRequests]}");
-    assert!(story.expectations.iter().all(|checked| checked.held), "{:#?}", verdicts(&story));
+    let story = shop(
+        "{controllers: 2, faults: [{kill: controller at 3m for 20s}, {kill: controller at 6m}], expect: [promoted, noFailedRequests]}",
+    );
+    assert!(
+        story.expectations.iter().all(|checked| checked.held),
+        "{:#?}",
+        verdicts(&story)
+    );
     let late = story.totals.promoted_after.unwrap() - undisturbed;
     assert!((0.0..120.0).contains(&late), "{late}");
     assert_eq!(story.faults.iter().filter(|fault| fault.ended.is_some()).count(), 2);
@@ -55,8 +93,14 @@ fn killed_controllers_go_on_where_they_were() {
 
 #[test]
 fn people_change_the_course() {
-    let story = shop("{events: [{at: 1m, do: abort}, {at: 3m, do: retry}, {at: 4m, do: {scale: 9}}], expect: [promoted, {minReady: 6}]}");
-    assert!(story.expectations.iter().all(|checked| checked.held), "{:#?}", verdicts(&story));
+    let story = shop(
+        "{events: [{at: 1m, do: abort}, {at: 3m, do: retry}, {at: 4m, do: {scale: 9}}], expect: [promoted, {minReady: 6}]}",
+    );
+    assert!(
+        story.expectations.iter().all(|checked| checked.held),
+        "{:#?}",
+        verdicts(&story)
+    );
     assert_eq!(story.frames.last().map(|frame| frame.new.ready), Some(9));
 }
 
@@ -65,7 +109,10 @@ fn a_version_that_never_ran_is_told() {
     let mut cast = cast(SHOP);
     cast.rollout["spec"]["template"]["spec"]["containers"][0]["image"] = "shop:v1-crash".into();
     let error = play(&cast, &Scenario::default(), false).unwrap_err().to_string();
-    assert!(error.starts_with("the version before the update does not become healthy: "), "{error}");
+    assert!(
+        error.starts_with("the version before the update does not become healthy: "),
+        "{error}"
+    );
     cast.rollout["spec"]["strategy"] = serde_json::json!({"canary": {"stableService": "shop"}});
     let error = play(&cast, &Scenario::default(), false).unwrap_err().to_string();
     assert!(error.contains("InvalidSpec"), "{error}");

@@ -28,7 +28,10 @@ fn judge(wish: &Wish, story: &Story) -> (bool, String) {
         },
         Wish::AtStep(wanted) => (last.step == Some(*wanted), format!("ended at {}", step(last.step))),
         Wish::CaughtAtStep(wanted) => match totals.aborted_at {
-            Some(_) => (totals.caught_at_step == Some(*wanted), format!("caught at {}", step(totals.caught_at_step))),
+            Some(_) => (
+                totals.caught_at_step == Some(*wanted),
+                format!("caught at {}", step(totals.caught_at_step)),
+            ),
             None => (false, "never aborted".to_owned()),
         },
         Wish::Paused => (
@@ -38,7 +41,10 @@ fn judge(wish: &Wish, story: &Story) -> (bool, String) {
         Wish::MaxPods(most) => {
             let peak = story.frames.iter().find(|frame| frame.pods() == totals.peak_pods);
             let at = peak.map_or(0.0, |frame| frame.at);
-            (totals.peak_pods <= *most, format!("at most {} pods, at {}", totals.peak_pods, seconds(at)))
+            (
+                totals.peak_pods <= *most,
+                format!("at most {} pods, at {}", totals.peak_pods, seconds(at)),
+            )
         }
         Wish::MinReady(least) => {
             let low = story.frames.iter().find(|frame| frame.ready() == totals.least_ready);
@@ -52,7 +58,10 @@ fn judge(wish: &Wish, story: &Story) -> (bool, String) {
             None => (true, "none was lost".to_owned()),
             Some((at, service)) => {
                 let lost = totals.lost_requests.ceil();
-                (false, format!("{lost} lost on the way to Service {service}, from {} on", seconds(*at)))
+                (
+                    false,
+                    format!("{lost} lost on the way to Service {service}, from {} on", seconds(*at)),
+                )
             }
         },
         Wish::ErrorsBelow(share) => (
@@ -72,11 +81,15 @@ fn timely(after: Option<f64>, within: Option<Duration>, done: &str, story: &Stor
     };
     let found = format!("{done} after {}", seconds(after));
     match within {
-        Some(within) if after > within.as_secs_f64() => (false, format!("{found}, {} too late", short(late(after, within)))),
+        Some(within) if after > within.as_secs_f64() => {
+            (false, format!("{found}, {} too late", short(late(after, within))))
+        }
         Some(_) | None => (true, found),
     }
 }
 
 fn late(after: f64, within: Duration) -> Duration {
-    Duration::try_from_secs_f64(after).unwrap_or_default().saturating_sub(within)
+    Duration::try_from_secs_f64(after)
+        .unwrap_or_default()
+        .saturating_sub(within)
 }

@@ -58,7 +58,9 @@ impl Canvas<'_> {
 
     fn text(&mut self, x: f64, y: f64, class: &str, text: &str) {
         let escaped = escaped(text);
-        self.line(&format!(r#"<text x="{x:.1}" y="{y:.1}" class="{class}">{escaped}</text>"#));
+        self.line(&format!(
+            r#"<text x="{x:.1}" y="{y:.1}" class="{class}">{escaped}</text>"#
+        ));
     }
 
     fn open(&mut self, height: f64) {
@@ -68,7 +70,12 @@ impl Canvas<'_> {
         ));
         let (rollout, from, to) = (&self.story.rollout, &self.story.from, &self.story.to);
         let title = format!("Rollout {rollout}: {from} → {to}");
-        let subtitle = format!("{}, {}, seed {}", self.story.strategy, self.story.outcome.text(), self.story.seed);
+        let subtitle = format!(
+            "{}, {}, seed {}",
+            self.story.strategy,
+            self.story.outcome.text(),
+            self.story.seed
+        );
         self.line(&format!("<title>{}</title>", escaped(&title)));
         self.line(
             "<style>.h{font-size:16px;font-weight:bold}.s{fill:#5a6472}.a{fill:#5a6472;font-size:11px}.e{text-anchor:end}\
@@ -124,7 +131,12 @@ impl Canvas<'_> {
     }
 
     fn shares(&mut self) {
-        self.scale(SHARES, 100.0, "%", "requests that the new version gets (line: the weight that was ordered)");
+        self.scale(
+            SHARES,
+            100.0,
+            "%",
+            "requests that the new version gets (line: the weight that was ordered)",
+        );
         let bottom = SHARES.0 + SHARES.1;
         let real = self.stepped(SHARES, 100.0, |frame| frame.share);
         self.line(&format!(
@@ -132,25 +144,37 @@ impl Canvas<'_> {
             LEFT
         ));
         let ordered = self.stepped(SHARES, 100.0, |frame| frame.weight as f64);
-        self.line(&format!(r##"<path d="{ordered}" fill="none" stroke="#1a5ca3" stroke-width="1.5"/>"##));
+        self.line(&format!(
+            r##"<path d="{ordered}" fill="none" stroke="#1a5ca3" stroke-width="1.5"/>"##
+        ));
         let lost = self.stepped(SHARES, 100.0, |frame| frame.lost);
         if self.story.frames.iter().any(|frame| frame.lost > 0.0) {
-            self.line(&format!(r##"<path d="{lost}" fill="none" stroke="#c62828" stroke-width="2"/>"##));
+            self.line(&format!(
+                r##"<path d="{lost}" fill="none" stroke="#c62828" stroke-width="2"/>"##
+            ));
         }
         let acts: Vec<(f64, String)> = self.story.acts.iter().map(|act| (act.at, act.does.clone())).collect();
         for (at, does) in acts {
             let x = self.x(at);
-            self.line(&format!(r##"<circle cx="{x:.1}" cy="{bottom:.1}" r="4" fill="#6b7683"><title>{}</title></circle>"##, escaped(&does)));
+            self.line(&format!(
+                r##"<circle cx="{x:.1}" cy="{bottom:.1}" r="4" fill="#6b7683"><title>{}</title></circle>"##,
+                escaped(&does)
+            ));
         }
     }
 
     fn pods(&mut self) {
-        let most = self.story.totals.peak_pods.max(1) as f64;
+        // Even, so that the middle of the scale is a number of pods.
+        let most = ((self.story.totals.peak_pods.max(1) + 1) / 2 * 2) as f64;
         self.scale(PODS, most, "", "ready pods: old (grey), new (green)");
         let old = self.stepped(PODS, most, |frame| (frame.stable.ready + frame.other.ready) as f64);
         let new = self.stepped(PODS, most, |frame| frame.new.ready as f64);
-        self.line(&format!(r##"<path d="{old}" fill="none" stroke="#6b7683" stroke-width="2"/>"##));
-        self.line(&format!(r##"<path d="{new}" fill="none" stroke="#2e8b57" stroke-width="2"/>"##));
+        self.line(&format!(
+            r##"<path d="{old}" fill="none" stroke="#6b7683" stroke-width="2"/>"##
+        ));
+        self.line(&format!(
+            r##"<path d="{new}" fill="none" stroke="#2e8b57" stroke-width="2"/>"##
+        ));
     }
 
     fn lanes(&mut self) {
@@ -171,7 +195,12 @@ impl Canvas<'_> {
         let faults: Vec<_> = self.story.faults.clone();
         for fault in faults {
             if let Some(began) = fault.began {
-                self.bar(y, (began, fault.ended.unwrap_or(self.end)), "#8e3bb0", &format!("fault: {}", fault.fault));
+                self.bar(
+                    y,
+                    (began, fault.ended.unwrap_or(self.end)),
+                    "#8e3bb0",
+                    &format!("fault: {}", fault.fault),
+                );
             }
             y += LANE;
         }
@@ -211,7 +240,9 @@ impl Canvas<'_> {
 
     fn bar(&mut self, y: f64, (from, to): (f64, f64), color: &str, label: &str) {
         let (x, width) = (self.x(from), (self.x(to) - self.x(from)).max(3.0));
-        self.line(&format!(r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="16" rx="3" fill="{color}" fill-opacity="0.75"/>"#));
+        self.line(&format!(
+            r#"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="16" rx="3" fill="{color}" fill-opacity="0.75"/>"#
+        ));
         let right = x + width + 6.0;
         let fits = right + label.chars().count() as f64 * 6.2 < LEFT + WIDTH + 25.0;
         if fits {

@@ -13,9 +13,17 @@ pub fn render(story: &Story, ascii: bool) -> String {
     let mut out = String::new();
     let arrow = if ascii { "->" } else { "→" };
     // Writing to a string cannot fail.
-    let _ = writeln!(out, "Rollout {}: {}, {} {arrow} {}, seed {}", story.rollout, story.strategy, story.from, story.to, story.seed);
+    let _ = writeln!(
+        out,
+        "Rollout {}: {}, {} {arrow} {}, seed {}",
+        story.rollout, story.strategy, story.from, story.to, story.seed
+    );
     if !story.supplied.is_empty() {
-        let _ = writeln!(out, "Not in the files, supplied by the simulation: {}", story.supplied.join(", "));
+        let _ = writeln!(
+            out,
+            "Not in the files, supplied by the simulation: {}",
+            story.supplied.join(", ")
+        );
     }
     for note in &story.notes {
         let _ = writeln!(out, "Note: {note}");
@@ -40,7 +48,11 @@ fn timeline(out: &mut String, story: &Story) {
     let mut rows = frame_rows(&story.frames);
     let mut beside: Vec<(f64, String)> = Vec::new();
     for act in &story.acts {
-        let refused = act.refused.as_ref().map(|why| format!(", refused: {why}")).unwrap_or_default();
+        let refused = act
+            .refused
+            .as_ref()
+            .map(|why| format!(", refused: {why}"))
+            .unwrap_or_default();
         beside.push((act.at, format!("person: {}{refused}", act.does)));
     }
     for fault in &story.faults {
@@ -65,7 +77,11 @@ fn timeline(out: &mut String, story: &Story) {
             row.happened.push(text);
         }
     }
-    let mut table = vec![["time", "step", "weight", "old pods", "new pods", "what happened"].map(str::to_owned).to_vec()];
+    let mut table = vec![
+        ["time", "step", "weight", "old pods", "new pods", "what happened"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
     let count = rows.len();
     for (index, row) in rows.into_iter().enumerate() {
         if count > ROWS_MAX && index == ROWS_MAX / 2 {
@@ -124,7 +140,11 @@ fn frame_rows(frames: &[Frame]) -> Vec<Row> {
 
 /// What it waits for, without the counts in it that change all the time.
 fn waits(frame: &Frame) -> &str {
-    if frame.waiting_for.starts_with(|c: char| c.is_ascii_digit()) { "" } else { &frame.waiting_for }
+    if frame.waiting_for.starts_with(|c: char| c.is_ascii_digit()) {
+        ""
+    } else {
+        &frame.waiting_for
+    }
 }
 
 fn cells(frame: &Frame) -> [String; 4] {
@@ -163,7 +183,12 @@ fn analyses(out: &mut String, story: &Story) {
             Some(ended) => format!("{} to {}", seconds(analysis.began), seconds(ended)),
             None => format!("{} on", seconds(analysis.began)),
         };
-        table.push(vec![format!("  {span}"), place, analysis.phase.clone(), verdict(analysis)]);
+        table.push(vec![
+            format!("  {span}"),
+            place,
+            analysis.phase.clone(),
+            verdict(analysis),
+        ]);
     }
     out.push_str(&aligned(&table));
     out.push('\n');
@@ -171,7 +196,15 @@ fn analyses(out: &mut String, story: &Story) {
 
 fn verdict(analysis: &Analysis) -> String {
     let metrics = analysis.metrics.iter().map(|metric| {
-        let shown = metric.values.iter().rev().take(VALUES_MAX).rev().cloned().collect::<Vec<_>>().join(", ");
+        let shown = metric
+            .values
+            .iter()
+            .rev()
+            .take(VALUES_MAX)
+            .rev()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(", ");
         let more = if metric.values.len() > VALUES_MAX { "…, " } else { "" };
         format!("{} {} ({more}{shown})", metric.name, metric.phase)
     });
@@ -188,34 +221,77 @@ fn totals(out: &mut String, story: &Story) {
     let mut line = |name: &str, value: String| table.push(vec![format!("  {name}"), value]);
     line("outcome", story.outcome.text());
     if let Some(after) = totals.promoted_after {
-        let worst = totals.promoted_after_at_worst.map(|worst| format!(", {} when everything takes longest", seconds(worst)));
-        line("full promotion", format!("after {}{}", seconds(after), worst.unwrap_or_default()));
+        let worst = totals
+            .promoted_after_at_worst
+            .map(|worst| format!(", {} when everything takes longest", seconds(worst)));
+        line(
+            "full promotion",
+            format!("after {}{}", seconds(after), worst.unwrap_or_default()),
+        );
     } else if let Some(worst) = totals.promoted_after_at_worst {
-        line("full promotion", format!("not here; {} without the faults, when everything takes longest", seconds(worst)));
+        line(
+            "full promotion",
+            format!(
+                "not here; {} without the faults, when everything takes longest",
+                seconds(worst)
+            ),
+        );
     }
     if let Some(at) = totals.aborted_at {
-        let step = totals.caught_at_step.map(|step| format!(", caught at step {step}")).unwrap_or_default();
-        let back = totals.rolled_back_after.map(|after| format!(", all requests back after {}", seconds(after)));
-        line("rollback", format!("aborted at {}{step}{}", seconds(at), back.unwrap_or_else(|| ", not complete".to_owned())));
-    } else if story.faults.iter().any(|fault| fault.began.is_some()) {
+        let step = totals
+            .caught_at_step
+            .map(|step| format!(", caught at step {step}"))
+            .unwrap_or_default();
+        let back = totals
+            .rolled_back_after
+            .map(|after| format!(", all requests back after {}", seconds(after)));
+        line(
+            "rollback",
+            format!(
+                "aborted at {}{step}{}",
+                seconds(at),
+                back.unwrap_or_else(|| ", not complete".to_owned())
+            ),
+        );
+    } else if story
+        .faults
+        .iter()
+        .any(|fault| fault.of_version && fault.began.is_some())
+    {
         let stopped = match story.totals.promoted_after {
             Some(_) => "none: no step caught the fault".to_owned(),
-            None => format!("none: it stopped with at most {}% of requests on the new version", totals.peak_share),
+            None => format!(
+                "none: it stopped with at most {}% of requests on the new version",
+                totals.peak_share
+            ),
         };
         line("rollback", stopped);
     }
     if let Some(worst) = totals.rollback_at_worst {
-        line("rollback at worst", format!("{} from an abort, at step {}", seconds(worst.seconds), worst.step));
+        line(
+            "rollback at worst",
+            format!("{} from an abort, at step {}", seconds(worst.seconds), worst.step),
+        );
     }
     if !totals.catches.is_empty() {
-        let catches = totals.catches.iter().map(|catch| match (catch.caught_at, catch.rolled_back_after) {
-            (Some(at), Some(after)) => format!("from step {}: caught at {at}, back after {}", catch.step, seconds(after)),
-            (Some(at), None) => format!("from step {}: caught at {at}, not back in time", catch.step),
-            (None, _) => format!("from step {}: not caught", catch.step),
-        });
+        let catches = totals
+            .catches
+            .iter()
+            .map(|catch| match (catch.caught_at, catch.rolled_back_after) {
+                (Some(at), Some(after)) => format!(
+                    "from step {}: caught at {at}, back after {}",
+                    catch.step,
+                    seconds(after)
+                ),
+                (Some(at), None) => format!("from step {}: caught at {at}, not back in time", catch.step),
+                (None, _) => format!("from step {}: not caught", catch.step),
+            });
         line("if all requests fail", catches.collect::<Vec<_>>().join("\n"));
     }
-    line("pods", format!("at most {}, at least {} ready", totals.peak_pods, totals.least_ready));
+    line(
+        "pods",
+        format!("at most {}, at least {} ready", totals.peak_pods, totals.least_ready),
+    );
     line("requests", requests(story));
     out.push_str("Totals\n");
     out.push_str(&aligned(&split(table)));
@@ -272,7 +348,12 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for row in rows {
         let mut line = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell}{:padding$}", "", padding = width - cell.chars().count() + 2);
+            let _ = write!(
+                line,
+                "{cell}{:padding$}",
+                "",
+                padding = width - cell.chars().count() + 2
+            );
         }
         out.push_str(line.trim_end());
         out.push('\n');

@@ -7,6 +7,7 @@ fn refuses(text: &str, expect: &str) {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one document with every key")]
 fn a_whole_scenario_is_read() {
     let scenario = Scenario::read(
         r#"
@@ -46,7 +47,11 @@ expect:
     )
     .unwrap();
     let seconds = Duration::from_secs;
-    let events: Vec<(Moment, String)> = scenario.events.iter().map(|event| (event.when, event.does.to_string())).collect();
+    let events: Vec<(Moment, String)> = scenario
+        .events
+        .iter()
+        .map(|event| (event.when, event.does.to_string()))
+        .collect();
     assert_eq!(
         events,
         [
@@ -54,13 +59,22 @@ expect:
             (Moment::Step(3), "promote --full".to_owned()),
             (Moment::Weight(40), "abort".to_owned()),
             (Moment::Start, "delete ReplicaSet web-1".to_owned()),
-            (Moment::After(seconds(300)), "edit the selector of Service web: {\"app\":\"other\"}".to_owned()),
+            (
+                Moment::After(seconds(300)),
+                "edit the selector of Service web: {\"app\":\"other\"}".to_owned()
+            ),
         ]
     );
     let faults: Vec<(Trouble, Moment, Option<u64>)> = scenario
         .faults
         .iter()
-        .map(|fault| (fault.what, fault.when.from, fault.when.lasts.map(|lasts| lasts.as_secs())))
+        .map(|fault| {
+            (
+                fault.what,
+                fault.when.from,
+                fault.when.lasts.map(|lasts| lasts.as_secs()),
+            )
+        })
         .collect();
     assert_eq!(
         faults,
@@ -74,7 +88,10 @@ expect:
             (Trouble::DataPlaneDelay(seconds(10)), Moment::Start, None),
         ]
     );
-    assert_eq!(scenario.faults.first().map(|fault| fault.text.as_str()), Some("errors 5% from weight 40"));
+    assert_eq!(
+        scenario.faults.first().map(|fault| fault.text.as_str()),
+        Some("errors 5% from weight 40")
+    );
     let wishes: Vec<Wish> = scenario.expect.into_iter().map(|expected| expected.what).collect();
     assert_eq!(
         wishes,
@@ -88,7 +105,10 @@ expect:
             Wish::WeightNeverAbove(40),
         ]
     );
-    assert_eq!((scenario.approve_pauses_after, scenario.lasts), (Some(Patience::Never), Some(Span(seconds(7200)))));
+    assert_eq!(
+        (scenario.approve_pauses_after, scenario.lasts),
+        (Some(Patience::Never), Some(Span(seconds(7200))))
+    );
     assert_eq!(scenario.values, BTreeMap::from([("queue-depth".to_owned(), json!(3))]));
 }
 
@@ -99,18 +119,57 @@ fn an_empty_scenario_is_one() {
 
 #[test]
 fn errors_name_the_path_and_what_is_expected() {
-    refuses("expects: []", "expects: unknown field `expects`, expected one of `description`, `files`, `objects`, `rollout`, \
-        `seed`, `update`, `approvePausesAfter`, `controllers`, `lasts`, `takes`, `values`, `events`, `faults`, `expect`");
-    refuses("faults: [{errors: 5}]", "faults[0]: expected a share from 0% to 100%, found `5`");
-    refuses("faults: [crash, {errors: 5% from weight x}]", "faults[1]: expected a weight, found `x`");
-    refuses("faults: [{error: 5%}]", "faults[0]: unknown fault `error`; expected one of errors, slow, crash, metrics, noTraffic, kill, dataPlaneDelay");
-    refuses("faults: [{metrics: dead}]", "faults[0]: unknown metrics `dead`; expected one of down, absent, nan, error, slow, hang");
-    refuses("expect: [promoted in 30m]", "expect[0]: `promoted` is complete before `in`");
-    refuses("expect: [{maxPods: many}]", "expect[0]: expected a number, found `many`");
-    refuses("events: [{at: 2m, when: {step: 1}, do: abort}]", "events[0]: expected one of `at` and `when`, found both");
-    refuses("events: [{at: 2 minutes, do: abort}]", "events[0].at: invalid duration \"2 minutes\": its unit is unknown (expected ns, us, ms, s, m or h)");
-    refuses("events: [{do: {delete: Web/x}}]", "events[0].do: unknown kind `Web/x`; expected one of ReplicaSet, Ingress, Service, Pod, AnalysisRun, AnalysisTemplate");
-    refuses("faults: [[1]]", "faults[0]: expected a line of words such as `crash from step 2`, found [1]");
-    refuses("takes: {podStart: -3s}", "takes.podStart: expected a positive duration, found `-3s`");
-    refuses("a: [", "line 1: did not find expected node content");
+    refuses(
+        "expects: []",
+        "expects: unknown field `expects`, expected one of `description`, `files`, `objects`, `rollout`, \
+        `seed`, `update`, `approvePausesAfter`, `controllers`, `lasts`, `takes`, `values`, `events`, `faults`, `expect`",
+    );
+    refuses(
+        "faults: [{errors: 5}]",
+        "faults[0]: expected a share from 0% to 100%, found `5`",
+    );
+    refuses(
+        "faults: [crash, {errors: 5% from weight x}]",
+        "faults[1]: expected a weight, found `x`",
+    );
+    refuses(
+        "faults: [{error: 5%}]",
+        "faults[0]: unknown fault `error`; expected one of errors, slow, crash, metrics, noTraffic, kill, dataPlaneDelay",
+    );
+    refuses(
+        "faults: [{metrics: dead}]",
+        "faults[0]: unknown metrics `dead`; expected one of down, absent, nan, error, slow, hang",
+    );
+    refuses(
+        "expect: [promoted in 30m]",
+        "expect[0]: `promoted` is complete before `in`",
+    );
+    refuses(
+        "expect: [{maxPods: many}]",
+        "expect[0]: expected a number, found `many`",
+    );
+    refuses(
+        "events: [{at: 2m, when: {step: 1}, do: abort}]",
+        "events[0]: expected one of `at` and `when`, found both",
+    );
+    refuses(
+        "events: [{at: 2 minutes, do: abort}]",
+        "events[0].at: invalid duration \"2 minutes\": its unit is unknown (expected ns, us, ms, s, m or h)",
+    );
+    refuses(
+        "events: [{do: {delete: Web/x}}]",
+        "events[0].do: unknown kind `Web/x`; expected one of ReplicaSet, Ingress, Service, Pod, AnalysisRun, AnalysisTemplate",
+    );
+    refuses(
+        "faults: [[1]]",
+        "faults[0]: expected a line of words such as `crash from step 2`, found [1]",
+    );
+    refuses(
+        "takes: {podStart: -3s}",
+        "takes.podStart: expected a positive duration, found `-3s`",
+    );
+    refuses(
+        "a: [",
+        "line 2: while parsing a flow node, did not find expected node content",
+    );
 }

@@ -20,7 +20,9 @@ impl<'de> Deserialize<'de> for Words {
                 let (head, value) = fields.into_iter().next().unwrap_or_default();
                 Ok(Self::of_pair(head, value))
             }
-            other => Err(D::Error::custom(format!("expected a line of words such as `crash from step 2`, found {other}"))),
+            other => Err(D::Error::custom(format!(
+                "expected a line of words such as `crash from step 2`, found {other}"
+            ))),
         }
     }
 }
@@ -43,7 +45,11 @@ impl Words {
             other => other.to_string(),
         };
         let structured = value.is_object() || value.is_array();
-        let rest = if structured { VecDeque::new() } else { text.split_whitespace().map(str::to_owned).collect() };
+        let rest = if structured {
+            VecDeque::new()
+        } else {
+            text.split_whitespace().map(str::to_owned).collect()
+        };
         Self {
             head,
             rest,
@@ -102,7 +108,9 @@ impl Words {
         let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
         let word = self.word(&format!("one of {}", names.join(", ")))?;
         let found = choices.iter().find(|(name, _)| *name == word);
-        found.map(|(_, choice)| *choice).ok_or_else(|| unknown(&self.head.clone(), &word, &names))
+        found
+            .map(|(_, choice)| *choice)
+            .ok_or_else(|| unknown(&self.head.clone(), &word, &names))
     }
 
     /// `[from MOMENT] [for DURATION]`; `at` is the same as `from`.
@@ -133,7 +141,11 @@ impl Words {
 
     /// `[within DURATION]`.
     pub(super) fn within(&mut self) -> Result<Option<Duration>, String> {
-        if self.next_if("within") { self.span().map(Some) } else { Ok(None) }
+        if self.next_if("within") {
+            self.span().map(Some)
+        } else {
+            Ok(None)
+        }
     }
 
     /// What stands behind the head as YAML.

@@ -66,6 +66,7 @@ impl Case {
             dry_runs: &self.dry_runs,
             was_applied: self.was_applied,
             kinds: &kinds,
+            project: Project::Everything,
         });
         let lines: Vec<String> = found
             .iter()

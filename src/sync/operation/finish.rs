@@ -18,6 +18,7 @@ pub fn finish(
     let mut state = state.clone();
     let is_failure = matches!(phase, OperationPhase::Failed | OperationPhase::Error);
     state.finished_at = Some(wire_time(now));
+    state.waiting = None;
     if is_failure && may_retry && retry::is_allowed(&state.operation.retry, state.retry_count) {
         let next = now
             .saturating_add(retry::delay(&state.operation.retry, state.retry_count))

@@ -12,7 +12,7 @@ use crate::{
         images,
         order::{Effort, Phase, Task},
         resource::{ResourceKey, group_of, text, version_of},
-        work::{Deed, Report, ResultCode, Work},
+        work::{DRY_RUN, Deed, Report, ResultCode, Work},
     },
 };
 use jiff::Timestamp;
@@ -107,6 +107,8 @@ fn entry(report: &Report) -> Option<ResourceResult> {
         work.phase.name().clone_into(&mut entry.hook_type);
     }
     let (code, hook_phase, message) = match (&work.deed, outcome) {
+        (Deed::Release, _) | (Deed::Try { .. }, Ok(_)) => return None,
+        (Deed::Try { .. }, Err(error)) => (ResultCode::SyncFailed, "Failed", format!("{error}{DRY_RUN}")),
         (_, Err(error)) => (ResultCode::SyncFailed, "Failed", error.clone()),
         (
             Deed::Delete {
@@ -162,6 +164,42 @@ pub(super) fn state_of(state: &OperationState, task: &Task<'_>) -> State {
         (_, "Running") => State::Running,
         _ => State::Succeeded,
     }
+}
+
+/// The entry of a task that failed for a reason of ours.
+pub(super) fn failed(state: &OperationState, task: &Task<'_>, message: String) -> ResourceResult {
+    let key = task.key();
+    let mut entry = entry_of(state, task).cloned().unwrap_or_else(|| ResourceResult {
+        group: key.group.clone(),
+        version: task.comparison.version.clone(),
+        kind: key.kind.clone(),
+        namespace: key.namespace.clone(),
+        name: key.name.clone(),
+        hook_type: if task.is_hook {
+            task.phase.name().to_owned()
+        } else {
+            String::new()
+        },
+        sync_phase: task.phase.name().to_owned(),
+        status: ResultCode::SyncFailed.name().to_owned(),
+        ..ResourceResult::default()
+    });
+    entry.hook_phase = "Failed".into();
+    entry.message = message;
+    entry
+}
+
+/// Whether an object could not be written, or not be deleted.
+pub(super) fn was_refused(state: &OperationState, task: &Task<'_>) -> bool {
+    entry_of(state, task).is_some_and(|entry| entry.status == ResultCode::SyncFailed.name())
+}
+
+/// Whether nothing was done yet in this attempt.
+pub fn is_untouched(state: &OperationState) -> bool {
+    state
+        .sync_result
+        .as_ref()
+        .is_none_or(|result| result.resources.is_empty())
 }
 
 /// Entries of tasks that failed, in task order.

@@ -1,23 +1,24 @@
 //! From comparisons to tasks, and from the tasks of one step to work.
 
-use super::{Desired, Step, View};
+use super::{
+    Desired, Step, View, hook_work,
+    waiting::{self, Reason},
+};
 use crate::{
     api::well_known::SYNC_MANAGER,
     plan::{Precondition, Propagation},
     sync::{
         compare::{Comparison, SyncCode},
-        health,
         hooks::{self, Role},
+        kinds::Kinds,
         order::{self, Effort, Phase, Task},
         prune::{self, Permission},
-        resource::{ResourceKey, annotation, is_deleting, text, version_of},
-        target,
-        work::{Apply, Deed, ResultCode, Work},
+        resource::{ResourceKey, annotation, is_deleting, text},
+        work::{Apply, Batches, Deed, ResultCode, Work},
     },
 };
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 const MIGRATION_MANAGER: &str = "argocd.argoproj.io/client-side-apply-migration-manager";
 
@@ -32,7 +33,12 @@ pub(super) struct Planned<'a> {
 /// Builds and sorts the tasks.
 pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
     let mut tasks = Vec::new();
-    let mut problems = Vec::new();
+    // The scope of a kind that this very sync defines is known from its definition.
+    let kinds = view
+        .kinds
+        .with_definitions(desired.targets.resources.values().map(Arc::as_ref));
+    let kinds = &kinds;
+    let mut problems: Vec<String> = refused_namespace(view, kinds).into_iter().collect();
     for comparison in desired
         .comparisons
         .iter()
@@ -43,7 +49,7 @@ pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
         } else {
             Effort::Prune
         };
-        if let Some(problem) = impossible(view, desired, comparison, effort) {
+        if let Some(problem) = impossible(view, kinds, desired, comparison, effort) {
             problems.push(problem);
             continue;
         }
@@ -65,11 +71,11 @@ pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
             let Some(Role::Hook(phases)) = comparison.target.as_deref().map(hooks::role) else {
                 continue;
             };
-            if let Some(problem) = impossible(view, desired, comparison, Effort::Apply) {
+            if let Some(problem) = impossible(view, kinds, desired, comparison, Effort::Apply) {
                 problems.push(problem);
                 continue;
             }
-            for phase in phases {
+            for phase in phases.into_iter().filter(|phase| phase.is_of_sync()) {
                 let task = Task {
                     phase,
                     wave: comparison.wave,
@@ -94,61 +100,6 @@ pub(super) fn plan<'a>(view: &View<'a>, desired: Desired<'a>) -> Planned<'a> {
     }
 }
 
-/// Comparisons of hooks, with their names in this operation; to be appended to those of resources.
-pub fn hook_comparisons(
-    hooks: &[Arc<Value>],
-    revision: &str,
-    started: Timestamp,
-    live: &super::LiveObjects,
-    options: &super::AppOptions,
-) -> Vec<Comparison> {
-    let mut found = Vec::new();
-    for hook in hooks {
-        let Role::Hook(phases) = hooks::role(hook) else {
-            continue;
-        };
-        for phase in phases {
-            let Some(name) = hooks::name(hook, revision, phase, started) else {
-                continue;
-            };
-            let mut object = hook.as_ref().clone();
-            let generated = text(&object, "/metadata/name").is_empty();
-            if let Some(metadata) = object.pointer_mut("/metadata").and_then(Value::as_object_mut) {
-                metadata.remove("generateName");
-                metadata.insert("name".into(), name.into());
-                if generated && let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
-                    // One object for each phase of a generated hook, so each is a hook of its phase only.
-                    annotations.insert(crate::api::well_known::HOOK.into(), phase.name().into());
-                }
-            }
-            let key = ResourceKey::of(&object);
-            if found.iter().any(|comparison: &Comparison| comparison.key == key) {
-                continue;
-            }
-            let current = live.get(&key).cloned();
-            let target = Arc::new(object);
-            found.push(Comparison {
-                version: version_of(text(&target, "/apiVersion")).to_owned(),
-                prepared: Some(crate::sync::diff::foreign::prepare(&target, None, false, None)),
-                health: current.as_deref().and_then(health::of_object),
-                live: current,
-                sync: SyncCode::Synced,
-                differences: Vec::new(),
-                needs_dry_run: false,
-                counts: false,
-                wave: target::wave(&target),
-                options: options.of_object(&target),
-                prune_last: false,
-                is_hook: true,
-                shared_with: None,
-                target: Some(target),
-                key,
-            });
-        }
-    }
-    found
-}
-
 fn selected(view: &View<'_>, key: &ResourceKey) -> bool {
     view.sync.resources.is_empty()
         || view.sync.resources.iter().any(|wanted| {
@@ -159,18 +110,29 @@ fn selected(view: &View<'_>, key: &ResourceKey) -> bool {
         })
 }
 
-fn impossible(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison, effort: Effort) -> Option<String> {
-    if let Some(refusal) = view.project.refuses(&comparison.key, view.kinds) {
+fn impossible(
+    view: &View<'_>,
+    kinds: &Kinds,
+    desired: Desired<'_>,
+    comparison: &Comparison,
+    effort: Effort,
+) -> Option<String> {
+    unknown_kind(view, desired, comparison).or_else(|| {
         // Leaving an object alone needs no permission.
-        return (effort == Effort::Apply || view.prune.prune).then_some(refusal);
-    }
+        let is_write = effort == Effort::Apply || view.prune.prune;
+        view.project.refuses(&comparison.key, kinds).filter(|_| is_write)
+    })
+}
+
+/// Why a target cannot be written: the cluster does not know its kind, and nothing in this sync defines it.
+fn unknown_kind(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison) -> Option<String> {
     let target = comparison.target.as_deref()?;
     let (api_version, kind) = (text(target, "/apiVersion"), text(target, "/kind"));
-    let is_coming = desired.targets.resources.values().any(|object| {
-        text(object, "/kind") == "CustomResourceDefinition"
-            && text(object, "/spec/group") == comparison.key.group
-            && text(object, "/spec/names/kind") == kind
-    });
+    let is_coming = desired
+        .targets
+        .resources
+        .values()
+        .any(|object| defines(object, &comparison.key));
     if view.kinds.serves(api_version, kind) || is_coming || comparison.options.skip_dry_run_on_missing_resource {
         return None;
     }
@@ -184,6 +146,19 @@ fn impossible(view: &View<'_>, desired: Desired<'_>, comparison: &Comparison, ef
         "The Kubernetes API could not find version {version:?} of {group}/{kind} for requested resource {}/{}. Make sure the {kind:?} CRD is installed on the destination cluster",
         comparison.key.namespace, comparison.key.name
     ))
+}
+
+/// Whether an object is the definition of a key's kind.
+pub(super) fn defines(object: &Value, key: &ResourceKey) -> bool {
+    text(object, "/kind") == "CustomResourceDefinition"
+        && text(object, "/spec/group") == key.group
+        && text(object, "/spec/names/kind") == key.kind
+}
+
+/// Why the destination namespace may not be made, where that is needed: it is an object like any other to the project.
+fn refused_namespace(view: &View<'_>, kinds: &Kinds) -> Option<String> {
+    let work = namespace(view)?;
+    view.project.refuses(&work.key, kinds)
 }
 
 /// The destination namespace, when the application wants it made and it is not as it should be.
@@ -244,9 +219,9 @@ pub(super) fn work(view: &View<'_>, tasks: &[&Task<'_>]) -> Step {
             },
             Effort::Apply => {
                 if task.is_hook
-                    && let Some(delete) = stale_hook(view, task)
+                    && let Some(delete) = hook_work::stale(view, task)
                 {
-                    replaced.push(delete);
+                    replaced.push((*task, delete));
                     continue;
                 }
                 let work = apply_work(view, task);
@@ -261,25 +236,31 @@ pub(super) fn work(view: &View<'_>, tasks: &[&Task<'_>]) -> Step {
     if !replaced.is_empty() {
         let deleting = replaced
             .iter()
-            .all(|work| view.live.get(&work.key).is_some_and(|live| is_deleting(live)));
+            .all(|(_, work)| view.live.get(&work.key).is_some_and(|live| is_deleting(live)));
         if deleting {
-            let waiting: Vec<&Task<'_>> = tasks.iter().copied().filter(|task| task.is_hook).collect();
-            return Step::Wait {
-                message: super::named("deletion of hook", &waiting),
-                until: None,
-            };
+            let waiting: Vec<&Task<'_>> = replaced.iter().map(|(task, _)| *task).collect();
+            return waiting::wait(view, Reason::HookDeletion, &waiting);
         }
-        return Step::Work(vec![replaced]);
+        return Step::Work(vec![replaced.into_iter().map(|(_, work)| work).collect()]);
     }
     if !approval.is_empty() && prunes.is_empty() && runs.is_empty() {
-        return super::wait(view, super::named("pruning confirmation of", &approval));
+        return waiting::wait(view, Reason::Confirmation, &approval);
     }
-    let mut batches = Vec::new();
-    if !prunes.is_empty() {
-        batches.push(prunes);
-    }
+    let mut batches = backwards(prunes);
     batches.extend(runs);
     Step::Work(batches)
+}
+
+/// What is pruned goes in the opposite order of kinds; kinds without a place of their own go first, at once.
+fn backwards(prunes: Vec<Work>) -> Batches {
+    let mut by_rank: BTreeMap<Reverse<usize>, Vec<Work>> = BTreeMap::new();
+    for work in prunes {
+        by_rank
+            .entry(Reverse(order::kind_rank(&work.key.kind)))
+            .or_default()
+            .push(work);
+    }
+    by_rank.into_values().collect()
 }
 
 fn prune_work(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
@@ -315,35 +296,7 @@ fn prune_work(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
     })
 }
 
-/// The deletion that makes way for a hook, when an object of its name is left from an earlier operation.
-fn stale_hook(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
-    let live = task.comparison.live.as_deref()?;
-    let target = task.comparison.target.as_deref()?;
-    let started = view.state.started_at.as_ref().map(|at| at.0.as_second());
-    let created = text(live, "/metadata/creationTimestamp")
-        .parse::<Timestamp>()
-        .ok()
-        .map(|at| at.as_second());
-    // What was created since this operation began is its own hook: a crash between creating and recording it must not
-    // run it twice (guarantee C4).
-    let is_own = started.is_some_and(|started| created.is_some_and(|created| created >= started)) && !is_deleting(live);
-    if is_own || !hooks::delete_policies(target).before_creation {
-        return None;
-    }
-    Some(Work {
-        key: task.key().clone(),
-        api_version: text(live, "/apiVersion").to_owned(),
-        phase: task.phase,
-        is_hook: true,
-        deed: Deed::Delete {
-            precondition: identity(live),
-            propagation: Propagation::Foreground,
-            is_preparation: true,
-        },
-    })
-}
-
-fn apply_work(view: &View<'_>, task: &Task<'_>) -> Work {
+pub(super) fn apply_work(view: &View<'_>, task: &Task<'_>) -> Work {
     let comparison = task.comparison;
     let (body, has_live_values) = comparison.prepared.as_ref().map_or((Value::Null, false), |prepared| {
         (prepared.body.clone(), prepared.has_live_values)

@@ -137,6 +137,30 @@ fn every_listed_kind_has_its_place_and_others_come_last() {
     assert_eq!(kind_rank("Rollout"), kind_rank("Whatever"));
 }
 
+#[test]
+fn analysis_templates_come_before_what_names_them() {
+    check(
+        &[
+            "Rollout/n/a",
+            "Experiment/n/b",
+            "AnalysisTemplate/n/z",
+            "ClusterAnalysisTemplate//y",
+            "Service/n/s",
+            "Ingress/n/i",
+            "ConfigMap/n/c",
+        ],
+        &[
+            "ConfigMap/c@0",
+            "Service/s@0",
+            "Ingress/i@0",
+            "AnalysisTemplate/z@0",
+            "ClusterAnalysisTemplate/y@0",
+            "Rollout/a@0",
+            "Experiment/b@0",
+        ],
+    );
+}
+
 proptest! {
     /// The order does not depend on the order in which objects were rendered or read.
     #[test]

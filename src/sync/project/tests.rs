@@ -134,3 +134,24 @@ fn a_missing_project_permits_nothing_and_a_missing_default_everything() {
         ["Application referencing project p which does not exist"]
     );
 }
+
+#[test]
+fn a_kind_that_nobody_knows_must_be_permitted_in_either_scope() {
+    let planet = ResourceKey {
+        group: "example.com".into(),
+        ..key("Planet", "ns")
+    };
+    let everywhere = serde_json::json!([{"server": "*", "namespace": "*"}]);
+    let refused = |project: serde_json::Value| {
+        let rules = rules(project);
+        let project = Project::Limited {
+            name: "p",
+            spec: &rules,
+        };
+        project.refuses(&planet, &kinds()).is_some()
+    };
+    assert!(refused(serde_json::json!({"destinations": everywhere})));
+    assert!(!refused(
+        serde_json::json!({"destinations": everywhere, "clusterResourceWhitelist": [{"group": "example.com", "kind": "*"}]})
+    ));
+}

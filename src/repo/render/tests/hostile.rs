@@ -213,7 +213,8 @@ async fn fifo_or_device_in_repo() {
     assert_eq!(names(&rendered), ["a"]);
 }
 
-/// Ten levels of ten folders that are all the same: 10^10 files in a few hundred bytes.
+/// Ten levels of ten folders that are all the same: 10^10 files in a few hundred bytes. However small the limit, only
+/// stopping git at it ends this in time.
 #[tokio::test]
 async fn tree_bomb() {
     let upstream = Upstream::new();
@@ -227,7 +228,8 @@ async fn tree_bomb() {
     upstream.git(&["update-ref", "refs/heads/main", &commit]);
     let commit = Sha::parse(&commit).unwrap();
     let started = Instant::now();
-    let error = render_at(&open(), &upstream, &commit, json!({"directory": {"recurse": true}}))
+    let opened = open_with(|options| options.limits.listing_bytes = 256 << 10);
+    let error = render_at(&opened, &upstream, &commit, json!({"directory": {"recurse": true}}))
         .await
         .unwrap_err();
     assert_eq!(
@@ -236,7 +238,7 @@ async fn tree_bomb() {
         "{error}"
     );
     assert!(started.elapsed() < Duration::from_secs(30));
-    let first_level = render_at(&open(), &upstream, &commit, json!({})).await.unwrap();
+    let first_level = render_at(&opened, &upstream, &commit, json!({})).await.unwrap();
     assert!(
         first_level.objects.is_empty(),
         "without recurse the rest is not even listed"
@@ -244,16 +246,15 @@ async fn tree_bomb() {
 }
 
 #[tokio::test]
-async fn deep_tree_100k_files() {
+async fn a_deep_tree_with_more_files_than_allowed() {
+    const ALLOWED: usize = 100;
     let upstream = Upstream::new();
     let blob = upstream.git_with(&["hash-object", "-w", "--stdin"], config_map("a").as_bytes());
-    let entries: String = (0..100)
+    let entries: String = (0..20)
         .map(|index| format!("100644 blob {blob}\t{index}.yaml\n"))
         .collect();
     let mut tree = upstream.git_with(&["mktree"], entries.as_bytes());
-    let entries: String = (0..1000)
-        .map(|index| format!("040000 tree {tree}\td{index}\n"))
-        .collect();
+    let entries: String = (0..10).map(|index| format!("040000 tree {tree}\td{index}\n")).collect();
     tree = upstream.git_with(&["mktree"], entries.as_bytes());
     for level in 0..20 {
         tree = upstream.git_with(&["mktree"], format!("040000 tree {tree}\tlevel{level}\n").as_bytes());
@@ -263,13 +264,14 @@ async fn deep_tree_100k_files() {
     tree = upstream.git_with(&["mktree"], top.as_bytes());
     let commit = upstream.git(&["commit-tree", "-m", "x", &tree]);
     upstream.git(&["update-ref", "refs/heads/main", &commit]);
-    let (opened, commit) = (open(), Sha::parse(&commit).unwrap());
+    let commit = Sha::parse(&commit).unwrap();
+    let opened = open_with(|options| options.limits.manifest_files = ALLOWED);
     let error = render_at(&opened, &upstream, &commit, json!({"directory": {"recurse": true}}))
         .await
         .unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!(".: 100001 manifest files, at most {MANIFEST_FILES_MAX} are allowed")
+        format!(".: 201 manifest files, at most {ALLOWED} are allowed")
     );
     let some = json!({"directory": {"recurse": true, "include": "{own.yaml,*/d7/1?.yaml}"}});
     assert_eq!(

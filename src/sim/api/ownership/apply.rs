@@ -113,26 +113,16 @@ fn merged(live: &Value, config: &Value, place: &mut Place) -> Value {
 }
 
 fn merged_list(live: &[Value], config: &[Value], place: &mut Place) -> Option<Value> {
-    let (live, config): (Vec<(String, &Value)>, Vec<(String, &Value)>) = match place.list() {
-        Shape::Atomic | Shape::Granular => return None,
-        Shape::Set => {
-            let named = |items: &'_ [Value]| -> Vec<String> { items.iter().map(Value::to_string).collect() };
-            (
-                named(live).into_iter().zip(live).collect(),
-                named(config).into_iter().zip(config).collect(),
-            )
-        }
-        Shape::Keyed(keys) => (keyed(live, keys)?, keyed(config, keys)?),
-    };
-    let is_set = place.list() == Shape::Set;
+    let shape = place.list();
+    let (live, config) = (named(live, shape)?, named(config, shape)?);
+    let is_set = shape == Shape::Set;
     let by_key: BTreeMap<&str, &Value> = live.iter().map(|(key, item)| (key.as_str(), *item)).collect();
     let applied: BTreeMap<&str, &Value> = config.iter().map(|(key, item)| (key.as_str(), *item)).collect();
     let mut items = Vec::new();
     let mut waiting = live.iter().peekable();
     for (key, item) in &config {
         // What only the live object has keeps its place before the next shared item.
-        while let Some((other, kept)) = waiting.next_if(|(other, _)| !applied.contains_key(other.as_str())) {
-            let _ = other;
+        while let Some((_, kept)) = waiting.next_if(|(other, _)| !applied.contains_key(other.as_str())) {
             items.push((*kept).clone());
         }
         waiting.next_if(|(other, _)| other == key);
@@ -146,7 +136,16 @@ fn merged_list(live: &[Value], config: &[Value], place: &mut Place) -> Option<Va
     Some(Value::Array(items))
 }
 
-/// Removes the members of `dropped` that no member of `kept` needs. Says whether anything is left of the value.
+/// The items of a list that merges item by item, with what tells them apart.
+fn named(items: &[Value], shape: Shape) -> Option<Vec<(String, &Value)>> {
+    match shape {
+        Shape::Atomic | Shape::Granular => None,
+        Shape::Set => Some(items.iter().map(|item| (item.to_string(), item)).collect()),
+        Shape::Keyed(keys) => keyed(items, keys),
+    }
+}
+
+/// Removes the members of `dropped` that no member of `kept` needs.
 fn prune(value: &mut Value, dropped: &FieldSet, kept: &FieldSet, place: &mut Place) {
     match value {
         Value::Object(map) => prune_map(map, dropped, kept, place),

@@ -18,7 +18,7 @@ pub(in crate::sim::api) enum Element {
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(in crate::sim::api) struct FieldSet {
     pub(super) owned: bool,
-    pub(super) children: BTreeMap<Element, FieldSet>,
+    pub(super) children: BTreeMap<Element, Self>,
 }
 
 impl FieldSet {

@@ -16,7 +16,11 @@ fn it_scales_within_its_bounds() {
         assert_eq!(number(&bench.get(&rollout), "/spec/replicas"), Some(expect), "{wish:?}");
         truth.lock().pods_wanted = Some(5);
         bench.act(&mut model);
-        assert_eq!(number(&bench.get(&rollout), "/spec/replicas"), Some(expect), "not before its time");
+        assert_eq!(
+            number(&bench.get(&rollout), "/spec/replicas"),
+            Some(expect),
+            "not before its time"
+        );
         bench.wait(15);
     }
 }

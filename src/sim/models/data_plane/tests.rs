@@ -10,7 +10,8 @@ fn ingress(bench: &Bench, name: &str, service: &str, annotations: Value) -> Key 
 }
 
 fn canary(weight: &str, total: Option<&str>) -> Value {
-    let mut annotations = json!({"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": weight});
+    let mut annotations =
+        json!({"nginx.ingress.kubernetes.io/canary": "true", "nginx.ingress.kubernetes.io/canary-weight": weight});
     if let Some(total) = total {
         annotations["nginx.ingress.kubernetes.io/canary-weight-total"] = total.into();
     }
@@ -39,9 +40,18 @@ fn plane(delay: u64, annotations: Value) -> Plane {
     bench.act(&mut Endpoints);
     let (truth, traffic) = (SharedTruth::default(), Traffic::default());
     traffic.lock().delay = Range::millis(delay, delay);
-    traffic.lock().entries.push(Entry::Ingress { namespace: "shop".into(), name: "web".into() });
+    traffic.lock().entries.push(Entry::Ingress {
+        namespace: "shop".into(),
+        name: "web".into(),
+    });
     let model = DataPlane::new(&Dice::new(1), truth.clone(), traffic.clone());
-    Plane { bench, model, traffic, truth, pod }
+    Plane {
+        bench,
+        model,
+        traffic,
+        truth,
+        pod,
+    }
 }
 
 impl Plane {
@@ -60,8 +70,14 @@ fn shares_follow_weights() {
         (canary("25", None), (0.75, 0.25, 0.0)),
         (canary("100", None), (0.0, 1.0, 0.0)),
         (canary("5", Some("10")), (0.5, 0.5, 0.0)),
-        (json!({"nginx.ingress.kubernetes.io/canary": "false", "nginx.ingress.kubernetes.io/canary-weight": "50"}), (1.0, 0.0, 0.0)),
-        (json!({"my.prefix/canary": "true", "my.prefix/canary-weight": "50"}), (0.5, 0.5, 0.0)),
+        (
+            json!({"nginx.ingress.kubernetes.io/canary": "false", "nginx.ingress.kubernetes.io/canary-weight": "50"}),
+            (1.0, 0.0, 0.0),
+        ),
+        (
+            json!({"my.prefix/canary": "true", "my.prefix/canary-weight": "50"}),
+            (0.5, 0.5, 0.0),
+        ),
     ] {
         assert_eq!(plane(0, annotations.clone()).shares(), expect, "{annotations}");
     }
@@ -74,11 +90,21 @@ fn changes_are_taken_up_late_and_in_order() {
     plane.bench.wait(3);
     assert_eq!(plane.shares(), (0.75, 0.25, 0.0));
     let key = Key::new(Kind::Ingress, "shop", "web-canary");
-    plane.bench.patch(&key, json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "50"}}}));
+    plane.bench.patch(
+        &key,
+        json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "50"}}}),
+    );
     assert_eq!(plane.shares(), (0.75, 0.25, 0.0));
     plane.traffic.lock().delay = Range::default();
-    plane.bench.patch(&key, json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "0"}}}));
-    assert_eq!(plane.shares(), (0.75, 0.25, 0.0), "the quicker change does not overtake the slower one");
+    plane.bench.patch(
+        &key,
+        json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": "0"}}}),
+    );
+    assert_eq!(
+        plane.shares(),
+        (0.75, 0.25, 0.0),
+        "the quicker change does not overtake the slower one"
+    );
     plane.bench.wait(3);
     assert_eq!(plane.shares(), (1.0, 0.0, 0.0));
 }
@@ -91,8 +117,11 @@ fn requests_without_a_pod_are_lost_and_counted() {
     assert_eq!(plane.shares(), (0.75, 0.0, 0.25));
     plane.bench.wait(4);
     plane.shares();
-    let (lost, first) = (plane.traffic.lock().lost_requests, plane.traffic.lock().first_loss.clone());
-    assert_eq!((lost, first.unwrap().1.as_str()), (100.0, "web-canary"));
+    let seen = plane.traffic.lock().clone();
+    assert_eq!(
+        (seen.lost_requests, seen.first_loss.unwrap().1.as_str()),
+        (100.0, "web-canary")
+    );
     plane.truth.lock().down.insert("a1".into(), Timestamp::MAX);
     assert_eq!(plane.shares().0, 0.75, "the other stable pod is tried next");
 }
@@ -103,19 +132,37 @@ fn a_pod_on_its_way_out_still_answers() {
     plane.shares();
     plane.bench.wait(10);
     plane.shares();
-    plane.bench.api.delete("test", &plane.pod.clone(), &Default::default()).unwrap();
+    plane
+        .bench
+        .api
+        .delete("test", &plane.pod.clone(), &Default::default())
+        .unwrap();
     plane.bench.act(&mut Endpoints);
     assert_eq!(plane.shares(), (0.75, 0.25, 0.0));
     plane.bench.wait(10);
-    assert_eq!(plane.shares(), (0.75, 0.0, 0.25), "the endpoints are gone from the data plane, the weight is not");
+    assert_eq!(
+        plane.shares(),
+        (0.75, 0.0, 0.25),
+        "the endpoints are gone from the data plane, the weight is not"
+    );
 }
 
 #[test]
 fn versions_show_in_the_flow_of_requests() {
     let mut plane = plane(0, canary("25", None));
-    plane.truth.lock().versions.insert("b".into(), crate::sim::models::behaviour::Behaviour::of_image("x:v-errors40-slow500"));
+    plane.truth.lock().versions.insert(
+        "b".into(),
+        crate::sim::models::behaviour::Behaviour::of_image("x:v-errors40-slow500"),
+    );
     plane.shares();
     let truth = plane.truth.lock();
     let stream = truth.flow().unwrap().streams["b"];
-    assert_eq!(stream, Stream { requests: 25.0, errors: 0.4, latency: 0.55 });
+    assert_eq!(
+        stream,
+        Stream {
+            requests: 25.0,
+            errors: 0.4,
+            latency: 0.55
+        }
+    );
 }

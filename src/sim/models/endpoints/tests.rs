@@ -7,7 +7,11 @@ fn endpoints(bench: &Bench, service: &str) -> Vec<(String, bool, bool)> {
     let all = slice["endpoints"].as_array().unwrap().iter();
     all.map(|endpoint| {
         let name = text(endpoint, "/targetRef/name").to_owned();
-        (name, yes(endpoint, "/conditions/ready"), yes(endpoint, "/conditions/terminating"))
+        (
+            name,
+            yes(endpoint, "/conditions/ready"),
+            yes(endpoint, "/conditions/terminating"),
+        )
     })
     .collect()
 }
@@ -23,8 +27,18 @@ fn slices_follow_selectors_and_readiness() {
     bench.api.delete("test", &going, &Deletion::default()).unwrap();
     bench.act(&mut Endpoints);
     let named = |name: &str, ready, going| (name.to_owned(), ready, going);
-    assert_eq!(endpoints(&bench, "web"), [named("a1", true, false), named("a2", false, false), named("a3", false, true)]);
-    bench.patch(&service, json!({"spec": {"selector": {"rollouts-pod-template-hash": "b"}}}));
+    assert_eq!(
+        endpoints(&bench, "web"),
+        [
+            named("a1", true, false),
+            named("a2", false, false),
+            named("a3", false, true)
+        ]
+    );
+    bench.patch(
+        &service,
+        json!({"spec": {"selector": {"rollouts-pod-template-hash": "b"}}}),
+    );
     bench.act(&mut Endpoints);
     assert_eq!(endpoints(&bench, "web"), [named("b1", true, false)]);
     let before = bench.api.state().version();

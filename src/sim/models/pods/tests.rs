@@ -2,12 +2,17 @@ use super::*;
 use crate::sim::models::testing::Bench;
 
 fn pods(truth: &SharedTruth) -> Pods {
-    Pods::new(truth.clone(), Range::millis(2000, 2000), Range::millis(5000, 5000), &Dice::new(1))
+    Pods::new(
+        truth.clone(),
+        Range::millis(2000, 2000),
+        Range::millis(5000, 5000),
+        &Dice::new(1),
+    )
 }
 
 fn pod(bench: &Bench, image: &str) -> Key {
     bench.put(json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": "shop",
-        "labels": {"rollouts-pod-template-hash": "h"}}, "spec": {"containers": [{"name": "web", "image": image}]}}))
+        "labels": {"rollouts-pod-template-hash": "h"}}, "spec": {"nodeName": "node", "containers": [{"name": "web", "image": image}]}}))
 }
 
 #[test]
@@ -36,7 +41,10 @@ fn a_ready_pod_may_crash_and_come_back() {
     assert_eq!(bench.act(&mut model), Some(2));
     bench.wait(2);
     assert_eq!(bench.act(&mut model), None);
-    truth.lock().down.insert("p".to_owned(), later(bench.now(), std::time::Duration::from_secs(30)));
+    truth
+        .lock()
+        .down
+        .insert("p".to_owned(), later(bench.now(), std::time::Duration::from_secs(30)));
     assert_eq!(bench.act(&mut model), Some(30));
     assert_eq!(shows(&bench.get(&key)), Some(Shown::Crashing));
     bench.wait(30);

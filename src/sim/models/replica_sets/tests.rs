@@ -9,13 +9,18 @@ fn set(bench: &Bench, replicas: i64, min_ready: i64) -> Key {
 }
 
 fn keys(bench: &Bench) -> Vec<Key> {
-    bench.names(Kind::Pod).into_iter().map(|name| Key::new(Kind::Pod, "shop", name)).collect()
+    bench
+        .names(Kind::Pod)
+        .into_iter()
+        .map(|name| Key::new(Kind::Pod, "shop", name))
+        .collect()
 }
 
 #[track_caller]
 fn check(bench: &Bench, key: &Key, expect: [Option<i64>; 3]) {
     let set = bench.get(key);
-    let found = ["replicas", "readyReplicas", "availableReplicas"].map(|field| number(&set, &format!("/status/{field}")));
+    let found =
+        ["replicas", "readyReplicas", "availableReplicas"].map(|field| number(&set, &format!("/status/{field}")));
     assert_eq!(found, expect);
 }
 
@@ -53,7 +58,10 @@ fn those_not_ready_go_first_then_the_youngest() {
     let left = |replicas: i64, model: &mut ReplicaSets| {
         bench.patch(&key, json!({"spec": {"replicas": replicas}}));
         bench.act(model);
-        keys(&bench).into_iter().filter(|pod| !is_going(&bench.get(pod))).collect::<Vec<_>>()
+        keys(&bench)
+            .into_iter()
+            .filter(|pod| !is_going(&bench.get(pod)))
+            .collect::<Vec<_>>()
     };
     assert!(!left(3, &mut model).contains(&young[1]), "the one that is not ready");
     assert_eq!(left(2, &mut model), old, "the youngest");

@@ -1,5 +1,8 @@
 //! The real Rollout controller against the simulated API server, on a paused clock: it does its work, and twice the same.
 
+#![expect(clippy::indexing_slicing, reason = "a field that is missing reads as null")]
+#![expect(clippy::unwrap_used, reason = "a poisoned lock fails the test")]
+
 use anyhow::{Context as _, Result, ensure};
 use clap::Parser;
 use serde_json::{Value, json};
@@ -30,7 +33,7 @@ struct Arguments {
 
 /// Troubles in a fixed order, so that every point of the schedule is reached.
 #[derive(Default)]
-struct Troubles {
+pub(super) struct Troubles {
     events: u64,
     requests: u64,
 }
@@ -67,7 +70,7 @@ impl Faults for Troubles {
     }
 }
 
-fn web(image: &str) -> Value {
+pub(super) fn web(image: &str) -> Value {
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"namespace": "shop", "name": "web"},
     "spec": {"replicas": 4, "selector": {"matchLabels": {"app": "web"}},
         "strategy": {"canary": {"steps": [{"setWeight": 50}, {"pause": {"duration": "30s"}}]}},
@@ -174,7 +177,7 @@ async fn act(faults: Option<Box<dyn Faults>>) -> Result<Vec<String>> {
     Ok(told)
 }
 
-fn run(faults: impl Fn() -> Option<Box<dyn Faults>>) -> Result<Vec<String>> {
+pub(super) fn run(faults: impl Fn() -> Option<Box<dyn Faults>>) -> Result<Vec<String>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
