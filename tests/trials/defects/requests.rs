@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tidegate::sim::{oracle::Rule, replica::Tamper};
+use tidegate::sim::replica::Tamper;
+use tidegate_trials::oracle::Rule;
 
 /// Name, what alters requests, the seed that shows it, and the promise that is broken.
 pub(crate) const ALL: &[(&str, fn() -> Tamper, u64, Rule)] = &[
