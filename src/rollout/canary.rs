@@ -168,6 +168,11 @@ impl<'a> Canary<'a> {
             };
             return services::reachable(view, service, wanted);
         }
+        // Endpoints and weights reach the data plane each on their own way. So a canary Service is never without
+        // endpoints when a weight rises: while there are no pods of the canary, it leads to the stable ones (guarantee T2).
+        if self.routed && self.observed == 0 && self.quiet && view.new_available() == 0 {
+            return services::reachable(view, service, stable_hash);
+        }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.
         let free = !(self.routed || self.leaving) || self.carried_hash == *hash || (self.observed == 0 && self.quiet);

@@ -12,6 +12,7 @@ mod lost_stable;
 mod mended;
 mod model;
 mod repairs;
+mod simulated;
 mod steps;
 mod takeover;
 mod world;

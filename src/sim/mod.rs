@@ -6,20 +6,14 @@
 //! what they get.
 
 pub mod api;
-pub mod case;
 pub mod cast;
 pub mod clock;
 pub mod dice;
-pub mod faults;
 pub mod models;
-pub mod oracle;
 pub mod play;
 pub mod replica;
 pub mod report;
-pub mod run;
 pub mod scenario;
-pub mod shrink;
-pub mod story;
 pub mod study;
 pub mod timeline;
 pub mod world;

@@ -24,7 +24,7 @@ use tokio::{
 /// Passes under way get this long to end when a replica stops in good order; as the real process.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Namespace of the controllers.
-pub(super) const NAMESPACE: &str = "tidegate";
+pub const NAMESPACE: &str = "tidegate";
 
 /// Alters the body of a write before it is sent; it is given the path.
 pub type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;

@@ -14,12 +14,12 @@ use std::{
 };
 use tidegate::{
     controllers::Planner,
-    sim::{
-        case::Case,
-        oracle::Rule,
-        replica::{Seams, Tamper},
-        run::{self, Failure},
-    },
+    sim::replica::{Seams, Tamper},
+};
+use tidegate_trials::{
+    case::Case,
+    oracle::Rule,
+    run::{self, Failure},
 };
 
 /// Runs within which a defect must be noticed.

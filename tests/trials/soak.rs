@@ -14,9 +14,9 @@ use std::{
     thread,
     time::{Duration, Instant},
 };
-use tidegate::sim::{
+use tidegate::sim::replica::Seams;
+use tidegate_trials::{
     case::Case,
-    replica::Seams,
     run::{self, Failure, Statistics},
     shrink, story,
 };

@@ -154,17 +154,27 @@ pub(super) fn sooner(one: Option<Timestamp>, other: Option<Timestamp>) -> Option
 
 /// A text in an object; empty when absent.
 pub(super) fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    at(object, pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// The value at a pointer whose keys hold no `/` or `~`. `Value::pointer` takes ten times as long, which is a good part of
+/// a run's time.
+pub(super) fn at<'v>(object: &'v Value, pointer: &str) -> Option<&'v Value> {
+    pointer.split('/').skip(1).try_fold(object, |value, key| match value {
+        Value::Object(fields) => fields.get(key),
+        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
+        _ => None,
+    })
 }
 
 /// A number in an object.
 pub(super) fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    at(object, pointer).and_then(Value::as_i64)
 }
 
 /// A time in an object.
 pub(super) fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
-    object.pointer(pointer)?.as_str()?.parse().ok()
+    at(object, pointer)?.as_str()?.parse().ok()
 }
 
 /// A time as the API writes it, in whole seconds.
@@ -190,7 +200,7 @@ pub(super) fn ready_condition(pod: &Value) -> Option<&Value> {
 
 /// Labels as pairs.
 pub(super) fn pairs<'v>(object: &'v Value, pointer: &str) -> Vec<(&'v str, &'v str)> {
-    let map = object.pointer(pointer).and_then(Value::as_object);
+    let map = at(object, pointer).and_then(Value::as_object);
     let entries = map.into_iter().flatten();
     entries
         .filter_map(|(key, value)| value.as_str().map(|value| (key.as_str(), value)))

@@ -4,7 +4,8 @@
 
 use serde_json::{Value, json};
 use std::sync::Arc;
-use tidegate::sim::{oracle::Rule, replica::Tamper};
+use tidegate::sim::replica::Tamper;
+use tidegate_trials::oracle::Rule;
 
 /// Name, the defect, a seed that shows it, and the promise broken then.
 type Entry = (&'static str, fn() -> Tamper, u64, Rule);

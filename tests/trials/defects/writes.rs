@@ -7,8 +7,8 @@ use tidegate::{
     controllers::Planner,
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
     rollout::{plan, snapshot::Snapshot},
-    sim::oracle::Rule,
 };
+use tidegate_trials::oracle::Rule;
 
 /// Name, planner, the seed that shows it, and the promise that is broken.
 pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[

@@ -1,19 +1,18 @@
 //! One random life of a Rollout: its specification, what goes wrong around it, and what people do. A plain value: equal
 //! seeds give equal cases, and a case can be made smaller piece by piece.
 
-#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
-
-use super::{
-    api::kinds::Kind,
-    dice::Dice,
+use crate::{
     faults::{
         Fault, Flaw,
         deeds::{self, Deed, Event},
     },
     oracle::scene::Subject,
 };
-use crate::api::well_known;
 use serde_json::{Value, json};
+use tidegate::{
+    api::{self, well_known},
+    sim::{api::kinds::Kind, dice::Dice},
+};
 
 /// Namespace of everything.
 pub const NAMESPACE: &str = "shop";
@@ -139,7 +138,7 @@ fn ingress() -> Value {
 fn template() -> Value {
     let query = r#"sum(rate(http_requests_total{service="{{args.service}}",code!~"5.."}[20s])) / sum(rate(http_requests_total{service="{{args.service}}"}[20s]))"#;
     json!({
-        "apiVersion": crate::api::API_VERSION, "kind": "AnalysisTemplate",
+        "apiVersion": api::API_VERSION, "kind": "AnalysisTemplate",
         "metadata": {"name": GATE, "namespace": NAMESPACE},
         "spec": {
             "args": [{"name": "service", "value": "web"}],
@@ -175,7 +174,7 @@ fn rollout(family: Family, dice: &mut Dice) -> Value {
         set(&mut spec, "revisionHistoryLimit", json!(dice.below(2)));
     }
     json!({
-        "apiVersion": crate::api::API_VERSION, "kind": "Rollout",
+        "apiVersion": api::API_VERSION, "kind": "Rollout",
         "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
         "spec": spec,
     })

@@ -4,9 +4,13 @@
 
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
-    scene::{Scene, Subject, label, text},
+    scene::{Scene, Subject, label},
 };
-use crate::{
+use crate::facts::{at, text, time};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
+use tidegate::{
     api::well_known,
     lang::duration,
     sim::{
@@ -14,12 +18,9 @@ use crate::{
             faults::Verb,
             kinds::{Key, Kind},
         },
-        models::{data_plane::Traffic, time},
+        models::data_plane::Traffic,
     },
 };
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
-use std::{collections::BTreeMap, sync::Arc};
 
 /// A weight is reached when the share of requests differs from it by less.
 const SHARE_SLACK: f64 = 0.005;
@@ -369,7 +370,7 @@ fn gate_of(run: &Value) -> Gate {
 
 fn is_live(run: &Value) -> bool {
     let open = matches!(text(run, "/status/phase"), "" | "Pending" | "Running");
-    open && run.pointer("/spec/terminate") != Some(&Value::Bool(true))
+    open && at(run, "/spec/terminate") != Some(&Value::Bool(true))
 }
 
 /// Whether the run of this name proves what its gate asks for; else what is wrong with it.
@@ -393,16 +394,11 @@ fn evidence(look: &Look<'_>, name: &str, purpose: &str, step: Option<usize>, has
     if phase != "Successful" {
         return Err(format!("AnalysisRun {name} is {phase:?}"));
     }
-    let cut_off =
-        run.pointer("/spec/terminate") == Some(&Value::Bool(true)) && text(run, "/status/completedAt").is_empty();
+    let cut_off = at(run, "/spec/terminate") == Some(&Value::Bool(true)) && text(run, "/status/completedAt").is_empty();
     if cut_off || text(run, "/status/message") == "Run Terminated" {
         return Err(format!("AnalysisRun {name} was terminated"));
     }
-    let results = run
-        .pointer("/status/metricResults")
-        .and_then(Value::as_array)
-        .cloned()
-        .unwrap_or_default();
+    let results = at(run, "/status/metricResults").and_then(Value::as_array).cloned().unwrap_or_default();
     let measured = results.iter().filter(|result| result["dryRun"] != true);
     if results.is_empty()
         || measured
@@ -458,7 +454,7 @@ fn switch(look: &Look<'_>, verdicts: &mut Verdicts) {
 /// D5: a template that has a ReplicaSet gets no second one.
 fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
     let template = |set: &Value| {
-        let mut template = set.pointer("/spec/template").cloned().unwrap_or_default();
+        let mut template = at(set, "/spec/template").cloned().unwrap_or_default();
         if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
             labels.remove(well_known::POD_TEMPLATE_HASH);
         }

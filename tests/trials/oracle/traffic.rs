@@ -4,9 +4,16 @@
 
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
-    scene::{Scene, Subject, selected_hash, share, text, weight_of},
+    scene::{Scene, Subject, selected_hash, share, weight_of},
 };
-use crate::{
+use crate::facts::{at, text};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tidegate::{
     api::well_known,
     sim::{
         api::{faults::Verb, kinds::Kind, state::State},
@@ -16,9 +23,6 @@ use crate::{
         },
     },
 };
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Annotations and labels with this prefix belong to somebody else (guarantee T8).
 pub const FOREIGN_PREFIX: &str = "team.example.com/";
@@ -211,7 +215,10 @@ impl Rules {
             )
         };
         let stable = scene.recorded("stableRS");
-        let serving = self.served;
+        // Where everything may be missing at once, it may.
+        let (surge, unavailable) = scene.budget();
+        let gap = !scene.canary_spec().is_null() && !scene.is_routed() && (scene.replicas() <= unavailable || scene.replicas() + surge <= 1);
+        let serving = self.served && !gap;
         self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99);
         if scene.rollout.is_none() || scene.replicas() == 0 {
             self.served = false;
@@ -259,10 +266,8 @@ impl Rules {
     }
 }
 
-fn size_of(set: &Option<std::sync::Arc<Value>>) -> i64 {
-    set.as_deref().map_or(0, |set| {
-        set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1)
-    })
+fn size_of(set: &Option<Arc<Value>>) -> i64 {
+    set.as_deref().map_or(0, |set| at(set, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1))
 }
 
 /// The share of requests that a configuration sends to pods of this hash.
@@ -303,7 +308,7 @@ fn ingress(look: &Look<'_>, verdicts: &mut Verdicts) {
         });
         return;
     }
-    let weight = |object: &Option<std::sync::Arc<Value>>| object.as_deref().map_or(0, weight_of);
+    let weight = |object: &Option<Arc<Value>>| object.as_deref().map_or(0, weight_of);
     let (from, to) = (weight(&look.commit.before), weight(&look.commit.after));
     let total = look.after.total();
     verdicts.ensure((0..=total).contains(&to), || {
@@ -385,9 +390,7 @@ fn service(look: &Look<'_>, verdicts: &mut Verdicts) {
                 map.remove(key);
             }
         }
-        if service
-            .pointer("/metadata/annotations")
-            .is_some_and(|all| *all == serde_json::json!({}))
+        if at(&service, "/metadata/annotations").is_some_and(|all| *all == serde_json::json!({}))
             && let Some(Value::Object(metadata)) = service.pointer_mut("/metadata")
         {
             metadata.remove("annotations");
@@ -471,9 +474,7 @@ fn foreign_parts(look: &Look<'_>, verdicts: &mut Verdicts) {
         return;
     };
     let foreign = |object: &Value| -> BTreeMap<String, Value> {
-        let maps = ["/metadata/annotations", "/metadata/labels"]
-            .into_iter()
-            .filter_map(|pointer| object.pointer(pointer)?.as_object());
+        let maps = ["/metadata/annotations", "/metadata/labels"].into_iter().filter_map(|pointer| at(object, pointer)?.as_object());
         let entries = maps.flatten().filter(|(key, _)| key.starts_with(FOREIGN_PREFIX));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
@@ -485,7 +486,7 @@ fn foreign_parts(look: &Look<'_>, verdicts: &mut Verdicts) {
         let spec = |object: &Value| {
             let mut spec = object.get("spec").cloned().unwrap_or_default();
             if let Value::Object(spec) = &mut spec
-                && before.pointer("/spec/replicas").is_none()
+                && at(before, "/spec/replicas").is_none()
             {
                 spec.remove("replicas");
             }

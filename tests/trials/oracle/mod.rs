@@ -8,13 +8,13 @@ pub mod decisions;
 pub mod scene;
 pub mod traffic;
 
-use super::{
-    api::{faults::RequestInfo, kinds::Kind, observe::Commit, state::State},
-    models::data_plane::Traffic,
-};
 use jiff::{SignedDuration, Timestamp};
 use scene::{Scene, Scenes, Subject};
 use std::{fmt, sync::Arc};
+use tidegate::sim::{
+    api::{faults::RequestInfo, kinds::Kind, observe::Commit, state::State},
+    models::data_plane::Traffic,
+};
 
 /// Actors of the controllers' replicas begin with this.
 pub const CONTROLLERS: &str = "tidegate-";

@@ -5,23 +5,25 @@
 
 pub mod deeds;
 
-use super::{
-    api::{
-        faults::{EventFate, EventInfo, Faults, RequestFate, RequestInfo, WatchInfo},
-        kinds::Kind,
-        refusal,
-    },
+use crate::{
     case::TROUBLE_MILLIS,
-    dice::Dice,
     oracle::{CONTROLLERS, Judge},
     story::Story,
-    world::Handle,
 };
 use jiff::Timestamp;
 use std::{
     fmt,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
+};
+use tidegate::sim::{
+    api::{
+        faults::{EventFate, EventInfo, Faults, RequestFate, RequestInfo, WatchInfo},
+        kinds::Kind,
+        refusal,
+    },
+    dice::Dice,
+    world::Handle,
 };
 
 /// A view lags at most this much. In milliseconds. Beyond five seconds the executor goes on without having seen its own

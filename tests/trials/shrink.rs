@@ -1,12 +1,12 @@
 //! Makes a failing case smaller as long as it still breaks the same promise.
 
-use super::{
+use crate::{
     case::Case,
     oracle::Rule,
-    replica::Seams,
     run::{self, Failure},
 };
 use serde_json::Value;
+use tidegate::sim::replica::Seams;
 
 /// Runs that a shrinking may take.
 const RUNS_MAX: usize = 400;

@@ -3,18 +3,20 @@
 //! A controller acts on a view that may lag, and its requests take their time. So a judgement asks for the facts of the
 //! last moments: a write is right when it was right at some moment that its author can have seen.
 
-#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
-
-use crate::{
+use crate::facts::{at, text};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+};
+use tidegate::{
     api::well_known,
     sim::api::{
         kinds::{Key, Kind},
         state::State,
     },
 };
-use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
-use std::{collections::VecDeque, sync::Arc};
 
 /// The Rollout that is judged, and the names around it.
 #[derive(Clone, Debug)]
@@ -114,9 +116,7 @@ impl Scene {
 
     fn part(&self, pointer: &str) -> &Value {
         let rollout = self.rollout.as_deref();
-        rollout
-            .and_then(|rollout| rollout.pointer(pointer))
-            .unwrap_or(&Value::Null)
+        rollout.and_then(|rollout| at(rollout, pointer)).unwrap_or(&Value::Null)
     }
 
     /// `spec.replicas`.
@@ -164,13 +164,11 @@ impl Scene {
 
 impl Set {
     fn read(set: &Value, state: &State) -> Self {
-        let size = set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+        let size = at(set, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
         let owned = state.owned_by(text(set, "/metadata/uid"));
         let ready = owned
             .into_iter()
-            .filter(|(key, pod)| {
-                key.kind == Kind::Pod && is_ready(pod) && pod.pointer("/metadata/deletionTimestamp").is_none()
-            })
+            .filter(|(key, pod)| key.kind == Kind::Pod && is_ready(pod) && at(pod, "/metadata/deletionTimestamp").is_none())
             .count();
         Self {
             name: text(set, "/metadata/name").to_owned(),
@@ -228,30 +226,22 @@ impl Scenes {
     }
 }
 
-/// A text in an object; empty when absent.
-pub fn text<'v>(object: &'v Value, pointer: &str) -> &'v str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
-}
-
 /// A label; empty when absent.
 pub fn label<'v>(object: &'v Value, name: &str) -> &'v str {
-    let labels = object.pointer("/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(name))
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    let labels = at(object, "/metadata/labels");
+    labels.and_then(|labels| labels.get(name)).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The hash a Service selects; empty without one.
 pub fn selected_hash(service: &Value) -> &str {
-    let selector = service.pointer("/spec/selector");
+    let selector = at(service, "/spec/selector");
     let hash = selector.and_then(|selector| selector.get(well_known::POD_TEMPLATE_HASH));
     hash.and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The weight in a canary Ingress; −1 when it cannot be read.
 pub fn weight_of(ingress: &Value) -> i64 {
-    let annotations = ingress.pointer("/metadata/annotations");
+    let annotations = at(ingress, "/metadata/annotations");
     let weight = annotations.and_then(|all| all.get("nginx.ingress.kubernetes.io/canary-weight"));
     weight.map_or(0, |weight| {
         weight.as_str().and_then(|text| text.parse().ok()).unwrap_or(-1)
@@ -259,7 +249,7 @@ pub fn weight_of(ingress: &Value) -> i64 {
 }
 
 fn is_ready(pod: &Value) -> bool {
-    let conditions = pod.pointer("/status/conditions").and_then(Value::as_array);
+    let conditions = at(pod, "/status/conditions").and_then(Value::as_array);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")
 }

@@ -1,22 +1,23 @@
 //! What happened in a run, as a story to read: when, who, what, and in the end which promise broke.
 
-#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
-
-use super::{
-    api::{
-        faults::{EventFate, EventInfo, RequestFate, RequestInfo, Verb},
-        kinds::Kind,
-        observe::Commit,
-    },
+use crate::{
     case::Case,
     oracle::{CONTROLLERS, Violation, scene},
 };
-use crate::api::well_known;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::{
     fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
+};
+use tidegate::{
+    api::well_known,
+    plan,
+    sim::api::{
+        faults::{EventFate, EventInfo, RequestFate, RequestInfo, Verb, WatchInfo},
+        kinds::Kind,
+        observe::Commit,
+    },
 };
 
 /// A story in the making. Cloning shares it. Nothing is kept unless it is to be told.
@@ -77,13 +78,8 @@ impl Story {
     }
 
     /// An event that did not come as it should.
-    pub fn event(&self, at: Timestamp, watch: &super::api::faults::WatchInfo, event: &EventInfo<'_>, fate: EventFate) {
-        self.line(at, &watch.actor, || {
-            format!(
-                "[event {:?} of {} {}: {fate:?}]",
-                event.happening, watch.kind, event.name
-            )
-        });
+    pub fn event(&self, at: Timestamp, watch: &WatchInfo, event: &EventInfo<'_>, fate: EventFate) {
+        self.line(at, &watch.actor, || format!("[event {:?} of {} {}: {fate:?}]", event.happening, watch.kind, event.name));
     }
 
     /// An accepted write.
@@ -218,7 +214,7 @@ fn changes(before: &Value, after: &Value) -> String {
     if before.is_null() {
         return String::new();
     }
-    let mut patch = crate::plan::merge_patch(before, after).unwrap_or_default();
+    let mut patch = plan::merge_patch(before, after).unwrap_or_default();
     ignored(&mut patch);
     let text = patch.to_string();
     let short: String = text.chars().take(300).collect();

@@ -2,9 +2,12 @@
 
 use super::{
     CONTROLLERS, Look, Rule, Verdicts, Violation, at_write,
-    scene::{Scene, Subject, text},
+    scene::{Scene, Set, Subject},
 };
-use crate::{
+use crate::facts::{self, text};
+use jiff::Timestamp;
+use serde_json::Value;
+use tidegate::{
     k8s::lease::LEASE_NAME,
     sim::{
         api::{
@@ -15,8 +18,6 @@ use crate::{
         replica::NAMESPACE,
     },
 };
-use jiff::Timestamp;
-use serde_json::Value;
 
 /// What is remembered between writes.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl Rules {
                 });
             }
             (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet) => {
-                let size = |object: &Value| object.pointer("/spec/replicas").and_then(Value::as_i64);
+                let size = |object: &Value| facts::at(object, "/spec/replicas").and_then(Value::as_i64);
                 let shrinks = size(request.body).is_some_and(|size_after| size_after < size(live).unwrap_or(1));
                 verdicts.ensure(!shrinks || pinned("/metadata/resourceVersion"), || {
                     broken("a smaller size on any version")
@@ -116,7 +117,7 @@ pub fn at_rest(at: Timestamp, subject: &Subject, scene: &Scene, state: &State, v
         )
     });
     let replicas = scene.replicas();
-    let right = |set: &super::scene::Set| set.size == if set.hash == stable { replicas } else { 0 };
+    let right = |set: &Set| set.size == if set.hash == stable { replicas } else { 0 };
     verdicts.ensure(scene.sets.iter().all(right) && scene.ready(stable) == replicas, || {
         broken(
             format!("Healthy with {:?}", scene.sets),

@@ -1,27 +1,30 @@
 //! One run of a case: a first deployment in peace, a time of trouble, and calm, in which everything must end well.
 
-use super::{
-    api::{
-        self, Change, Deletion,
-        kinds::{Key, Kind},
-    },
-    case::{Case, Family, NAME, NAMESPACE, TROUBLE_MILLIS},
+use crate::{
+    case::{self, Case, Family, NAME, NAMESPACE, TROUBLE_MILLIS},
+    facts::{later, text, time},
     faults::{
         Flaw, Schedule, SharedJudge,
         deeds::{Danger, Deed, Event, Side},
     },
-    models::{Timing, data_plane::Entry, later, people::Verb, text, truth::Source},
-    oracle::{
-        Allowance, Judge, Violation,
-        scene::{Scene, selected_hash},
-    },
-    replica::Seams,
+    oracle::{Allowance, Judge, Violation, scene::Scene},
     story::Story,
-    world::{Options, World},
 };
-use crate::k8s::lease::LEASE_NAME;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use tidegate::{
+    k8s::lease::LEASE_NAME,
+    sim::{
+        api::{
+            self, Change, Deletion,
+            kinds::{Key, Kind},
+            state::State,
+        },
+        models::{Timing, data_plane::Entry, people::Verb, truth::Source},
+        replica::{self, Seams},
+        world::{Options, World},
+    },
+};
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -354,7 +357,7 @@ impl<'a> Run<'a> {
             }
             Deed::Jump(replica, millis) => self.jump(*replica, *millis),
             Deed::StealLease => {
-                let lease = Key::new(Kind::Lease, super::replica::NAMESPACE, LEASE_NAME);
+                let lease = Key::new(Kind::Lease, replica::NAMESPACE, LEASE_NAME);
                 let patch = json!({"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 15}});
                 let _ = api.patch(SOMEBODY, &lease, &Change::Merge(patch));
             }
@@ -422,10 +425,8 @@ impl<'a> Run<'a> {
     fn pods(&self, side: Side) -> Vec<String> {
         let hash = self.hash(side).unwrap_or_default();
         let state = self.world.api().state();
-        let pods = state.labelled(Kind::Pod, NAMESPACE, super::case::HASH, &hash);
-        pods.into_iter()
-            .map(|pod| text(pod, "/metadata/name").to_owned())
-            .collect()
+        let pods = state.labelled(Kind::Pod, NAMESPACE, case::HASH, &hash);
+        pods.into_iter().map(|pod| text(pod, "/metadata/name").to_owned()).collect()
     }
 
     /// Faults are over; what is missing comes back.
@@ -484,14 +485,9 @@ impl<'a> Run<'a> {
             let mut judge = lock(&self.judge);
             judge.at_rest(now, &state);
             let scene = Scene::read(&self.case.subject(), &state);
-            let until = super::models::time(scene.status(), "/waitingFor/until");
-            let image = scene
-                .rollout
-                .as_deref()
-                .map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
-            let stuck = scene.recorded("phase") == "Progressing"
-                && until.is_none_or(|until| until <= now)
-                && !image.contains("-crash");
+            let until = time(scene.status(), "/waitingFor/until");
+            let image = scene.rollout.as_deref().map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
+            let stuck = scene.recorded("phase") == "Progressing" && until.is_none_or(|until| until <= now) && !image.contains("-crash");
             let lost = scene.of(scene.recorded("stableRS")).next().is_none();
             if stuck && !lost && !aborts_into_crash(&scene, &state) {
                 let found = format!(
@@ -576,11 +572,8 @@ impl<'a> Run<'a> {
 }
 
 /// Whether the pods that an aborted or restored update should come back to never become ready.
-fn aborts_into_crash(scene: &Scene, state: &super::api::state::State) -> bool {
-    let uid = scene
-        .rollout
-        .as_deref()
-        .map_or("", |rollout| text(rollout, "/metadata/uid"));
+fn aborts_into_crash(scene: &Scene, state: &State) -> bool {
+    let uid = scene.rollout.as_deref().map_or("", |rollout| text(rollout, "/metadata/uid"));
     state.owned_by(uid).into_iter().any(|(key, set)| {
         key.kind == Kind::ReplicaSet
             && text(set, "/spec/template/spec/containers/0/image").contains("-crash")
@@ -624,9 +617,4 @@ fn allowance(case: &Case) -> Allowance {
         theft: seconds(8),
         reaction: (!impeded).then(|| seconds(60)),
     }
-}
-
-/// Kept for those who look at a Service outside a run.
-pub fn selects(service: &serde_json::Value) -> &str {
-    selected_hash(service)
 }

@@ -1,13 +1,13 @@
 //! What people and the surroundings do at bad moments.
 
-use crate::sim::{
+use crate::case::{self, Family};
+use serde_json::{Value, json};
+use std::fmt;
+use tidegate::sim::{
     api::kinds::Kind,
-    case::{self, Family},
     dice::{Dice, Range},
     models::{people::Verb, truth::Source},
 };
-use serde_json::{Value, json};
-use std::fmt;
 
 /// Something that happens at a moment, and may last.
 #[derive(Clone, Debug)]
