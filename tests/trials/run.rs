@@ -12,6 +12,10 @@ use crate::{
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tidegate::{
     k8s::lease::LEASE_NAME,
     sim::{
@@ -24,10 +28,6 @@ use tidegate::{
         replica::{self, Seams},
         world::{Options, World},
     },
-};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 /// Time for the first deployment.
@@ -426,7 +426,9 @@ impl<'a> Run<'a> {
         let hash = self.hash(side).unwrap_or_default();
         let state = self.world.api().state();
         let pods = state.labelled(Kind::Pod, NAMESPACE, case::HASH, &hash);
-        pods.into_iter().map(|pod| text(pod, "/metadata/name").to_owned()).collect()
+        pods.into_iter()
+            .map(|pod| text(pod, "/metadata/name").to_owned())
+            .collect()
     }
 
     /// Faults are over; what is missing comes back.
@@ -486,8 +488,13 @@ impl<'a> Run<'a> {
             judge.at_rest(now, &state);
             let scene = Scene::read(&self.case.subject(), &state);
             let until = time(scene.status(), "/waitingFor/until");
-            let image = scene.rollout.as_deref().map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
-            let stuck = scene.recorded("phase") == "Progressing" && until.is_none_or(|until| until <= now) && !image.contains("-crash");
+            let image = scene
+                .rollout
+                .as_deref()
+                .map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
+            let stuck = scene.recorded("phase") == "Progressing"
+                && until.is_none_or(|until| until <= now)
+                && !image.contains("-crash");
             let lost = scene.of(scene.recorded("stableRS")).next().is_none();
             if stuck && !lost && !aborts_into_crash(&scene, &state) {
                 let found = format!(
@@ -573,7 +580,10 @@ impl<'a> Run<'a> {
 
 /// Whether the pods that an aborted or restored update should come back to never become ready.
 fn aborts_into_crash(scene: &Scene, state: &State) -> bool {
-    let uid = scene.rollout.as_deref().map_or("", |rollout| text(rollout, "/metadata/uid"));
+    let uid = scene
+        .rollout
+        .as_deref()
+        .map_or("", |rollout| text(rollout, "/metadata/uid"));
     state.owned_by(uid).into_iter().any(|(key, set)| {
         key.kind == Kind::ReplicaSet
             && text(set, "/spec/template/spec/containers/0/image").contains("-crash")

@@ -79,7 +79,12 @@ impl Story {
 
     /// An event that did not come as it should.
     pub fn event(&self, at: Timestamp, watch: &WatchInfo, event: &EventInfo<'_>, fate: EventFate) {
-        self.line(at, &watch.actor, || format!("[event {:?} of {} {}: {fate:?}]", event.happening, watch.kind, event.name));
+        self.line(at, &watch.actor, || {
+            format!(
+                "[event {:?} of {} {}: {fate:?}]",
+                event.happening, watch.kind, event.name
+            )
+        });
     }
 
     /// An accepted write.

@@ -12,7 +12,10 @@ fn a_canary_service_leads_to_stable_pods_while_the_canary_has_none() {
     image(&mut world, "demo:v2");
     paused(&mut world);
     let (stable, new) = (hash(&world, "stableRS"), hash(&world, "currentPodHash"));
-    assert_eq!((world.set_replicas(&new), selected(&world, "web-canary")), (0, json!(stable)));
+    assert_eq!(
+        (world.set_replicas(&new), selected(&world, "web-canary")),
+        (0, json!(stable))
+    );
     resume(&mut world);
     paused(&mut world);
     assert_eq!((world.weight(), selected(&world, "web-canary")), (50, json!(new)));

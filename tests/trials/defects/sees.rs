@@ -15,7 +15,6 @@ use tidegate::{
     rollout::snapshot::{Settings, Snapshot},
 };
 use tidegate_trials::oracle::Rule;
-use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 
 /// Name, planner, the seed that shows it, and the promise that is broken.
 pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[

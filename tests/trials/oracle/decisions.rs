@@ -1,7 +1,5 @@
 //! D1 to D6: steps, gates, analyses, revisions and waits.
 
-#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
-
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
     scene::{Scene, Subject, label},
@@ -398,7 +396,10 @@ fn evidence(look: &Look<'_>, name: &str, purpose: &str, step: Option<usize>, has
     if cut_off || text(run, "/status/message") == "Run Terminated" {
         return Err(format!("AnalysisRun {name} was terminated"));
     }
-    let results = at(run, "/status/metricResults").and_then(Value::as_array).cloned().unwrap_or_default();
+    let results = at(run, "/status/metricResults")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let measured = results.iter().filter(|result| result["dryRun"] != true);
     if results.is_empty()
         || measured

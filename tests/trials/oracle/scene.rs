@@ -6,10 +6,7 @@
 use crate::facts::{at, text};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-};
+use std::{collections::VecDeque, sync::Arc};
 use tidegate::{
     api::well_known,
     sim::api::{
@@ -168,7 +165,9 @@ impl Set {
         let owned = state.owned_by(text(set, "/metadata/uid"));
         let ready = owned
             .into_iter()
-            .filter(|(key, pod)| key.kind == Kind::Pod && is_ready(pod) && at(pod, "/metadata/deletionTimestamp").is_none())
+            .filter(|(key, pod)| {
+                key.kind == Kind::Pod && is_ready(pod) && at(pod, "/metadata/deletionTimestamp").is_none()
+            })
             .count();
         Self {
             name: text(set, "/metadata/name").to_owned(),
@@ -229,7 +228,10 @@ impl Scenes {
 /// A label; empty when absent.
 pub fn label<'v>(object: &'v Value, name: &str) -> &'v str {
     let labels = at(object, "/metadata/labels");
-    labels.and_then(|labels| labels.get(name)).and_then(Value::as_str).unwrap_or_default()
+    labels
+        .and_then(|labels| labels.get(name))
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// The hash a Service selects; empty without one.

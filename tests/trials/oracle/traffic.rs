@@ -1,7 +1,5 @@
 //! T1 to T8: weights, Services and pods.
 
-#![expect(clippy::indexing_slicing, reason = "reading JSON: what is missing is null")]
-
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
     scene::{Scene, Subject, selected_hash, share, weight_of},
@@ -217,7 +215,9 @@ impl Rules {
         let stable = scene.recorded("stableRS");
         // Where everything may be missing at once, it may.
         let (surge, unavailable) = scene.budget();
-        let gap = !scene.canary_spec().is_null() && !scene.is_routed() && (scene.replicas() <= unavailable || scene.replicas() + surge <= 1);
+        let gap = !scene.canary_spec().is_null()
+            && !scene.is_routed()
+            && (scene.replicas() <= unavailable || scene.replicas() + surge <= 1);
         let serving = self.served && !gap;
         self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99);
         if scene.rollout.is_none() || scene.replicas() == 0 {
@@ -267,7 +267,8 @@ impl Rules {
 }
 
 fn size_of(set: &Option<Arc<Value>>) -> i64 {
-    set.as_deref().map_or(0, |set| at(set, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1))
+    set.as_deref()
+        .map_or(0, |set| at(set, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1))
 }
 
 /// The share of requests that a configuration sends to pods of this hash.
@@ -474,7 +475,9 @@ fn foreign_parts(look: &Look<'_>, verdicts: &mut Verdicts) {
         return;
     };
     let foreign = |object: &Value| -> BTreeMap<String, Value> {
-        let maps = ["/metadata/annotations", "/metadata/labels"].into_iter().filter_map(|pointer| at(object, pointer)?.as_object());
+        let maps = ["/metadata/annotations", "/metadata/labels"]
+            .into_iter()
+            .filter_map(|pointer| at(object, pointer)?.as_object());
         let entries = maps.flatten().filter(|(key, _)| key.starts_with(FOREIGN_PREFIX));
         entries.map(|(key, value)| (key.clone(), value.clone())).collect()
     };
