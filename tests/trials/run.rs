@@ -42,6 +42,8 @@ const SILENCE: Duration = Duration::from_secs(960);
 const SILENCE_ELECTED: Duration = Duration::from_secs(180);
 /// A person helps this often before it counts as hopeless.
 const HELP_MAX: usize = 24;
+/// After this a person sees what became of a change.
+const SEEN: Duration = Duration::from_secs(1);
 /// Things that happen in one run; protects from a world that never lets time pass.
 const STEPS_MAX: u64 = 400_000;
 /// Who writes what is no part of the command line.
@@ -514,7 +516,7 @@ impl<'a> Run<'a> {
             if self.phase() == "Healthy" && round > 0 {
                 return self.silence();
             }
-            self.help(round);
+            self.help(round)?;
             self.rest()?;
             self.settled()?;
         }
@@ -524,7 +526,7 @@ impl<'a> Run<'a> {
         self.verdict()
     }
 
-    fn help(&mut self, round: usize) {
+    fn help(&mut self, round: usize) -> Lives {
         let rollout = self.rollout();
         let phase = self.phase();
         let now = self.world.now();
@@ -546,14 +548,18 @@ impl<'a> Run<'a> {
             "Paused" => verbs.push(Verb::Promote),
             _ => verbs.push(good),
         }
-        if round > 4 {
-            // Where nothing is left to go back to, evidence cannot be had.
-            verbs.push(Verb::PromoteFull);
-        }
         for verb in verbs {
             self.story.line(now, "—", || format!("user helps: {verb}"));
             let _ = self.world.act(&rollout, &verb);
         }
+        if round > 4 {
+            // Where nothing is left to go back to, evidence cannot be had. A promotion is of what is being rolled out:
+            // whoever asks for it has seen the new revision.
+            self.advance(later(now, SEEN))?;
+            self.story.line(self.world.now(), "—", || "user helps: promote --full".to_owned());
+            let _ = self.world.act(&rollout, &Verb::PromoteFull);
+        }
+        Ok(())
     }
 
     /// C1: nothing more is written.
