@@ -191,6 +191,9 @@ impl Rules {
                 "all steps first",
             )
         });
+        // A blue-green version was given the requests before; its pods were counted at the switch.
+        let elsewhere = !look.before.canary_spec()["replicaProgressThreshold"].is_null()
+            || !look.before.blue_green_spec().is_null();
         // Where pods are the weights, the stable Service keeps one of the old pods until it is led to the new ones.
         let surge = look.before.budget().0;
         let keeps_one = !look.before.is_routed() && look.before.canary_spec().get("stableService").is_some();
@@ -199,9 +202,8 @@ impl Rules {
         } else {
             wanted
         };
-        let threshold = !look.before.canary_spec()["replicaProgressThreshold"].is_null();
         let ready = look.scenes.most_ready(look.commit.at, hash);
-        verdicts.ensure(ready >= wanted || threshold, || {
+        verdicts.ensure(ready >= wanted || elsewhere, || {
             at_write(
                 Rule::T2,
                 look,
