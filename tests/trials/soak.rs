@@ -6,9 +6,10 @@ mod defects;
 
 use clap::Parser;
 use std::{
-    process::ExitCode,
+    collections::BTreeMap,
+    process::{self, ExitCode},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -24,6 +25,9 @@ use tidegate_trials::{
 // A run is little but small objects that come and go; the system's allocator was a quarter of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A run takes a fraction of a second.
+const RUN_MAX: Duration = Duration::from_secs(300);
 
 /// Runs the real controllers through random lives of a Rollout, and judges every write they make.
 #[derive(Debug, Parser)]
@@ -78,6 +82,8 @@ fn main() -> ExitCode {
     let stop = AtomicBool::new(false);
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
+    let busy = Busy::default();
+    let more = || next.load(Ordering::Relaxed) < end && !stop.load(Ordering::Relaxed);
     thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
@@ -86,7 +92,10 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    match run::run(&Case::of(seed), &Seams::default()) {
+                    note(&busy).insert(seed, Instant::now());
+                    let result = run::run(&Case::of(seed), &Seams::default());
+                    note(&busy).remove(&seed);
+                    match result {
                         Ok(statistics) => total.add(seed, &statistics),
                         Err(failure) => {
                             if arguments.all {
@@ -102,7 +111,7 @@ fn main() -> ExitCode {
                 }
             });
         }
-        scope.spawn(|| report(&total, &next, end, &stop, started));
+        scope.spawn(|| watch(&total, &busy, more, started));
     });
     total.print(started.elapsed());
     let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -149,14 +158,29 @@ impl Total {
     }
 }
 
-/// A word now and then for whoever waits.
-fn report(total: &Total, next: &AtomicU64, end: u64, stop: &AtomicBool, started: Instant) {
+/// Seeds under way, and since when.
+type Busy = Mutex<BTreeMap<u64, Instant>>;
+
+fn note(busy: &Busy) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+    busy.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A word now and then for whoever waits; and an end for a run in which a controller never lets time pass.
+fn watch(total: &Total, busy: &Busy, more: impl Fn() -> bool, started: Instant) {
     let mut last = Instant::now();
-    while next.load(Ordering::Relaxed) < end && !stop.load(Ordering::Relaxed) {
+    while more() || !note(busy).is_empty() {
         thread::sleep(Duration::from_millis(100));
         if last.elapsed() > Duration::from_secs(60) {
             last = Instant::now();
             total.print(started.elapsed());
+        }
+        let stuck = note(busy)
+            .iter()
+            .find_map(|(seed, since)| (since.elapsed() > RUN_MAX).then_some(*seed));
+        if let Some(seed) = stuck {
+            println!("seed {seed}: no end after {RUN_MAX:?}: a controller never lets time pass");
+            println!("test result: simulated lives. 0 passed; 1 failed");
+            process::exit(1);
         }
     }
 }
