@@ -16,12 +16,11 @@ use std::{
 };
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
-    case::Case,
-    run::{self, Failure, Statistics},
-    shrink, story,
+    life::{Choice, Life},
+    run::{Failure, Statistics},
 };
 
-/// Runs the real controllers through random lives of a Rollout, and judges every write they make.
+/// Runs the real controllers through random lives of a Rollout or an Application, and judges every write they make.
 #[derive(Debug, Parser)]
 #[command(name = "tests/soak")]
 struct Arguments {
@@ -43,9 +42,25 @@ struct Arguments {
     /// Does not make a failing case smaller.
     #[arg(long)]
     no_shrink: bool,
+    /// Only lives of Applications, whatever the seed stands for otherwise.
+    #[arg(long, conflicts_with = "rollout")]
+    sync: bool,
+    /// Only lives of Rollouts, whatever the seed stands for otherwise.
+    #[arg(long)]
+    rollout: bool,
     /// Looks for the seed that catches each seeded defect, or only those with this text in their name.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     defects: Option<String>,
+}
+
+impl Arguments {
+    fn choice(&self) -> Choice {
+        match (self.sync, self.rollout) {
+            (true, _) => Choice::Sync,
+            (false, true) => Choice::Rollout,
+            (false, false) => Choice::Mixed,
+        }
+    }
 }
 
 struct Total {
@@ -61,7 +76,7 @@ fn main() -> ExitCode {
         return defects::prove(filter, arguments.from, arguments.threads);
     }
     if arguments.tell {
-        return tell(arguments.from);
+        return tell(arguments.from, arguments.choice());
     }
     let started = Instant::now();
     let total = Total {
@@ -82,7 +97,7 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    match run::run(&Case::of(seed), &Seams::default()) {
+                    match Life::of(seed, arguments.choice()).run(&Seams::default()) {
                         Ok(statistics) => total.add(seed, &statistics),
                         Err(failure) => {
                             if arguments.all {
@@ -108,7 +123,7 @@ fn main() -> ExitCode {
     };
     println!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
     if !arguments.all {
-        explain(*seed, failure, !arguments.no_shrink);
+        explain(*seed, failure, &arguments);
     }
     ExitCode::FAILURE
 }
@@ -152,30 +167,35 @@ fn report(total: &Total, next: &AtomicU64, end: u64, stop: &AtomicBool, started:
     }
 }
 
-fn explain(seed: u64, failure: &Failure, shrinks: bool) {
+fn explain(seed: u64, failure: &Failure, arguments: &Arguments) {
     println!("\n{}\n", failure.violation);
-    let case = Case::of(seed);
+    let life = Life::of(seed, arguments.choice());
     let seams = Seams::default();
-    let (small, told) = if shrinks {
-        shrink::shrink(&case, failure.violation.rule, &seams)
+    let (small, told) = if arguments.no_shrink {
+        (life.clone(), life.tell(&seams).err())
     } else {
-        (case.clone(), run::tell(&case, &seams).err())
+        life.shrink(failure, &seams)
     };
     if let Some(told) = told {
-        println!("{}", story::page(&small, &told.violation, &told.story));
+        println!("{}", small.page(&told));
     }
-    println!("Repeat it with: tests/soak 1 --from {seed}");
+    let choice = match arguments.choice() {
+        Choice::Mixed => "",
+        Choice::Sync => " --sync",
+        Choice::Rollout => " --rollout",
+    };
+    println!("Repeat it with: tests/soak 1 --from {seed}{choice}");
 }
 
-fn tell(seed: u64) -> ExitCode {
-    let case = Case::of(seed);
-    match run::tell(&case, &Seams::default()) {
+fn tell(seed: u64, choice: Choice) -> ExitCode {
+    let life = Life::of(seed, choice);
+    match life.tell(&Seams::default()) {
         Ok(statistics) => {
-            println!("{case:#?}\n{statistics:?}");
+            println!("{life:#?}\n{statistics:?}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{}", story::page(&case, &failure.violation, &failure.story));
+            println!("{}", life.page(&failure));
             ExitCode::FAILURE
         }
     }

@@ -137,6 +137,11 @@ impl GitServer {
         self.lock().line(descendant).iter().any(|commit| commit == ancestor)
     }
 
+    /// The commit so many before another one.
+    pub fn before(&self, commit: &str, count: usize) -> Option<String> {
+        self.lock().line(commit).get(count).cloned()
+    }
+
     /// Changes how the server is.
     pub fn set(&self, condition: Condition) {
         self.lock().condition = condition;
