@@ -315,10 +315,11 @@ fn deployment(image: &str) -> Value {
 
 fn autoscaler() -> Value {
     let target = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "api"});
-    json!({
+    let object = json!({
         "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "api"},
         "spec": {"scaleTargetRef": target, "minReplicas": 1, "maxReplicas": 6},
-    })
+    });
+    annotated(object, WAVE, "1")
 }
 
 fn rollout(image: &str) -> Value {

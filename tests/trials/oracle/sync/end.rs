@@ -47,6 +47,13 @@ impl SyncJudge {
                 return Standing::Told(format!("a person's turn: {shown}"));
             }
         }
+        let leaving = facts::tracked(state)
+            .into_iter()
+            .find(|(_, object)| !text(object, "/metadata/deletionTimestamp").is_empty());
+        if let Some((key, _)) = leaving {
+            // Its health says "Pending deletion".
+            return Standing::Told(format!("{key} is being deleted: {shown}"));
+        }
         if status == "Synced"
             && compared == tip
             && matches!(health, "Degraded" | "Progressing" | "Suspended" | "Missing")
