@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, Planner, analysis_run, application, args::ControllerArgs, rollout},
+    controllers::{self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, rollout},
     k8s::lease::{Election, Leadership, LeaseOptions, lease_name},
     provider::{Providers, desk::Instruments, job::Jobs},
     repo::Sources,
@@ -40,6 +40,8 @@ pub type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 pub struct Seams {
     /// Decides about a Rollout.
     pub planner: Planner,
+    /// Decides about an Application.
+    pub sync_planner: SyncPlanner,
     /// Stands between the controllers and the server.
     pub tamper: Option<Tamper>,
 }
@@ -48,6 +50,7 @@ impl Default for Seams {
     fn default() -> Self {
         Self {
             planner: crate::rollout::plan,
+            sync_planner: crate::sync::plan,
             tamper: None,
         }
     }
@@ -151,6 +154,7 @@ impl Replica {
             name: self.name.clone(),
             jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
             planner: seams.planner,
+            sync_planner: seams.sync_planner,
         };
         let context = Context::of_replica(
             replica,

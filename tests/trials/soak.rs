@@ -73,6 +73,9 @@ struct Total {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(filter) = &arguments.defects {
+        if arguments.sync {
+            return defects::sync::prove(filter, arguments.from);
+        }
         return defects::prove(filter, arguments.from, arguments.threads);
     }
     if arguments.tell {
