@@ -30,7 +30,7 @@ pub const KINDS: [Kind; 6] = [
 /// The operation of an Application.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Op {
-    /// When it began; names it.
+    /// When it began, in whole seconds.
     pub started: String,
     /// Its phase.
     pub phase: String,
@@ -60,6 +60,22 @@ impl Op {
                 .map(|entry| (text(entry, "/kind").to_owned(), text(entry, "/name").to_owned()))
                 .collect(),
         })
+    }
+
+    /// Tells it from others; two may begin in one second.
+    pub fn name(&self) -> String {
+        let Self {
+            started,
+            revision,
+            automated,
+            ..
+        } = self;
+        format!("{started} {revision} {automated}")
+    }
+
+    /// Whether it came after another one, and is not the same one further on.
+    pub fn is_after(&self, other: &Self) -> bool {
+        self.started != other.started || (!other.is_running() && self != other)
     }
 
     /// Whether it is under way.

@@ -31,16 +31,16 @@ impl SyncJudge {
             remember(&mut self.ops, commit.at, is.clone());
         }
         if let Some(is) = &is {
-            let is_new = was.as_ref().is_none_or(|was| was.started != is.started);
+            let is_new = was.as_ref().is_none_or(|was| is.is_after(was));
             if is_new {
                 let live = facts::tracked(state).len();
-                self.pruned.insert(is.started.clone(), (live, BTreeSet::new()));
+                self.pruned.insert(is.name(), (live, BTreeSet::new()));
             }
             if is_new && is_ours {
                 self.begins(is, before, commit.at, state);
             } else if is_ours
                 && let Some(was) = &was
-                && was.started == is.started
+                && !is_new
                 && was.revision != is.revision
             {
                 self.blame(
@@ -50,10 +50,7 @@ impl SyncJudge {
                     "one commit for one operation",
                 );
             }
-            let ends = is.phase == "Succeeded"
-                && was
-                    .as_ref()
-                    .is_some_and(|was| was.started != is.started || was.phase != is.phase);
+            let ends = is.phase == "Succeeded" && was.as_ref().is_some_and(|was| is_new || was.phase != is.phase);
             if ends && !is.automated && is.selected.is_empty() {
                 self.rolled_back(is, after, commit.at);
             }

@@ -201,7 +201,7 @@ impl SyncJudge {
             );
         }
         let Some(op) = running.last() else { return };
-        let (live, pruned) = self.pruned.entry(op.started.clone()).or_insert((0, BTreeSet::new()));
+        let (live, pruned) = self.pruned.entry(op.name()).or_insert((0, BTreeSet::new()));
         pruned.insert(key.clone());
         let (live, count) = (*live, pruned.len());
         if op.automated && count > FREE && live > 0 && count * 2 > live {
