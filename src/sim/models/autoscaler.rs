@@ -1,6 +1,7 @@
 //! The horizontal pod autoscaler: writes the scale of what it is pointed at.
 
 use super::{Model, accepted, later, number, stamp, text, truth::SharedTruth};
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,
@@ -35,7 +36,7 @@ impl Autoscaler {
 
 /// What it scales.
 fn target(autoscaler: &Value) -> Option<Key> {
-    let reference = autoscaler.pointer("/spec/scaleTargetRef")?;
+    let reference = autoscaler.at("/spec/scaleTargetRef")?;
     let kind = Kind::named(text(reference, "/apiVersion"), text(reference, "/kind"))?;
     Some(Key::new(
         kind,
@@ -82,7 +83,7 @@ impl Model for Autoscaler {
             if wanted != present {
                 accepted(api.scale(self.name(), &target, u32::try_from(wanted).unwrap_or_default()));
             }
-            let is_told = autoscaler.pointer("/status/conditions").is_some();
+            let is_told = autoscaler.at("/status/conditions").is_some();
             if number(&autoscaler, "/status/desiredReplicas") != Some(wanted) || !is_told {
                 let key = Key::new(
                     Kind::HorizontalPodAutoscaler,
