@@ -48,6 +48,17 @@ impl SyncCase {
         policy["retry"] =
             json!({"limit": shape.below(4), "backoff": {"duration": "5s", "factor": 2, "maxDuration": "20s"}});
         let content = Content::first(&mut shape);
+        if shape.chance(20) {
+            policy["retry"]["refresh"] = json!(true);
+        }
+        let options = [
+            "ApplyOutOfSyncOnly=true",
+            "PruneLast=true",
+            "RespectIgnoreDifferences=true",
+        ];
+        if shape.chance(30) {
+            policy["syncOptions"] = json!([shape.pick(&options)]);
+        }
         let mut faults = dice.fork("faults");
         let controllers = if faults.chance(15) { 2 } else { 1 };
         let mut flaws = Flaw::some(controllers, &mut faults);

@@ -40,6 +40,8 @@ pub struct Op {
     pub automated: bool,
     /// Whether it may prune.
     pub prune: bool,
+    /// Whether a retry takes the commit that is newest then.
+    pub refreshes: bool,
     /// Kind and name of the objects it is about; empty for all.
     pub selected: Vec<(String, String)>,
 }
@@ -56,6 +58,7 @@ impl Op {
             revision: text(state, "/syncResult/revision").to_owned(),
             automated: state["operation"]["initiatedBy"]["automated"] == true,
             prune: sync["prune"] == true,
+            refreshes: state["operation"]["retry"]["refresh"] == true,
             selected: selected
                 .map(|entry| (text(entry, "/kind").to_owned(), text(entry, "/name").to_owned()))
                 .collect(),

@@ -42,6 +42,7 @@ impl SyncJudge {
                 && let Some(was) = &was
                 && !is_new
                 && was.revision != is.revision
+                && (!is.refreshes || self.git.is_ancestor(&is.revision, &was.revision))
             {
                 self.blame(
                     Rule::S1,
