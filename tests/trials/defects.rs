@@ -5,6 +5,7 @@
 
 mod requests;
 mod sees;
+pub(crate) mod sync;
 mod writes;
 
 use std::{

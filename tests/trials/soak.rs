@@ -17,9 +17,8 @@ use std::{
 };
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
-    case::Case,
-    run::{self, Failure, Statistics},
-    shrink, story,
+    life::{Choice, Life},
+    run::{Failure, Statistics},
 };
 
 // A run is little but small objects that come and go; the system's allocator was a quarter of it.
@@ -29,7 +28,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// A run takes a fraction of a second.
 const RUN_MAX: Duration = Duration::from_secs(300);
 
-/// Runs the real controllers through random lives of a Rollout, and judges every write they make.
+/// Runs the real controllers through random lives of a Rollout or an Application, and judges every write they make.
 #[derive(Debug, Parser)]
 #[command(name = "tests/soak")]
 struct Arguments {
@@ -51,9 +50,25 @@ struct Arguments {
     /// Does not make a failing case smaller.
     #[arg(long)]
     no_shrink: bool,
+    /// Only lives of Applications, whatever the seed stands for otherwise.
+    #[arg(long, conflicts_with = "rollout")]
+    sync: bool,
+    /// Only lives of Rollouts, whatever the seed stands for otherwise.
+    #[arg(long)]
+    rollout: bool,
     /// Looks for the seed that catches each seeded defect, or only those with this text in their name.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     defects: Option<String>,
+}
+
+impl Arguments {
+    fn choice(&self) -> Choice {
+        match (self.sync, self.rollout) {
+            (true, _) => Choice::Sync,
+            (false, true) => Choice::Rollout,
+            (false, false) => Choice::Mixed,
+        }
+    }
 }
 
 struct Total {
@@ -66,10 +81,13 @@ struct Total {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(filter) = &arguments.defects {
+        if arguments.sync {
+            return defects::sync::prove(filter, arguments.from);
+        }
         return defects::prove(filter, arguments.from, arguments.threads);
     }
     if arguments.tell {
-        return tell(arguments.from);
+        return tell(arguments.from, arguments.choice());
     }
     let started = Instant::now();
     let total = Total {
@@ -93,7 +111,7 @@ fn main() -> ExitCode {
                         break;
                     }
                     note(&busy).insert(seed, Instant::now());
-                    let result = run::run(&Case::of(seed), &Seams::default());
+                    let result = Life::of(seed, arguments.choice()).run(&Seams::default());
                     note(&busy).remove(&seed);
                     match result {
                         Ok(statistics) => total.add(seed, &statistics),
@@ -126,7 +144,7 @@ fn main() -> ExitCode {
     };
     println!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
     if !arguments.all {
-        explain(*seed, failure, !arguments.no_shrink);
+        explain(*seed, failure, &arguments);
     }
     ExitCode::FAILURE
 }
@@ -185,30 +203,35 @@ fn watch(total: &Total, busy: &Busy, more: impl Fn() -> bool, started: Instant) 
     }
 }
 
-fn explain(seed: u64, failure: &Failure, shrinks: bool) {
+fn explain(seed: u64, failure: &Failure, arguments: &Arguments) {
     println!("\n{}\n", failure.violation);
-    let case = Case::of(seed);
+    let life = Life::of(seed, arguments.choice());
     let seams = Seams::default();
-    let (small, told) = if shrinks {
-        shrink::shrink(&case, failure.violation.rule, &seams)
+    let (small, told) = if arguments.no_shrink {
+        (life.clone(), life.tell(&seams).err())
     } else {
-        (case.clone(), run::tell(&case, &seams).err())
+        life.shrink(failure, &seams)
     };
     if let Some(told) = told {
-        println!("{}", story::page(&small, &told.violation, &told.story));
+        println!("{}", small.page(&told));
     }
-    println!("Repeat it with: tests/soak 1 --from {seed}");
+    let choice = match arguments.choice() {
+        Choice::Mixed => "",
+        Choice::Sync => " --sync",
+        Choice::Rollout => " --rollout",
+    };
+    println!("Repeat it with: tests/soak 1 --from {seed}{choice}");
 }
 
-fn tell(seed: u64) -> ExitCode {
-    let case = Case::of(seed);
-    match run::tell(&case, &Seams::default()) {
+fn tell(seed: u64, choice: Choice) -> ExitCode {
+    let life = Life::of(seed, choice);
+    match life.tell(&Seams::default()) {
         Ok(statistics) => {
-            println!("{case:#?}\n{statistics:?}");
+            println!("{life:#?}\n{statistics:?}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{}", story::page(&case, &failure.violation, &failure.story));
+            println!("{}", life.page(&failure));
             ExitCode::FAILURE
         }
     }

@@ -7,7 +7,7 @@ pub mod deeds;
 
 use crate::{
     case::TROUBLE_MILLIS,
-    oracle::{CONTROLLERS, Judge},
+    oracle::{CONTROLLERS, Judge, Witness},
     story::Story,
 };
 use jiff::Timestamp;
@@ -176,7 +176,7 @@ pub type SharedJudge = Arc<Mutex<Judge>>;
 pub struct Schedule {
     faults: Vec<Running>,
     handle: Handle,
-    judge: SharedJudge,
+    judge: Arc<Mutex<dyn Witness + Send>>,
     story: Story,
     begin: Timestamp,
 }
@@ -195,7 +195,13 @@ impl Running {
 
 impl Schedule {
     /// A schedule whose times count from `begin`.
-    pub fn new(faults: &[Fault], handle: Handle, judge: SharedJudge, story: Story, begin: Timestamp) -> Self {
+    pub fn new<J: Witness + Send + 'static>(
+        faults: &[Fault],
+        handle: Handle,
+        judge: Arc<Mutex<J>>,
+        story: Story,
+        begin: Timestamp,
+    ) -> Self {
         let running = faults.iter().map(|fault| Running {
             dice: Dice::new(fault.seed),
             writes: 0,
