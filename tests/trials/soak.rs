@@ -5,6 +5,7 @@
 mod defects;
 
 use clap::Parser;
+use defects::Mode;
 use std::{
     process::ExitCode,
     sync::{
@@ -43,9 +44,14 @@ struct Arguments {
     /// Does not make a failing case smaller.
     #[arg(long)]
     no_shrink: bool,
-    /// Looks for the seed that catches each seeded defect, or only those with this text in their name.
+    /// Proves that the judge notices controllers that are broken on purpose, or only those with this text in their name:
+    /// runs the noted seed of each, and looks for another where the noted promise does not break. With `--tell`, tells
+    /// the story of each; with `--all`, lists what breaks in every run.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     defects: Option<String>,
+    /// With `--defects`: as a table for the documentation.
+    #[arg(long, requires = "defects")]
+    markdown: bool,
 }
 
 struct Total {
@@ -58,7 +64,13 @@ struct Total {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(filter) = &arguments.defects {
-        return defects::prove(filter, arguments.from, arguments.threads);
+        let mode = match arguments {
+            Arguments { tell: true, .. } => Mode::Tell,
+            Arguments { all: true, seeds, .. } => Mode::List(seeds),
+            Arguments { markdown: true, .. } => Mode::Markdown,
+            _ => Mode::Prove,
+        };
+        return defects::main(filter, mode, arguments.from, arguments.threads);
     }
     if arguments.tell {
         return tell(arguments.from);
