@@ -63,10 +63,19 @@ pub(crate) enum Mode {
     Prove,
     /// The same, as the table of `docs/simulation-defects.md`.
     Markdown,
-    /// Tell the story of the noted seed, made as short as possible.
-    Tell,
+    /// Tell the story of the noted seed, made as short as possible or as it is.
+    Tell(Length),
     /// List what breaks in every one of so many runs.
     List(u64),
+}
+
+/// How long a story may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Length {
+    /// As it is.
+    Whole,
+    /// Made as short as possible, which takes a few minutes.
+    Shrunk,
 }
 
 impl Defect {
@@ -120,7 +129,7 @@ pub(crate) fn main(filter: &str, mode: Mode, from: u64, threads: usize) -> ExitC
     chosen.retain(|defect| defect.name.contains(filter));
     let good = match mode {
         Mode::Prove | Mode::Markdown => prove(&chosen, mode, from, threads),
-        Mode::Tell => chosen.iter().fold(true, |good, defect| tell(defect) && good),
+        Mode::Tell(length) => chosen.iter().fold(true, |good, defect| tell(defect, length) && good),
         Mode::List(runs) => {
             chosen.iter().for_each(|defect| list(defect, from, runs, threads));
             true
@@ -240,13 +249,17 @@ fn each_seed(from: u64, runs: u64, threads: usize, enough: &AtomicBool, call: im
 }
 
 /// The story of the noted seed, and whether it is noticed there.
-fn tell(defect: &Defect) -> bool {
+fn tell(defect: &Defect, length: Length) -> bool {
     println!("=== {} ===\n", defect.name);
     let Some(failure) = defect.breach(defect.seed) else {
         println!("Seed {} does not show it.\n", defect.seed);
         return false;
     };
-    let (small, told) = shrink::shrink(&Case::of(defect.seed), failure.violation.rule, &defect.seams());
+    let case = Case::of(defect.seed);
+    let (small, told) = match length {
+        Length::Whole => (case.clone(), run::tell(&case, &defect.seams()).err()),
+        Length::Shrunk => shrink::shrink(&case, failure.violation.rule, &defect.seams()),
+    };
     if let Some(told) = told {
         println!("{}", story::page(&small, &told.violation, &told.story));
     }

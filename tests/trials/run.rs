@@ -45,7 +45,7 @@ const HELP_MAX: usize = 24;
 /// After this a person sees what became of a change.
 const SEEN: Duration = Duration::from_secs(1);
 /// Things that happen in one run; protects from a world that never lets time pass.
-const STEPS_MAX: u64 = 60_000;
+const STEPS_MAX: u64 = 10_000;
 /// Who writes what is no part of the command line.
 const SOMEBODY: &str = "somebody";
 

@@ -5,7 +5,7 @@
 mod defects;
 
 use clap::Parser;
-use defects::Mode;
+use defects::{Length, Mode};
 use std::{
     process::ExitCode,
     sync::{
@@ -65,7 +65,9 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(filter) = &arguments.defects {
         let mode = match arguments {
-            Arguments { tell: true, .. } => Mode::Tell,
+            Arguments {
+                tell: true, no_shrink, ..
+            } => Mode::Tell(if no_shrink { Length::Whole } else { Length::Shrunk }),
             Arguments { all: true, seeds, .. } => Mode::List(seeds),
             Arguments { markdown: true, .. } => Mode::Markdown,
             _ => Mode::Prove,
