@@ -116,12 +116,11 @@ impl<'a> BlueGreen<'a> {
             decision.freeze(view);
         } else {
             decision.create_with = preview_size;
-            let size = if self.active_is_new() {
-                view.replicas
+            if self.active_is_new() {
+                self.size_new(view.replicas, decision);
             } else {
-                preview_size
-            };
-            self.size_new(size, decision);
+                self.size_preview(preview_size, decision);
+            }
             self.size_stable(decision);
             self.retire_overtaken(decision);
         }
@@ -359,6 +358,22 @@ impl<'a> BlueGreen<'a> {
         decision
             .sizes
             .extend(self.view.revisions.new.map(|set| Sizing::in_use(set, replicas)));
+    }
+
+    /// A preview may have been active a moment ago: what is too much of it goes once nobody sends it requests
+    /// (guarantee T3).
+    fn size_preview(&self, replicas: i32, decision: &mut Decision<'a>) {
+        let Some(set) = self.view.revisions.new else { return };
+        if set.replicas() <= replicas {
+            decision.sizes.push(Sizing::in_use(set, replicas));
+            return;
+        }
+        let (going, until) = retire(self.view, set, 0, false);
+        decision.sizes.push(Sizing {
+            replicas: going.replicas.max(replicas),
+            ..going
+        });
+        decision.wakes.extend(until);
     }
 
     fn size_stable(&self, decision: &mut Decision<'a>) {

@@ -175,7 +175,10 @@ impl<'a> Canary<'a> {
         }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.
-        let free = !(self.routed || self.leaving) || self.carried_hash == *hash || (self.observed == 0 && self.quiet);
+        let free = !(self.routed || self.leaving)
+            || self.carried_hash == *hash
+            || (self.observed == 0 && self.quiet)
+            || self.takes_over();
         if free && let Some(reached) = services::reachable(view, service, hash) {
             return Some(reached);
         }

@@ -171,7 +171,10 @@ fn rollout(family: Family, dice: &mut Dice) -> Value {
         set(&mut spec, "progressDeadlineAbort", json!(abort));
     }
     if dice.chance(10) {
-        set(&mut spec, "revisionHistoryLimit", json!(dice.below(2)));
+        // Not smaller than the limit of ReplicaSets that wait to be scaled down, where there is one.
+        let least = spec.pointer("/strategy/blueGreen/scaleDownDelayRevisionLimit");
+        let least = least.and_then(Value::as_u64).unwrap_or(0);
+        set(&mut spec, "revisionHistoryLimit", json!(dice.below(2).max(least)));
     }
     json!({
         "apiVersion": api::API_VERSION, "kind": "Rollout",

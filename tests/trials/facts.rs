@@ -3,14 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
+use tidegate::sim::json::At as _;
 
 /// The value at a path such as `/spec/replicas`; keys that hold a `/` cannot be asked for.
 pub fn at<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
-    path.split('/').skip(1).try_fold(object, |value, key| match value {
-        Value::Object(fields) => fields.get(key),
-        Value::Array(items) => items.get(key.parse::<usize>().ok()?),
-        _ => None,
-    })
+    object.at(path)
 }
 
 /// A text; empty when absent.

@@ -558,7 +558,8 @@ impl<'a> Run<'a> {
             // Where nothing is left to go back to, evidence cannot be had. A promotion is of what is being rolled out:
             // whoever asks for it has seen the new revision.
             self.advance(later(now, SEEN))?;
-            self.story.line(self.world.now(), "—", || "user helps: promote --full".to_owned());
+            self.story
+                .line(self.world.now(), "—", || "user helps: promote --full".to_owned());
             let _ = self.world.act(&rollout, &Verb::PromoteFull);
         }
         Ok(())

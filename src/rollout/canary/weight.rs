@@ -90,6 +90,19 @@ impl<'a> Canary<'a> {
         Some(self.view.drained_at(written.0)).filter(|at| *at > self.view.now())
     }
 
+    /// Whether the pods of the newest version take over the weight of an interrupted one: nobody else could, because the
+    /// stable pods are not there. A cure for a broken stable version must not wait for that version (guarantee T2).
+    pub(super) fn takes_over(&self) -> bool {
+        let needed = share(self.view.replicas, self.observed, self.total).max(1);
+        self.routed && self.observed > 0 && !self.stable_can_take(0) && self.view.new_available() >= needed
+    }
+
+    /// Whether a standing weight leads to the newest version since the last look (see [`Self::takes_over`]).
+    fn taken_over(&self, decision: &Decision<'_>) -> bool {
+        let steps = !self.view.is_promoted() && !self.view.is_initial() && !decision.progress.abort;
+        steps && self.observed > 0 && self.carried_hash != self.view.revisions.hash && self.leads_to_new()
+    }
+
     /// The weight to write while stepping, when the step asks for `wanted`.
     pub(super) fn weight_when_stepping(&self, wanted: i32, capacity: bool, decision: &mut Decision<'_>) -> i32 {
         if !self.routed {
@@ -268,7 +281,8 @@ impl<'a> Canary<'a> {
             pod_template_hash: hash.to_owned(),
         };
         // A weight above zero stays with the pods it was raised for; only at zero does it change hands.
-        let keeps_hands = target > 0 && self.observed > 0 && !self.carried_hash.is_empty();
+        let taken_over = target > 0 && self.taken_over(decision);
+        let keeps_hands = target > 0 && self.observed > 0 && !self.carried_hash.is_empty() && !taken_over;
         let canary_hash = if keeps_hands {
             &self.carried_hash
         } else {
@@ -281,7 +295,7 @@ impl<'a> Canary<'a> {
             ..TrafficWeights::default()
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
-        self.clocked(target, reweighted, &mut weights, decision);
+        self.clocked(target, reweighted || taken_over, &mut weights, decision);
         match before {
             Some(before) if before != target => {
                 decision.event(

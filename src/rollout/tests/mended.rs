@@ -203,8 +203,15 @@ fn an_interrupted_canary_keeps_its_requests_while_no_stable_pod_is_there() {
             world.pass();
         }
         assert_eq!(world.weight(), 20, "{next}");
+        // A newer version takes the requests over; the stable one, once it is back, all of them.
         world.broken = vec![];
-        world.run_until("weight 0", |world, _| world.weight() == 0);
+        if next == "demo:v1" {
+            world.run_until("weight 0", |world, _| world.weight() == 0);
+        } else {
+            let newest = json!(hash(&world, "currentPodHash"));
+            world.run_until("v3 serves", |world, _| selected(world, "web-canary") == newest);
+            assert_eq!(world.weight(), 20);
+        }
     }
 }
 

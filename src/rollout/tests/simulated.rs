@@ -1,6 +1,6 @@
 //! What the simulation found (`tests/soak`), each as a small story.
 
-use super::fixtures::{deployed, hash, image, nginx, paused, resume, selected};
+use super::fixtures::{deployed, hash, image, nginx, paused, phase, resume, selected};
 use serde_json::json;
 
 /// T2: endpoints and weights reach the data plane on their own ways. A Service without endpoints under a rising weight
@@ -19,4 +19,54 @@ fn a_canary_service_leads_to_stable_pods_while_the_canary_has_none() {
     resume(&mut world);
     paused(&mut world);
     assert_eq!((world.weight(), selected(&world, "web-canary")), (50, json!(new)));
+}
+
+/// T3: a rollback right after the switch made the version that was just active a preview of two pods.
+#[test]
+fn a_version_that_was_just_active_keeps_its_pods_as_a_preview_until_it_is_drained() {
+    let strategy =
+        json!({"blueGreen": {"activeService": "web-stable", "previewReplicaCount": 2, "autoPromotionSeconds": 30}});
+    let mut world = deployed(strategy);
+    let first = hash(&world, "stableRS");
+    image(&mut world, "demo:v2");
+    world.run_until("v2 is active", |world, _| hash(world, "stableRS") != first);
+    image(&mut world, "demo:v1");
+    let switched = world.now;
+    world.pass();
+    assert_eq!(
+        (hash(&world, "currentPodHash"), world.set_replicas(&first)),
+        (first.clone(), 5)
+    );
+    world.run_until("the preview is small", |world, _| world.set_replicas(&first) == 2);
+    assert!(
+        world.now.duration_since(switched).as_secs() >= 5,
+        "before the drain time was over"
+    );
+    world.settle();
+    assert_eq!((phase(&world, "Healthy"), hash(&world, "stableRS")), (true, first));
+}
+
+/// T2: a newer version waited for ever to take the weight of an interrupted one, when no stable pod could take it back.
+#[test]
+fn a_cure_takes_over_the_weight_when_the_stable_pods_are_gone() {
+    let mut world = deployed(nginx(json!([{"setWeight": 40}, {"pause": {}}])));
+    let stable = hash(&world, "stableRS");
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    world.broken.push(stable);
+    world.settle();
+    image(&mut world, "demo:v3");
+    let cure = json!(world.plan_hash());
+    world.run_until("v3 serves", |world, _| selected(world, "web-canary") == cure);
+    assert_eq!(world.weight(), 40);
+    world.run_until("its pause", |world, _| {
+        world.status()["currentStepIndex"] == 1 && phase(world, "Paused")
+    });
+    assert_eq!(world.status()["canary"]["weights"]["canary"]["podTemplateHash"], cure);
+    resume(&mut world);
+    world.settle();
+    assert_eq!(
+        (phase(&world, "Healthy"), json!(hash(&world, "stableRS"))),
+        (true, cure)
+    );
 }

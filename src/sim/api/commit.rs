@@ -18,6 +18,7 @@ use super::{
     validate::validate,
 };
 use crate::clock::SharedClock;
+use crate::sim::json::At as _;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -186,7 +187,7 @@ impl Inner {
                 let manager = by.manager(key.kind, Operation::Update);
                 let mut changes = difference(&before.value, value, &mut Place::root(key.kind));
                 changes.ignore_identity();
-                let shown = before.value.pointer("/metadata/managedFields");
+                let shown = before.value.at("/metadata/managedFields");
                 let mut managed = match sent.filter(|sent| Some(*sent) != shown) {
                     Some(sent) => Managed::from_json(sent),
                     None if before.managed.is_settled(&manager, &changes) => return Arc::clone(&before.managed),
@@ -211,7 +212,7 @@ impl Inner {
             }
             return;
         }
-        let shown = before.value.pointer("/metadata/managedFields");
+        let shown = before.value.at("/metadata/managedFields");
         let same = sent.filter(|sent| Some(sent) == shown).or_else(|| shown.cloned());
         if let (Some(same), Some(metadata)) = (same, metadata_of(value)) {
             metadata.insert("managedFields".to_owned(), same);
@@ -257,17 +258,17 @@ pub(super) fn is_deleting(object: &Value) -> bool {
 
 /// `metadata.finalizers`
 pub(super) fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
-    let finalizers = object.pointer("/metadata/finalizers").and_then(Value::as_array);
+    let finalizers = object.at("/metadata/finalizers").and_then(Value::as_array);
     finalizers.into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// Nothing holds the deletion up any more.
 fn is_completely_deleted(object: &Value) -> bool {
     let grace = object
-        .pointer("/metadata/deletionGracePeriodSeconds")
+        .at("/metadata/deletionGracePeriodSeconds")
         .and_then(Value::as_i64);
     let holds_contents = object
-        .pointer("/spec/finalizers")
+        .at("/spec/finalizers")
         .is_some_and(|held| held.as_array().is_some_and(|held| !held.is_empty()));
     is_deleting(object) && grace == Some(0) && finalizers(object).next().is_none() && !holds_contents
 }

@@ -8,6 +8,7 @@ use super::{
     state::{meta, uid_of},
     stored::Stored,
 };
+use crate::sim::json::At as _;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -51,7 +52,7 @@ impl Inner {
             Propagation::Orphan => held.push(ORPHAN.to_owned()),
         }
         let grace = grace_seconds(key.kind, old, how);
-        let has_contents = key.kind == Kind::Namespace && old.pointer("/spec/finalizers").is_some();
+        let has_contents = key.kind == Kind::Namespace && old.at("/spec/finalizers").is_some();
         if held.is_empty() && grace == 0 && !has_contents {
             self.commit(by, key, Some(Arc::clone(&before)), None);
             return Ok(Deleted::Gone(before));
@@ -100,15 +101,13 @@ impl Inner {
 
 /// A Pod on a node is given time; everything else goes at once.
 fn grace_seconds(kind: Kind, old: &Value, how: &Deletion) -> i64 {
-    let text = |pointer: &str| old.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+    let text = |pointer: &str| old.at(pointer).and_then(Value::as_str).unwrap_or_default();
     let runs = kind == Kind::Pod
         && !text("/spec/nodeName").is_empty()
         && !matches!(text("/status/phase"), "Succeeded" | "Failed");
     if !runs {
         return 0;
     }
-    let promised = old
-        .pointer("/spec/terminationGracePeriodSeconds")
-        .and_then(Value::as_i64);
+    let promised = old.at("/spec/terminationGracePeriodSeconds").and_then(Value::as_i64);
     how.grace_seconds.or(promised).unwrap_or(30).max(0)
 }

@@ -8,6 +8,7 @@ use super::{
     kinds::{Key, Kind},
     state::uid_of,
 };
+use crate::sim::json::At as _;
 use serde_json::Value;
 
 /// In whose name garbage is collected.
@@ -167,7 +168,7 @@ impl Inner {
 
 /// Whether a dependent holds up the foreground deletion of this owner.
 fn blocks(dependent: &Value, uid: &str) -> bool {
-    let owners = dependent.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = dependent.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners.into_iter().flatten().any(|owner| {
         owner.get("uid").and_then(Value::as_str) == Some(uid)
             && owner.get("blockOwnerDeletion").and_then(Value::as_bool) == Some(true)

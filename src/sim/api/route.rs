@@ -10,6 +10,7 @@ use super::{
     selector::{Fields, Labels},
     stored::Form,
 };
+use crate::sim::json::At as _;
 use axum::http::{HeaderMap, Method, header};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};
@@ -193,7 +194,7 @@ pub(super) fn change(media_type: &str, body: Value) -> Result<Change, Refused> {
 
 /// The options of a deletion, from the body or the query.
 pub(super) fn deletion(query: &Query, body: &Value) -> Deletion {
-    let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+    let text = |pointer: &str| body.at(pointer).and_then(Value::as_str).map(str::to_owned);
     let propagation = text("/propagationPolicy").or_else(|| query.get("propagationPolicy").map(str::to_owned));
     let asked = query.get("gracePeriodSeconds").and_then(|seconds| seconds.parse().ok());
     Deletion {

@@ -7,6 +7,7 @@ use super::{
     state::{meta, uid_of},
     stored::Stored,
 };
+use crate::sim::json::At as _;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -19,8 +20,8 @@ impl Inner {
             return Err(not_found(key.kind, &key.name));
         };
         let object = &*stored.value;
-        let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or_default();
-        let selector = match object.pointer(scale.selector) {
+        let number = |pointer: &str| object.at(pointer).and_then(Value::as_i64).unwrap_or_default();
+        let selector = match object.at(scale.selector) {
             Some(Value::String(text)) => text.clone(),
             Some(selector) => selector_text(selector),
             None => String::new(),
@@ -38,7 +39,7 @@ impl Inner {
         {
             metadata.insert("namespace".to_owned(), json!(key.namespace));
         }
-        let spec = match object.pointer(scale.spec_replicas) {
+        let spec = match object.at(scale.spec_replicas) {
             Some(replicas) => json!({"replicas": replicas}),
             None => json!({}),
         };
@@ -51,10 +52,7 @@ impl Inner {
     pub(super) fn update_scale(&mut self, by: &By, key: &Key, scale: &Value) -> Result<Arc<Stored>, Refused> {
         let before = self.existing(key)?;
         self.serves(key, "scale")?;
-        let replicas = scale
-            .pointer("/spec/replicas")
-            .and_then(Value::as_i64)
-            .unwrap_or_default();
+        let replicas = scale.at("/spec/replicas").and_then(Value::as_i64).unwrap_or_default();
         if replicas < 0 {
             let message = format!("Invalid value: {replicas}: must be greater than or equal to 0");
             return Err(invalid(key, &[("spec.replicas", message)]));

@@ -4,6 +4,7 @@ use super::{
     kinds::Kind,
     refusal::{Refused, bad_request},
 };
+use crate::sim::json::At as _;
 use serde_json::Value;
 
 /// A label selector; the default selects everything.
@@ -127,7 +128,7 @@ impl Fields {
 
     pub(super) fn matches(&self, object: &Value) -> bool {
         self.0.iter().all(|(pointer, equals, wanted)| {
-            let found = match object.pointer(pointer) {
+            let found = match object.at(pointer) {
                 Some(Value::String(text)) => text.clone(),
                 Some(Value::Null) | None => String::new(),
                 Some(other) => other.to_string(),

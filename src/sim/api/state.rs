@@ -8,6 +8,7 @@ use super::{
     stored::Stored,
     watch::Hub,
 };
+use crate::sim::json::At as _;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -145,9 +146,8 @@ impl State {
             return;
         };
         let (old, new) = (before.map(|stored| &*stored.value), after.map(|stored| &*stored.value));
-        let differs = |pointer: &str| {
-            old.and_then(|object| object.pointer(pointer)) != new.and_then(|object| object.pointer(pointer))
-        };
+        let differs =
+            |pointer: &str| old.and_then(|object| object.at(pointer)) != new.and_then(|object| object.at(pointer));
         let is_reowned = differs("/metadata/ownerReferences") || differs("/metadata/uid");
         if differs("/metadata/labels") {
             table.relabel(key, old, new);
@@ -216,7 +216,7 @@ impl Table {
 }
 
 fn labels_of(object: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let labels = object.pointer("/metadata/labels").and_then(Value::as_object);
+    let labels = object.at("/metadata/labels").and_then(Value::as_object);
     labels
         .into_iter()
         .flatten()
@@ -225,7 +225,7 @@ fn labels_of(object: &Value) -> impl Iterator<Item = (&str, &str)> {
 
 /// `metadata.ownerReferences[].uid`
 pub(super) fn owner_uids(object: &Value) -> impl Iterator<Item = &str> {
-    let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
+    let owners = object.at("/metadata/ownerReferences").and_then(Value::as_array);
     owners
         .into_iter()
         .flatten()

@@ -5,6 +5,7 @@ use super::{
     refusal::{Refused, invalid},
     state::meta,
 };
+use crate::sim::json::At as _;
 use serde_json::Value;
 
 /// Longest `metadata.name`, as a DNS subdomain.
@@ -29,9 +30,9 @@ pub(super) fn validate(key: &Key, old: Option<&Value>, new: &Value) -> Result<()
 }
 
 fn workload(old: Option<&Value>, new: &Value, causes: &mut Vec<(&str, String)>) {
-    let selector = new.pointer("/spec/selector");
+    let selector = new.at("/spec/selector");
     match old {
-        Some(old) if old.pointer("/spec/selector") != selector => {
+        Some(old) if old.at("/spec/selector") != selector => {
             let shown = selector.map(Value::to_string).unwrap_or_default();
             causes.push(("spec.selector", format!("Invalid value: {shown}: field is immutable")));
         }
@@ -40,7 +41,7 @@ fn workload(old: Option<&Value>, new: &Value, causes: &mut Vec<(&str, String)>) 
     let wanted = selector
         .and_then(|selector| selector.get("matchLabels"))
         .and_then(Value::as_object);
-    let labels = new.pointer("/spec/template/metadata/labels");
+    let labels = new.at("/spec/template/metadata/labels");
     let is_selected = wanted
         .into_iter()
         .flatten()
@@ -53,7 +54,7 @@ fn workload(old: Option<&Value>, new: &Value, causes: &mut Vec<(&str, String)>) 
         causes.push(("spec.template.metadata.labels", message));
     }
     if new
-        .pointer("/spec/replicas")
+        .at("/spec/replicas")
         .and_then(Value::as_i64)
         .is_some_and(|replicas| replicas < 0)
     {

@@ -16,6 +16,7 @@ use super::{
     state::{meta, uid_of},
     stored::Stored,
 };
+use crate::sim::json::At as _;
 use kube::core::response::{StatusCause, StatusDetails};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -182,7 +183,7 @@ impl Inner {
     pub(super) fn apply(&mut self, by: &By, key: &Key, mut config: Value, force: bool) -> Result<Arc<Stored>, Refused> {
         self.serves(key, by.subresource)?;
         if config
-            .pointer("/metadata/managedFields")
+            .at("/metadata/managedFields")
             .is_some_and(|managed| !managed.is_null())
         {
             return Err(bad_request("metadata.managedFields must be nil"));
@@ -190,12 +191,7 @@ impl Inner {
         let Some(before) = self.state.stored(key).cloned() else {
             return self.apply_new(by, key, config);
         };
-        let guard = |field: &str| {
-            config
-                .pointer("/metadata")
-                .and_then(|metadata| metadata.get(field))
-                .cloned()
-        };
+        let guard = |field: &str| config.at("/metadata").and_then(|metadata| metadata.get(field)).cloned();
         let (uid, version) = (guard("uid"), guard("resourceVersion"));
         let facts = key.kind.facts();
         for (field, served) in [("apiVersion", facts.api_version), ("kind", facts.kind)] {

@@ -1,6 +1,7 @@
 //! The horizontal pod autoscaler: writes the scale of what it is pointed at.
 
 use super::{Model, accepted, later, number, text, truth::SharedTruth};
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,
@@ -35,7 +36,7 @@ impl Autoscaler {
 
 /// What it scales.
 fn target(autoscaler: &Value) -> Option<Key> {
-    let reference = autoscaler.pointer("/spec/scaleTargetRef")?;
+    let reference = autoscaler.at("/spec/scaleTargetRef")?;
     let kind = Kind::named(text(reference, "/apiVersion"), text(reference, "/kind"))?;
     Some(Key::new(
         kind,

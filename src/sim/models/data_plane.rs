@@ -10,6 +10,7 @@ use super::{
     sooner, text,
     truth::{Flow, SharedTruth, Stream, Truth},
 };
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         SimApi,
@@ -290,16 +291,12 @@ fn ingress(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
 /// Host, path and Service of each rule.
 fn backends(ingress: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
     let rules = ingress
-        .pointer("/spec/rules")
+        .at("/spec/rules")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
     let ruled = rules.flat_map(|rule| {
-        let paths = rule
-            .pointer("/http/paths")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
+        let paths = rule.at("/http/paths").and_then(Value::as_array).into_iter().flatten();
         paths.map(|path| {
             (
                 text(rule, "/host"),
@@ -308,9 +305,7 @@ fn backends(ingress: &Value) -> impl Iterator<Item = (&str, &str, &str)> {
             )
         })
     });
-    let default = ingress
-        .pointer("/spec/defaultBackend/service/name")
-        .and_then(Value::as_str);
+    let default = ingress.at("/spec/defaultBackend/service/name").and_then(Value::as_str);
     ruled.chain(default.map(|service| ("", "", service)))
 }
 
@@ -344,7 +339,7 @@ fn destination(state: &State, namespace: &str, service: &str, share: f64) -> Des
         .into_iter()
         .filter_map(|slice| slice.get("endpoints").and_then(Value::as_array))
         .flatten();
-    let ready = endpoints.filter(|endpoint| endpoint.pointer("/conditions/ready") == Some(&Value::Bool(true)));
+    let ready = endpoints.filter(|endpoint| endpoint.at("/conditions/ready") == Some(&Value::Bool(true)));
     Destination {
         service: service.to_owned(),
         share,

@@ -5,6 +5,7 @@ use crate::sim::api::{
     Change, Deletion, SimApi,
     kinds::{Key, Kind},
 };
+use crate::sim::json::At as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};
@@ -49,7 +50,7 @@ fn slice(service: &Value, endpoints: Value) -> Value {
         },
         "addressType": "IPv4",
         "endpoints": endpoints,
-        "ports": service.pointer("/spec/ports").cloned().unwrap_or_else(|| json!([])),
+        "ports": service.at("/spec/ports").cloned().unwrap_or_else(|| json!([])),
     })
 }
 

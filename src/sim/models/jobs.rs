@@ -1,6 +1,7 @@
 //! The Job controller: a Job ends in its time, well or badly as the version under test behaves.
 
 use super::{Model, accepted, is_going, later, sooner, stamp, text, truth::SharedTruth};
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,
@@ -53,7 +54,7 @@ impl Model for Jobs {
     fn act(&mut self, api: &SimApi, now: Timestamp) -> Option<Timestamp> {
         let jobs: Vec<Arc<Value>> = {
             let state = api.state();
-            let open = |job: &Arc<Value>| job.pointer("/status/conditions").is_none() && !is_going(job);
+            let open = |job: &Arc<Value>| job.at("/status/conditions").is_none() && !is_going(job);
             state
                 .list(Kind::Job, None)
                 .into_iter()

@@ -1,6 +1,7 @@
 //! What people do, by the same decisions as the command line.
 
 use super::{number, text};
+use crate::sim::json::At as _;
 use crate::{
     api::rollout::Rollout,
     cli::{image, promote},
@@ -150,13 +151,13 @@ fn promote(api: &SimApi, actor: &str, key: &Key, full: bool, now: Timestamp) -> 
 
 /// Whether a Rollout waits for a person: since when, and why.
 pub fn waits(rollout: &Value) -> Option<(Timestamp, &str)> {
-    if text(rollout, "/status/phase") != "Paused" || rollout.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+    if text(rollout, "/status/phase") != "Paused" || rollout.at("/spec/paused") == Some(&Value::Bool(true)) {
         return None;
     }
     let reason = text(rollout, "/status/pauseConditions/0/reason");
     let since = super::time(rollout, "/status/pauseConditions/0/startTime")?;
     let index = usize::try_from(number(rollout, "/status/currentStepIndex").unwrap_or(0)).unwrap_or_default();
-    let step = rollout.pointer(&format!("/spec/strategy/canary/steps/{index}/pause"));
+    let step = rollout.at(&format!("/spec/strategy/canary/steps/{index}/pause"));
     let ends_by_itself = match reason {
         "CanaryPauseStep" => {
             step.is_some_and(|pause| pause.get("duration").is_some_and(|duration| !duration.is_null()))

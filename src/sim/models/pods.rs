@@ -4,6 +4,7 @@ use super::{
     Model, is_going, is_ready, later, ready_condition, sooner, stamp, text, time,
     truth::{SharedTruth, Truth},
 };
+use crate::sim::json::At as _;
 use crate::{
     api::well_known,
     sim::{
@@ -107,7 +108,7 @@ fn wanted(truth: &Truth, pod: &Value, plan: Plan, now: Timestamp) -> (Shown, Opt
 
 fn shows(pod: &Value) -> Option<Shown> {
     ready_condition(pod)?;
-    let waiting = pod.pointer("/status/containerStatuses/0/state/waiting/reason");
+    let waiting = pod.at("/status/containerStatuses/0/state/waiting/reason");
     Some(match (is_ready(pod), waiting.and_then(Value::as_str)) {
         (true, _) => Shown::Ready,
         (false, Some("CrashLoopBackOff")) => Shown::Crashing,
@@ -125,7 +126,7 @@ fn status(pod: &Value, shown: Shown, plan: Plan, now: Timestamp) -> Value {
         }
     };
     let restarts = pod
-        .pointer("/status/containerStatuses/0/restartCount")
+        .at("/status/containerStatuses/0/restartCount")
         .and_then(Value::as_i64)
         .unwrap_or(0);
     let container = json!({
@@ -202,7 +203,7 @@ impl Model for Pods {
 
 /// Name and image of the version a pod belongs to, by its hash label.
 pub fn hash_of(pod: &Value) -> &str {
-    pod.pointer("/metadata/labels")
+    pod.at("/metadata/labels")
         .and_then(|labels| labels.get(well_known::POD_TEMPLATE_HASH))
         .and_then(Value::as_str)
         .unwrap_or_default()

@@ -1,6 +1,7 @@
 //! The ReplicaSet controller: as many pods as wanted, and their counts in the status.
 
 use super::{Model, accepted, is_going, is_ready, later, number, pods::ready_since, sooner, text};
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         Change, Deletion, SimApi,
@@ -37,7 +38,7 @@ impl ReplicaSets {
     }
 
     fn pod(&mut self, set: &Value) -> Value {
-        let mut pod = set.pointer("/spec/template").cloned().unwrap_or_else(|| json!({}));
+        let mut pod = set.at("/spec/template").cloned().unwrap_or_else(|| json!({}));
         let metadata = json!({
             "name": self.name(text(set, "/metadata/name")),
             "namespace": text(set, "/metadata/namespace"),
@@ -89,7 +90,7 @@ fn status(set: &Value, counts: Counts) -> Option<Value> {
         ("observedGeneration", generation),
     ] {
         let shown = set
-            .pointer("/status")
+            .at("/status")
             .and_then(|status| status.get(name))
             .and_then(Value::as_i64);
         if shown.unwrap_or(0) != wanted {

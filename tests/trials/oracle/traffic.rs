@@ -220,7 +220,7 @@ impl Rules {
             && (scene.replicas() <= unavailable || scene.replicas() + surge <= 1);
         let serving = self.served && !gap;
         self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99);
-        if scene.rollout.is_none() || scene.replicas() == 0 {
+        if scene.rollout.is_none() || scene.replicas() == 0 || gap {
             self.served = false;
         }
         if serving && !disturbed && now > 0.0 {
