@@ -5,6 +5,7 @@
 mod defects;
 
 use clap::Parser;
+use defects::{Length, Mode};
 use std::{
     collections::BTreeMap,
     process::{self, ExitCode},
@@ -56,9 +57,14 @@ struct Arguments {
     /// Only lives of Rollouts, whatever the seed stands for otherwise.
     #[arg(long)]
     rollout: bool,
-    /// Looks for the seed that catches each seeded defect, or only those with this text in their name.
+    /// Proves that the judge notices controllers that are broken on purpose, or only those with this text in their name:
+    /// runs the noted seed of each, and looks for another where the noted promise does not break. With `--tell`, tells
+    /// the story of each; with `--all`, lists what breaks in every run.
     #[arg(long, num_args = 0..=1, default_missing_value = "")]
     defects: Option<String>,
+    /// With `--defects`: as a table for the documentation.
+    #[arg(long, requires = "defects")]
+    markdown: bool,
 }
 
 impl Arguments {
@@ -84,7 +90,15 @@ fn main() -> ExitCode {
         if arguments.sync {
             return defects::sync::prove(filter, arguments.from);
         }
-        return defects::prove(filter, arguments.from, arguments.threads);
+        let mode = match arguments {
+            Arguments {
+                tell: true, no_shrink, ..
+            } => Mode::Tell(if no_shrink { Length::Whole } else { Length::Shrunk }),
+            Arguments { all: true, seeds, .. } => Mode::List(seeds),
+            Arguments { markdown: true, .. } => Mode::Markdown,
+            _ => Mode::Prove,
+        };
+        return defects::main(filter, mode, arguments.from, arguments.threads);
     }
     if arguments.tell {
         return tell(arguments.from, arguments.choice());

@@ -13,12 +13,13 @@ type Entry = (&'static str, fn() -> Tamper, u64, Rule);
 pub(crate) const ALL: &[Entry] = &[
     ("no precondition is sent", no_preconditions, 0, Rule::C3),
     ("the lease is taken after a second", hasty_lease, 0, Rule::C5),
-    ("fields of others are written too", foreign_fields, 0, Rule::T8),
+    ("the lease is taken on any version", unpinned_lease, 0, Rule::C5),
+    ("fields of others are written too", foreign_fields, 1, Rule::T8),
     (
         "the size of a ReplicaSet is written as its double",
         double_size,
         0,
-        Rule::C1,
+        Rule::T6,
     ),
 ];
 
@@ -46,6 +47,14 @@ fn hasty_lease() -> Tamper {
     altering("/leases", |body| {
         if body["spec"].get("leaseDurationSeconds").is_some() {
             body["spec"]["leaseDurationSeconds"] = json!(1);
+        }
+    })
+}
+
+fn unpinned_lease() -> Tamper {
+    altering("/leases", |body| {
+        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+            metadata.remove("resourceVersion");
         }
     })
 }

@@ -18,42 +18,65 @@ use tidegate_trials::oracle::Rule;
 
 /// Name, planner, the seed that shows it, and the promise that is broken.
 pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
-    ("every ReplicaSet looks available", all_available, 0, Rule::T2),
-    ("the new ReplicaSet looks available", new_available, 0, Rule::T2),
+    ("every ReplicaSet looks available", all_available, 1, Rule::T2),
+    ("the new ReplicaSet looks available", new_available, 1, Rule::T2),
     (
         "the stable pods look available in an abort",
         stable_available_in_abort,
-        0,
+        141,
         Rule::T4,
     ),
-    ("no drain time", no_drain, 0, Rule::D3),
-    ("a written weight is traffic at once", weight_is_traffic, 0, Rule::D3),
-    ("an abort is not seen", no_abort, 0, Rule::T5),
+    ("too short a drain time", short_drain, 23, Rule::T2),
+    ("a written weight is traffic at once", weight_is_traffic, 18, Rule::D3),
+    ("an abort is not seen", no_abort, 23, Rule::T5),
     ("a pause is over when it begins", no_pause, 0, Rule::D3),
-    ("every analysis is successful", all_successful, 0, Rule::D1),
+    ("every analysis is successful", all_successful, 4, Rule::D1),
     (
         "an inconclusive analysis is successful",
         inconclusive_successful,
-        0,
+        25,
         Rule::D1,
     ),
-    ("an analysis in error is successful", error_successful, 0, Rule::D1),
+    ("an analysis in error is successful", error_successful, 66, Rule::D1),
     (
         "a failed background analysis is successful",
         background_successful,
-        0,
+        96,
         Rule::D1,
     ),
-    ("an analysis of another version counts", any_hash, 0, Rule::D1),
-    ("analysis before the switch is forgotten", no_pre_promotion, 0, Rule::D1),
-    ("analysis after the switch is forgotten", no_post_promotion, 0, Rule::D1),
-    ("a manual promotion is automatic", auto_promotion, 0, Rule::D3),
-    ("every promotion is a full one", promote_full, 0, Rule::D1),
-    ("a scale-down deadline is forgotten", no_deadline, 0, Rule::C1),
-    ("the steps of an analysis are skipped", no_analysis_steps, 0, Rule::D1),
-    ("the surge is always everything", endless_surge, 0, Rule::T6),
-    ("a selector looks as it should be", selectors_fine, 0, Rule::T7),
-    ("analysis runs are not seen", no_runs, 0, Rule::C1),
+    ("an analysis of another version counts", any_hash, 4, Rule::D1),
+    ("analysis before the switch is forgotten", no_pre_promotion, 9, Rule::D1),
+    (
+        "analysis after the switch is forgotten",
+        no_post_promotion,
+        10,
+        Rule::D1,
+    ),
+    ("a manual promotion is automatic", auto_promotion, 39, Rule::D3),
+    ("every update is promoted in full", promote_full, 7, Rule::D1),
+    ("a scale-down deadline is forgotten", no_deadline, 1, Rule::C1),
+    ("the steps of an analysis are skipped", no_analysis_steps, 4, Rule::D1),
+    ("the surge is always everything", endless_surge, 1, Rule::T6),
+    ("a selector looks as it should be", selectors_fine, 37, Rule::T7),
+    ("analysis runs are not seen", no_runs, 8, Rule::C1),
+    ("a hold by the user is not seen", no_hold, 58, Rule::D3),
+    ("everything may be unavailable", all_unavailable, 5, Rule::T6),
+    (
+        "automatic promotion does not wait",
+        no_auto_promotion_delay,
+        20,
+        Rule::D3,
+    ),
+    ("the size of the last pass is wanted", last_size, 4, Rule::T6),
+    ("a failed analysis goes on for ever", failed_runs_on, 71, Rule::C1),
+    ("a pause begins anew at every pass", endless_pause, 9, Rule::C1),
+    (
+        "a weight written by others is not seen",
+        weight_as_recorded,
+        79,
+        Rule::C1,
+    ),
+    ("new steps are not noticed", old_steps, 43, Rule::D3),
 ];
 
 /// A snapshot that can be changed.
@@ -98,16 +121,16 @@ impl Owned {
         })
     }
 
-    fn status(&self, field: &str) -> String {
+    pub(super) fn status(&self, field: &str) -> String {
         let rollout = serde_json::to_value(&self.rollout).unwrap_or_default();
         rollout["status"][field].as_str().unwrap_or_default().to_owned()
     }
 
-    fn change_rollout(&mut self, change: impl FnOnce(&mut Value)) {
+    pub(super) fn change_rollout(&mut self, change: impl FnOnce(&mut Value)) {
         changed(&mut self.rollout, change);
     }
 
-    fn change_runs(&mut self, mut change: impl FnMut(&mut Value)) {
+    pub(super) fn change_runs(&mut self, mut change: impl FnMut(&mut Value)) {
         self.analysis_runs.iter_mut().for_each(|run| changed(run, &mut change));
     }
 }
@@ -120,7 +143,7 @@ fn changed<K: serde::Serialize + serde::de::DeserializeOwned>(object: &mut K, ch
     }
 }
 
-fn seeing(snapshot: &Snapshot<'_>, change: impl FnOnce(&mut Owned)) -> Plan {
+pub(super) fn seeing(snapshot: &Snapshot<'_>, change: impl FnOnce(&mut Owned)) -> Plan {
     let mut owned = Owned::of(snapshot);
     change(&mut owned);
     owned.plan()
@@ -160,8 +183,9 @@ fn stable_available_in_abort(snapshot: &Snapshot<'_>) -> Plan {
     })
 }
 
-fn no_drain(snapshot: &Snapshot<'_>) -> Plan {
-    seeing(snapshot, |owned| owned.settings.drain_seconds = 0)
+/// The data plane takes up to 4.3 seconds.
+fn short_drain(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| owned.settings.drain_seconds = 1)
 }
 
 fn weight_is_traffic(snapshot: &Snapshot<'_>) -> Plan {
@@ -188,7 +212,8 @@ fn no_abort(snapshot: &Snapshot<'_>) -> Plan {
 
 fn no_pause(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| {
-        if let Some(status) = &mut owned.rollout.status {
+        let status = owned.rollout.status.as_mut();
+        if let Some(status) = status.filter(|status| !status.pause_conditions.is_empty()) {
             status.pause_conditions.clear();
             status.controller_pause = true;
         }
@@ -275,7 +300,9 @@ fn auto_promotion(snapshot: &Snapshot<'_>) -> Plan {
 
 fn promote_full(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| {
-        if let Some(status) = owned.rollout.status.as_mut().filter(|status| !status.abort) {
+        if let Some(status) = owned.rollout.status.as_mut().filter(|status| {
+            !status.abort && !status.stable_rs.is_empty() && status.stable_rs != status.current_pod_hash
+        }) {
             status.promote_full = true;
         }
     })
@@ -337,4 +364,93 @@ fn selectors_fine(snapshot: &Snapshot<'_>) -> Plan {
 
 fn no_runs(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| owned.analysis_runs.clear())
+}
+
+fn no_hold(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| owned.rollout.spec.paused = false)
+}
+
+fn all_unavailable(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        owned.change_rollout(|rollout| {
+            let canary = &mut rollout["spec"]["strategy"]["canary"];
+            if !canary.is_null() && canary["trafficRouting"].is_null() {
+                canary["maxUnavailable"] = json!("100%");
+            }
+        });
+    })
+}
+
+fn no_auto_promotion_delay(snapshot: &Snapshot<'_>) -> Plan {
+    without(snapshot, "blueGreen", "autoPromotionSeconds")
+}
+
+fn last_size(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        let last = owned.rollout.status.as_ref().map_or(0, |status| status.hpa_replicas);
+        if last > 0 {
+            owned.rollout.spec.replicas = Some(last);
+        }
+    })
+}
+
+fn failed_runs_on(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        owned.change_runs(|run| {
+            if run["status"]["phase"] == "Failed" {
+                run["status"]["phase"] = json!("Running");
+            }
+        });
+    })
+}
+
+fn endless_pause(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        let now = owned.now;
+        owned.change_rollout(|rollout| {
+            if let Some(Value::Array(pauses)) = rollout.pointer_mut("/status/pauseConditions") {
+                for pause in pauses {
+                    pause["startTime"] = json!(now.to_string());
+                }
+            }
+        });
+    })
+}
+
+/// Whatever the canary Ingress says, it seems to say what the status does.
+fn weight_as_recorded(snapshot: &Snapshot<'_>) -> Plan {
+    const WEIGHT: &str = "nginx.ingress.kubernetes.io/canary-weight";
+    seeing(snapshot, |owned| {
+        let rollout = serde_json::to_value(&owned.rollout).unwrap_or_default();
+        let Some(recorded) = rollout["status"]["canary"]["weights"]["canary"]["weight"].as_i64() else {
+            return;
+        };
+        for ingress in &mut owned.ingresses {
+            if let Some(weight) = ingress
+                .metadata
+                .annotations
+                .as_mut()
+                .and_then(|all| all.get_mut(WEIGHT))
+            {
+                *weight = recorded.to_string();
+            }
+        }
+    })
+}
+
+/// Steps are what they were when the update began, as far as their digest tells.
+fn old_steps(snapshot: &Snapshot<'_>) -> Plan {
+    let mut plan = tidegate::rollout::plan(snapshot);
+    let status = snapshot.rollout.status.clone().unwrap_or_default();
+    let (index, hash) = (status.current_step_index, status.current_pod_hash.clone());
+    if let tidegate::plan::StatusChange::Merge { patch, .. } = &mut plan.status
+        && let Some(Value::Object(fields)) = patch.get_mut("status")
+        && fields.contains_key("currentStepHash")
+        && !fields.contains_key("currentPodHash")
+        && !hash.is_empty()
+        && let Some(index) = index.filter(|index| *index > 0)
+    {
+        fields.insert("currentStepIndex".to_owned(), json!(index));
+    }
+    plan
 }

@@ -31,6 +31,8 @@ use tidegate::sim::{
 pub const LAG_MILLIS: u64 = 7_000;
 /// A request is on its way at most this long, well below what a lease leaves between its holders. In milliseconds.
 pub const DELAY_MILLIS: u64 = 1_500;
+/// So many requests at one moment are a controller that runs in circles and lets no time pass.
+const RUSH_MAX: u64 = 2_000;
 
 /// Something that goes wrong for a while.
 #[derive(Clone, Debug)]
@@ -179,6 +181,8 @@ pub struct Schedule {
     judge: Arc<Mutex<dyn Witness + Send>>,
     story: Story,
     begin: Timestamp,
+    /// Requests at this moment.
+    rush: (Timestamp, u64),
 }
 
 struct Running {
@@ -213,7 +217,20 @@ impl Schedule {
             judge,
             story,
             begin,
+            rush: (begin, 0),
         }
+    }
+
+    /// Tells the judge, and whether no promise is broken so far.
+    fn judged(&mut self, request: &RequestInfo<'_>, now: Timestamp) -> bool {
+        let state = self.handle.api().state();
+        let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
+        judge.request(request, now, &state);
+        self.rush = (now, if self.rush.0 == now { self.rush.1 + 1 } else { 0 });
+        if self.rush.1 > RUSH_MAX {
+            judge.restless(now, format!("{RUSH_MAX} requests at one moment"), "rest");
+        }
+        judge.is_content()
     }
 
     fn millis(&self) -> u64 {
@@ -225,13 +242,14 @@ impl Schedule {
 impl Faults for Schedule {
     fn on_request(&mut self, request: &RequestInfo<'_>) -> RequestFate {
         let now = self.handle.now();
-        {
-            let state = self.handle.api().state();
-            let mut judge = self.judge.lock().unwrap_or_else(PoisonError::into_inner);
-            judge.request(request, now, &state);
-        }
+        let judged = self.judged(request, now);
         if !request.actor.starts_with(CONTROLLERS) {
             return RequestFate::Pass;
+        }
+        if !judged {
+            // Nothing more is to be learned, and what runs in circles would never end.
+            self.handle.kill(replica_of(request.actor));
+            return RequestFate::Kill { applied: false };
         }
         let millis = self.millis();
         for running in self.faults.iter_mut().filter(|running| running.is_on(millis)) {
@@ -286,13 +304,7 @@ impl Running {
                 if self.writes != nth + 1 {
                     return RequestFate::Pass;
                 }
-                if let Some(replica) = request
-                    .actor
-                    .strip_prefix(CONTROLLERS)
-                    .and_then(|index| index.parse().ok())
-                {
-                    handle.kill(replica);
-                }
+                handle.kill(replica_of(request.actor));
                 RequestFate::Kill { applied }
             }
             _ => RequestFate::Pass,
@@ -312,6 +324,12 @@ impl Running {
             _ => EventFate::Deliver,
         }
     }
+}
+
+/// Which replica of the controllers an actor is.
+fn replica_of(actor: &str) -> usize {
+    let index = actor.strip_prefix(CONTROLLERS).and_then(|index| index.parse().ok());
+    index.unwrap_or(0)
 }
 
 fn refused(code: u16) -> refusal::Refused {

@@ -117,18 +117,26 @@ impl Rules {
         if full || stable.is_empty() || stable == hash {
             return;
         }
-        if same {
-            for (index, step) in steps.iter().enumerate().take(to).skip(from) {
-                self.step(look, old, (index, step), verdicts);
-            }
+        taken_back(look, (old, new), same, verdicts);
+        held(look, (from, to), same, verdicts);
+        // New versions and new steps begin with the first step; those that ask for nothing are passed at once.
+        let (from, old_status) = if same { (from, old) } else { (0, &Value::Null) };
+        let judged = same || !(new["abort"] == true || empty_lately(look));
+        for (index, step) in steps.iter().enumerate().take(to).skip(from).filter(|_| judged) {
+            self.step(look, (old_status, hash), (index, step), verdicts);
         }
         if promoted != stable {
             self.promotion(look, old, (&steps, to), hash, verdicts);
         }
     }
 
-    fn step(&self, look: &Look<'_>, old: &Value, (index, step): (usize, &Value), verdicts: &mut Verdicts) {
-        let hash = field(old, "currentPodHash");
+    fn step(
+        &self,
+        look: &Look<'_>,
+        (old, hash): (&Value, &str),
+        (index, step): (usize, &Value),
+        verdicts: &mut Verdicts,
+    ) {
         if step.get("analysis").is_some() {
             let named = text(old, "/canary/currentStepAnalysisRunStatus/name");
             let proof = evidence(look, named, "Step", Some(index), hash);
@@ -325,6 +333,32 @@ fn explained(at: Timestamp, subject: &Subject, scene: &Scene, reaction: SignedDu
     });
 }
 
+/// T5: only a person takes back an abort.
+fn taken_back(look: &Look<'_>, (old, new): (&Value, &Value), same: bool, verdicts: &mut Verdicts) {
+    let back = same && old["abort"] == true && new["abort"] != true;
+    verdicts.ensure(!back, || {
+        at_write(
+            Rule::T5,
+            look,
+            "the abort is taken back",
+            "a person's retry, or a new version",
+        )
+    });
+}
+
+/// D3: a hold holds.
+fn held(look: &Look<'_>, (from, to): (usize, usize), same: bool, verdicts: &mut Verdicts) {
+    let held = same && look.scenes.lately(look.commit.at).all(Scene::is_held);
+    verdicts.ensure(!held || to <= from, || {
+        at_write(
+            Rule::D3,
+            look,
+            format!("step {from} to {to} in spite of spec.paused"),
+            "no step while the user holds the Rollout",
+        )
+    });
+}
+
 fn field<'v>(status: &'v Value, name: &str) -> &'v str {
     status.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -474,6 +508,17 @@ fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
             && text(set, "/metadata/deletionTimestamp").is_empty()
             && template(set) == wanted
     });
+    let asked = look.scenes.lately(look.commit.at).any(|scene| {
+        let asked = scene
+            .rollout
+            .as_deref()
+            .and_then(|rollout| at(rollout, "/spec/template"));
+        // What the server fills in is in the pods' specification only.
+        asked.is_some_and(|asked| asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"]))
+    });
+    verdicts.ensure(asked, || {
+        at_write(Rule::D5, look, wanted.to_string(), "the pod template of the Rollout")
+    });
     verdicts.ensure(twin.is_none(), || {
         let found = twin.map(|(key, _)| key.to_string()).unwrap_or_default();
         at_write(
@@ -483,6 +528,20 @@ fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
             "one ReplicaSet for each template",
         )
     });
+}
+
+/// Whether all that is asked for is there.
+fn holds(found: &Value, asked: &Value) -> bool {
+    match (found, asked) {
+        (Value::Object(found), Value::Object(asked)) => {
+            let mut asked = asked.iter();
+            asked.all(|(key, asked)| found.get(key).is_some_and(|found| holds(found, asked)))
+        }
+        (Value::Array(found), Value::Array(asked)) => {
+            found.len() == asked.len() && found.iter().zip(asked).all(|(found, asked)| holds(found, asked))
+        }
+        _ => found == asked,
+    }
 }
 
 /// D6 once everything rests.

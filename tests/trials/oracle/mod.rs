@@ -183,11 +183,25 @@ pub fn at_write(rule: Rule, look: &Look<'_>, found: impl Into<String>, expected:
 pub trait Witness {
     /// Judges a request.
     fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State);
+
+    /// Notes that the world runs in circles.
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str);
+
+    /// Whether all promises were kept so far.
+    fn is_content(&self) -> bool;
 }
 
 impl Witness for Judge {
     fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
         Self::request(self, request, at, state);
+    }
+
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+        Self::restless(self, at, found, expected);
+    }
+
+    fn is_content(&self) -> bool {
+        self.violation().is_none()
     }
 }
 

@@ -131,6 +131,11 @@ impl Scene {
         self.status().get("abort") == Some(&Value::Bool(true))
     }
 
+    /// Whether the user holds the Rollout (`spec.paused`).
+    pub fn is_held(&self) -> bool {
+        *self.part("/spec/paused") == Value::Bool(true)
+    }
+
     /// Ready pods with this hash.
     pub fn ready(&self, hash: &str) -> i64 {
         self.of(hash).map(|set| set.ready).sum()

@@ -282,6 +282,14 @@ impl Witness for SyncJudge {
             self.applies(&key, request.body, at);
         }
     }
+
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+        Self::restless(self, at, found, expected);
+    }
+
+    fn is_content(&self) -> bool {
+        self.violation().is_none()
+    }
 }
 
 fn remember<T>(past: &mut Past<T>, at: Timestamp, value: T) {

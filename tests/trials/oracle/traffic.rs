@@ -512,7 +512,9 @@ fn floor(look: &Look<'_>, (before, after): (i64, i64), verdicts: &mut Verdicts) 
         return;
     }
     let lately = || look.scenes.lately(look.commit.at);
-    let needed = lately().map(|scene| {
+    // The newest of them is the one after this write: what it took away does not count as wanted.
+    let earlier = lately().count().saturating_sub(1);
+    let needed = lately().take(earlier).map(|scene| {
         let had: i64 = scene.sets.iter().map(|set| set.ready).sum();
         had.min(scene.replicas() - scene.budget().1)
     });
