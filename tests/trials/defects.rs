@@ -161,7 +161,7 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
         }
     });
     if mode == Mode::Markdown {
-        println!("| what is wrong | promise | seed | what the judge says |\n|---|---|---|---|");
+        println!("| what is wrong | seed | runs | promise | what the judge says |\n|---|---|---|---|---|");
     }
     let mut astray = 0;
     for (defect, noted) in chosen.iter().zip(noted) {
@@ -176,7 +176,12 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
             Some((seed, failure)) if mode == Mode::Markdown => {
                 let violation = &failure.violation;
                 let said = format!("{}; expected {}", violation.found, violation.expected).replace('|', "\\|");
-                println!("| {} | {} | {seed} | {said} |", defect.name, violation.rule);
+                println!(
+                    "| {} | {seed} | {} | {} | {said} |",
+                    defect.name,
+                    seed + 1,
+                    violation.rule
+                );
             }
             Some((seed, failure)) => {
                 let mark = if as_noted { "" } else { " (not as noted)" };
@@ -212,7 +217,11 @@ fn search(defect: &Defect, from: u64, threads: usize) -> Option<(u64, Box<Failur
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     let fits = |(_, failure): &(&u64, &Box<Failure>)| failure.violation.rule == defect.rule;
-    let seed = found.iter().find(fits).or_else(|| found.iter().next()).map(|(seed, _)| *seed)?;
+    let seed = found
+        .iter()
+        .find(fits)
+        .or_else(|| found.iter().next())
+        .map(|(seed, _)| *seed)?;
     found.remove_entry(&seed)
 }
 

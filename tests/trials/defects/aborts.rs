@@ -21,14 +21,24 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("stable pods go in an abort", stable_goes_in_abort, 23, Rule::T4),
     ("an abort is taken back", abort_taken_back, 4, Rule::T5),
     ("weights of stable and canary are swapped", swapped_weights, 7, Rule::T2),
-    ("promotion before the last step", promotion_before_last_step, 8, Rule::D3),
-    ("a new version goes on at the old step", new_version_goes_on, 55, Rule::D3),
+    (
+        "promotion before the last step",
+        promotion_before_last_step,
+        8,
+        Rule::D3,
+    ),
+    (
+        "a new version goes on at the old step",
+        new_version_goes_on,
+        55,
+        Rule::D3,
+    ),
     ("a status on any version", unpinned_status, 0, Rule::C3),
     ("two analysis runs for one gate", two_runs, 3, Rule::D2),
     ("a ReplicaSet of another template", other_template, 0, Rule::D5),
     ("the whole selector is replaced", whole_selector, 1, Rule::T8),
-    ("the Ingress is never written", no_ingress, 0, Rule::D3),
-    ("old pods are never taken away", never_smaller, 0, Rule::C1),
+    ("the Ingress is never written", no_ingress, 7, Rule::C1),
+    ("old pods are never taken away", never_smaller, 1, Rule::C1),
 ];
 
 fn is_aborted(snapshot: &Snapshot<'_>) -> bool {
@@ -233,7 +243,9 @@ fn never_smaller(snapshot: &Snapshot<'_>) -> Plan {
             Action::Create { .. } | Action::Delete { .. } => None,
         };
         action.target().kind == "ReplicaSet"
-            && before.zip(size.and_then(Value::as_i64)).is_some_and(|(before, size)| size < i64::from(before.replicas()))
+            && before
+                .zip(size.and_then(Value::as_i64))
+                .is_some_and(|(before, size)| size < i64::from(before.replicas()))
     });
     plan
 }

@@ -29,7 +29,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("too short a drain time", short_drain, 23, Rule::T2),
     ("a written weight is traffic at once", weight_is_traffic, 18, Rule::D3),
     ("an abort is not seen", no_abort, 23, Rule::T5),
-    ("a pause is over when it begins", no_pause, 0, Rule::D3),
+    ("a pause is over when it begins", no_pause, 4, Rule::D3),
     ("every analysis is successful", all_successful, 4, Rule::D1),
     (
         "an inconclusive analysis is successful",
@@ -46,7 +46,12 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ),
     ("an analysis of another version counts", any_hash, 4, Rule::D1),
     ("analysis before the switch is forgotten", no_pre_promotion, 9, Rule::D1),
-    ("analysis after the switch is forgotten", no_post_promotion, 10, Rule::D1),
+    (
+        "analysis after the switch is forgotten",
+        no_post_promotion,
+        10,
+        Rule::D1,
+    ),
     ("a manual promotion is automatic", auto_promotion, 39, Rule::D3),
     ("every update is promoted in full", promote_full, 7, Rule::D1),
     ("a scale-down deadline is forgotten", no_deadline, 1, Rule::C1),
@@ -56,11 +61,21 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("analysis runs are not seen", no_runs, 8, Rule::C1),
     ("a hold by the user is not seen", no_hold, 58, Rule::D3),
     ("everything may be unavailable", all_unavailable, 5, Rule::T6),
-    ("automatic promotion does not wait", no_auto_promotion_delay, 20, Rule::D3),
+    (
+        "automatic promotion does not wait",
+        no_auto_promotion_delay,
+        20,
+        Rule::D3,
+    ),
     ("the size of the last pass is wanted", last_size, 4, Rule::T6),
     ("a failed analysis goes on for ever", failed_runs_on, 71, Rule::C1),
     ("a pause begins anew at every pass", endless_pause, 9, Rule::C1),
-    ("a weight written by others is not seen", weight_as_recorded, 79, Rule::C1),
+    (
+        "a weight written by others is not seen",
+        weight_as_recorded,
+        79,
+        Rule::C1,
+    ),
     ("new steps are not noticed", old_steps, 43, Rule::D3),
 ];
 
@@ -241,13 +256,17 @@ fn background_successful(snapshot: &Snapshot<'_>) -> Plan {
     })
 }
 
-/// Takes any successful run for the one that the status names.
+/// Takes a successful run of another version for the one that the status names.
 fn any_hash(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| {
         let hash = owned.status("currentPodHash");
         let rollout = serde_json::to_value(&owned.rollout).unwrap_or_default();
         let named = rollout["status"]["canary"]["currentStepAnalysisRunStatus"]["name"].clone();
-        let good = |run: &AnalysisRun| run.status.as_ref().is_some_and(|status| status.phase == "Successful");
+        let good = |run: &AnalysisRun| {
+            let labels = run.metadata.labels.as_ref();
+            let about = labels.and_then(|labels| labels.get("rollouts-pod-template-hash"));
+            about != Some(&hash) && run.status.as_ref().is_some_and(|status| status.phase == "Successful")
+        };
         let Some(donor) = owned.analysis_runs.iter().find(|run| good(run)).cloned() else {
             return;
         };
@@ -411,7 +430,12 @@ fn weight_as_recorded(snapshot: &Snapshot<'_>) -> Plan {
             return;
         };
         for ingress in &mut owned.ingresses {
-            if let Some(weight) = ingress.metadata.annotations.as_mut().and_then(|all| all.get_mut(WEIGHT)) {
+            if let Some(weight) = ingress
+                .metadata
+                .annotations
+                .as_mut()
+                .and_then(|all| all.get_mut(WEIGHT))
+            {
                 *weight = recorded.to_string();
             }
         }

@@ -509,7 +509,10 @@ fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
             && template(set) == wanted
     });
     let asked = look.scenes.lately(look.commit.at).any(|scene| {
-        let asked = scene.rollout.as_deref().and_then(|rollout| at(rollout, "/spec/template"));
+        let asked = scene
+            .rollout
+            .as_deref()
+            .and_then(|rollout| at(rollout, "/spec/template"));
         // What the server fills in is in the pods' specification only.
         asked.is_some_and(|asked| asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"]))
     });
