@@ -162,7 +162,7 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
         }
     });
     if mode == Mode::Markdown {
-        println!("| what is wrong | promise | seed | what the judge says |\n|---|---|---|---|");
+        println!("| what is wrong | seed | runs | promise | what the judge says |\n|---|---|---|---|---|");
     }
     let mut astray = 0;
     for (defect, noted) in chosen.iter().zip(noted) {
@@ -177,7 +177,12 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
             Some((seed, failure)) if mode == Mode::Markdown => {
                 let violation = &failure.violation;
                 let said = format!("{}; expected {}", violation.found, violation.expected).replace('|', "\\|");
-                println!("| {} | {} | {seed} | {said} |", defect.name, violation.rule);
+                println!(
+                    "| {} | {seed} | {} | {} | {said} |",
+                    defect.name,
+                    seed + 1,
+                    violation.rule
+                );
             }
             Some((seed, failure)) => {
                 let mark = if as_noted { "" } else { " (not as noted)" };

@@ -37,8 +37,8 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("two analysis runs for one gate", two_runs, 3, Rule::D2),
     ("a ReplicaSet of another template", other_template, 0, Rule::D5),
     ("the whole selector is replaced", whole_selector, 1, Rule::T8),
-    ("the Ingress is never written", no_ingress, 0, Rule::D3),
-    ("old pods are never taken away", never_smaller, 0, Rule::C1),
+    ("the Ingress is never written", no_ingress, 7, Rule::C1),
+    ("old pods are never taken away", never_smaller, 1, Rule::C1),
 ];
 
 fn is_aborted(snapshot: &Snapshot<'_>) -> bool {

@@ -12,8 +12,8 @@ type Entry = (&'static str, fn() -> Tamper, u64, Rule);
 
 pub(crate) const ALL: &[Entry] = &[
     ("no precondition is sent", no_preconditions, 0, Rule::C3),
-    ("the lease is taken after a second", hasty_lease, 0, Rule::C5),
-    ("the lease is taken on any version", unpinned_lease, 0, Rule::C5),
+    ("the lease is taken on any version", unpinned_lease, 102, Rule::C5),
+    ("the lease names somebody else", other_holder, 2, Rule::C5),
     ("fields of others are written too", foreign_fields, 1, Rule::T8),
     (
         "the size of a ReplicaSet is written as its double",
@@ -43,18 +43,18 @@ fn no_preconditions() -> Tamper {
     })
 }
 
-fn hasty_lease() -> Tamper {
-    altering("/leases", |body| {
-        if body["spec"].get("leaseDurationSeconds").is_some() {
-            body["spec"]["leaseDurationSeconds"] = json!(1);
-        }
-    })
-}
-
 fn unpinned_lease() -> Tamper {
     altering("/leases", |body| {
         if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
             metadata.remove("resourceVersion");
+        }
+    })
+}
+
+fn other_holder() -> Tamper {
+    altering("/leases", |body| {
+        if let Some(Value::String(holder)) = body.pointer_mut("/spec/holderIdentity") {
+            holder.insert_str(0, "other-");
         }
     })
 }

@@ -29,7 +29,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("too short a drain time", short_drain, 23, Rule::T2),
     ("a written weight is traffic at once", weight_is_traffic, 18, Rule::D3),
     ("an abort is not seen", no_abort, 23, Rule::T5),
-    ("a pause is over when it begins", no_pause, 0, Rule::D3),
+    ("a pause is over when it begins", no_pause, 4, Rule::D3),
     ("every analysis is successful", all_successful, 4, Rule::D1),
     (
         "an inconclusive analysis is successful",
@@ -256,13 +256,17 @@ fn background_successful(snapshot: &Snapshot<'_>) -> Plan {
     })
 }
 
-/// Takes any successful run for the one that the status names.
+/// Takes a successful run of another version for the one that the status names.
 fn any_hash(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| {
         let hash = owned.status("currentPodHash");
         let rollout = serde_json::to_value(&owned.rollout).unwrap_or_default();
         let named = rollout["status"]["canary"]["currentStepAnalysisRunStatus"]["name"].clone();
-        let good = |run: &AnalysisRun| run.status.as_ref().is_some_and(|status| status.phase == "Successful");
+        let good = |run: &AnalysisRun| {
+            let labels = run.metadata.labels.as_ref();
+            let about = labels.and_then(|labels| labels.get("rollouts-pod-template-hash"));
+            about != Some(&hash) && run.status.as_ref().is_some_and(|status| status.phase == "Successful")
+        };
         let Some(donor) = owned.analysis_runs.iter().find(|run| good(run)).cloned() else {
             return;
         };

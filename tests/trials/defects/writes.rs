@@ -17,7 +17,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     ("weights do not add up", weights_off, 7, Rule::T1),
     ("the weight is ten times as high", weight_times_ten, 7, Rule::T1),
     ("pods go at once", no_delay, 20, Rule::T3),
-    ("one pod too many goes", one_more_goes, 5, Rule::T3),
+    ("one pod too many goes", one_more_goes, 4, Rule::T6),
     ("one pod too many comes", one_more_comes, 0, Rule::T6),
     ("the active Service is switched first", switch_first, 3, Rule::T2),
     ("the canary Service is moved first", canary_service_first, 1, Rule::T2),
