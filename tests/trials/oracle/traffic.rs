@@ -508,6 +508,10 @@ fn foreign_parts(look: &Look<'_>, verdicts: &mut Verdicts) {
 
 /// T6: what a shrinking leaves available.
 fn floor(look: &Look<'_>, (before, after): (i64, i64), verdicts: &mut Verdicts) {
+    // A blue-green version that is out of service is no capacity, but a way back for an announced time.
+    if look.after.canary_spec().is_null() {
+        return;
+    }
     if !look.after.canary_spec()["replicaProgressThreshold"].is_null() {
         return;
     }
