@@ -1,7 +1,10 @@
 //! Runs a child process with nothing inherited: the working directory is named, the environment is cleared, time and
 //! output are limited, and the whole process group dies with the call. Does not know what it runs.
+//!
+//! Whoever runs children does so through a [`Runner`], so that a simulation can answer in their place.
 
 use crate::class::Class;
+use futures::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     ffi::{OsStr, OsString},
@@ -115,6 +118,22 @@ impl ProcessError {
     }
 }
 
+/// Runs children.
+pub trait Runner: std::fmt::Debug + Send + Sync {
+    /// Runs one to its end.
+    fn run(&self, process: Process) -> BoxFuture<'_, Result<Output, ProcessError>>;
+}
+
+/// The machine itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Machine;
+
+impl Runner for Machine {
+    fn run(&self, process: Process) -> BoxFuture<'_, Result<Output, ProcessError>> {
+        Box::pin(process.run())
+    }
+}
+
 /// Arguments and environment stay out: they may be secret.
 impl std::fmt::Debug for Process {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -180,6 +199,16 @@ impl Process {
     /// The arguments, for tests that prove no secret is among them.
     pub fn arguments(&self) -> &[OsString] {
         &self.arguments
+    }
+
+    /// What the child is to read from standard input.
+    pub fn stdin(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// The time the child has.
+    pub fn deadline(&self) -> Duration {
+        self.deadline
     }
 
     /// Runs the child to its end. Dropping the future kills the child and all it started.

@@ -109,6 +109,12 @@ pub(super) async fn start(
     Ok(())
 }
 
+/// Runs over sources of the caller's, without webhooks, until the process is to stop.
+pub async fn run_with(context: Arc<Context>, sources: Sources) {
+    let (_, pushed) = mpsc::channel(PUSHES_MAX);
+    run(context, sources, WebhookSecret::default(), pushed).await;
+}
+
 /// Runs until the process is to stop.
 async fn run(context: Arc<Context>, sources: Sources, secret: WebhookSecret, pushed: mpsc::Receiver<Vec<String>>) {
     let queue = Arc::new(WorkQueue::default());

@@ -24,6 +24,7 @@ use crate::{
     },
     plan::{EventRecord, Plan},
     rollout::snapshot::{Settings, Snapshot},
+    sync,
     telemetry::{
         logging::{self, FilterError},
         metrics::{EventLabels, Metrics},
@@ -73,6 +74,8 @@ pub struct Context {
     pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
     /// Decides about a Rollout.
     pub planner: Planner,
+    /// Decides about an Application.
+    pub sync_planner: SyncPlanner,
     stop: watch::Receiver<bool>,
 }
 
@@ -126,6 +129,7 @@ impl Context {
             ledger: Ledger::default(),
             jitter: replica.jitter,
             planner: replica.planner,
+            sync_planner: replica.sync_planner,
             client,
             namespace,
             stores,
@@ -188,6 +192,9 @@ impl Context {
 /// Decides about a Rollout. A plain function, so that a test of the simulator's judgement can put a defect in its place.
 pub type Planner = fn(&Snapshot<'_>) -> Plan;
 
+/// Decides about an Application; for the same reason.
+pub type SyncPlanner = fn(&sync::Snapshot<'_>) -> sync::Outcome;
+
 /// What tells one replica from another.
 pub struct Replica {
     /// Its name, in events.
@@ -196,6 +203,8 @@ pub struct Replica {
     pub jitter: Box<dyn Fn() -> f64 + Send + Sync>,
     /// `rollout::plan`.
     pub planner: Planner,
+    /// `sync::plan`.
+    pub sync_planner: SyncPlanner,
 }
 
 impl std::fmt::Debug for Replica {
@@ -213,6 +222,7 @@ impl Replica {
             name: instance_name(),
             jitter: Box::new(random_fraction),
             planner: crate::rollout::plan,
+            sync_planner: sync::plan,
         }
     }
 }

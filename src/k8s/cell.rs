@@ -23,13 +23,13 @@ impl<T> Clone for WaitCell<T> {
     }
 }
 
-impl<T: Copy + fmt::Debug> fmt::Debug for WaitCell<T> {
+impl<T: Clone + fmt::Debug> fmt::Debug for WaitCell<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("WaitCell").field(&self.get()).finish()
     }
 }
 
-impl<T: Copy> WaitCell<T> {
+impl<T: Clone> WaitCell<T> {
     /// A cell that holds `value`.
     pub fn new(value: T) -> Self {
         Self(Arc::new(Shared {
@@ -40,7 +40,7 @@ impl<T: Copy> WaitCell<T> {
 
     /// The present value.
     pub fn get(&self) -> T {
-        *self.0.value.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.value.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Sets the value and wakes all who wait; returns the one before.
@@ -60,7 +60,7 @@ impl<T: Copy> WaitCell<T> {
             // Waits from here on, so that a change right after the look is not missed.
             changed.as_mut().enable();
             let value = self.get();
-            if wanted(value) {
+            if wanted(value.clone()) {
                 return value;
             }
             changed.await;

@@ -1,7 +1,7 @@
 //! Which kinds the cluster serves, where, and in which scope. Refreshed when definitions change.
 
 use crate::{
-    k8s::error::ApiError,
+    k8s::{backoff::WatchBackoff, error::ApiError},
     sync::{
         kinds::{KindFacts, Kinds},
         resource::{group_of, version_of},
@@ -143,7 +143,7 @@ impl Discovery {
     /// Follows CustomResourceDefinitions until dropped.
     pub async fn follow(self) {
         let api: Api<PartialObjectMeta<CustomResourceDefinition>> = Api::all(self.client.clone());
-        let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+        let stream = watcher::watcher(api, watcher::Config::default()).backoff(WatchBackoff::default());
         let mut stream = std::pin::pin!(stream);
         let mut is_denied = false;
         while let Some(event) = stream.next().await {

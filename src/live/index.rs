@@ -8,7 +8,7 @@ mod state;
 
 use super::discovery::{Discovery, Place};
 use crate::{
-    k8s::{error::ApiError, stores::Scope},
+    k8s::{backoff::WatchBackoff, cell::WaitCell, error::ApiError, stores::Scope},
     sync::{
         compare::LiveObjects,
         resource::{ResourceKey, text},
@@ -27,7 +27,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::AbortHandle};
+use tokio::task::AbortHandle;
 
 /// The first list of a kind may take this long before an application says that it waits for it.
 const LIST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,13 +57,15 @@ struct Shared {
 /// A kind under watch.
 struct KindWatch {
     api_version: String,
-    ready: watch::Receiver<Readiness>,
+    ready: WaitCell<Readiness>,
     task: AbortHandle,
 }
 
 impl Drop for KindWatch {
     fn drop(&mut self) {
         self.task.abort();
+        // Nobody waits for a watch that has ended.
+        self.ready.set(Readiness::Failing("the watch ended".to_owned()));
     }
 }
 
@@ -263,8 +265,8 @@ impl LiveIndex {
         {
             return false;
         }
-        let (sender, ready) = watch::channel(Readiness::Listing);
-        let task = tokio::spawn(self.clone().follow(place.clone(), sender)).abort_handle();
+        let ready = WaitCell::new(Readiness::Listing);
+        let task = tokio::spawn(self.clone().follow(place.clone(), ready.clone())).abort_handle();
         watches.insert(
             id,
             KindWatch {
@@ -283,18 +285,14 @@ impl LiveIndex {
                 .get(&(group.to_owned(), kind.to_owned()))
                 .map(|watch| (watch.api_version.clone(), watch.ready.clone()))
         };
-        let Some((api_version, mut ready)) = found else {
+        let Some((api_version, ready)) = found else {
             return Ok(());
         };
-        let settled = ready.wait_for(|readiness| *readiness != Readiness::Listing);
-        let reason = match tokio::time::timeout(LIST_TIMEOUT, settled)
-            .await
-            .map(|result| result.map(|state| state.clone()))
-        {
-            Ok(Ok(Readiness::Ready)) => return Ok(()),
-            Ok(Ok(Readiness::Failing(reason))) => reason,
-            Ok(Ok(Readiness::Listing) | Err(_)) => "the watch ended".to_owned(),
-            Err(_) => format!("no list within {LIST_TIMEOUT:?}"),
+        let settled = ready.wait_for(|readiness| readiness != Readiness::Listing);
+        let reason = match tokio::time::timeout(LIST_TIMEOUT, settled).await {
+            Ok(Readiness::Ready) => return Ok(()),
+            Ok(Readiness::Failing(reason)) => reason,
+            Ok(Readiness::Listing) | Err(_) => format!("no list within {LIST_TIMEOUT:?}"),
         };
         Err(LiveError::Watch {
             api_version,
@@ -303,13 +301,13 @@ impl LiveIndex {
         })
     }
 
-    async fn follow(self, place: Place, ready: watch::Sender<Readiness>) {
+    async fn follow(self, place: Place, ready: WaitCell<Readiness>) {
         let api: Api<DynamicObject> = match (&self.shared.scope, place.is_namespaced) {
             (Scope::Namespace(namespace), true) => self.api(&place, namespace),
             (Scope::Namespace(_), false) | (Scope::Cluster, _) => self.api(&place, ""),
         };
         let id = (place.resource.group.clone(), place.resource.kind.clone());
-        let stream = watcher::watcher(api, watcher::Config::default()).default_backoff();
+        let stream = watcher::watcher(api, watcher::Config::default()).backoff(WatchBackoff::default());
         let mut stream = std::pin::pin!(stream);
         let mut listed = BTreeSet::new();
         while let Some(event) = stream.next().await {
@@ -326,7 +324,7 @@ impl LiveIndex {
                 }
                 Ok(watcher::Event::InitDone) => {
                     let touched = self.state().end_list(&id, &std::mem::take(&mut listed));
-                    ready.send_replace(Readiness::Ready);
+                    ready.set(Readiness::Ready);
                     touched
                 }
                 Ok(watcher::Event::Apply(object)) => self.state().put(to_value(object, &place), false),
@@ -337,13 +335,9 @@ impl LiveIndex {
                 }
                 Err(error) => {
                     tracing::warn!(kind = %place.resource.kind, api_version = %place.resource.api_version, %error, "A watch failed; trying again.");
-                    ready.send_if_modified(|readiness| {
-                        let was_ready = *readiness == Readiness::Ready;
-                        if !was_ready {
-                            *readiness = Readiness::Failing(error.to_string());
-                        }
-                        !was_ready
-                    });
+                    if ready.get() != Readiness::Ready {
+                        ready.set(Readiness::Failing(error.to_string()));
+                    }
                     continue;
                 }
             };

@@ -27,7 +27,7 @@ pub(crate) struct CacheDirectory {
     root: PathBuf,
     salt: Vec<u8>,
     /// Held, not read: closing it gives the directory up.
-    _lock: File,
+    _lock: Option<File>,
     /// Present when another process has the directory itself.
     _own_place: Option<TempDir>,
 }
@@ -50,7 +50,7 @@ impl CacheDirectory {
         let cache = Self {
             salt: salt(&root)?,
             root,
-            _lock: lock,
+            _lock: Some(lock),
             _own_place: own_place,
         };
         if cache.private().exists() {
@@ -60,6 +60,16 @@ impl CacheDirectory {
             private_directory(&folder)?;
         }
         Ok(cache)
+    }
+
+    /// A directory that does not exist, where nobody reads or writes files.
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            root: PathBuf::from("/nowhere"),
+            salt: Vec::new(),
+            _lock: None,
+            _own_place: None,
+        }
     }
 
     /// An empty directory that stands in for the user's home.

@@ -10,11 +10,12 @@ use super::{
     tree::{self, Entry},
     url::{RedactedUrl, RepoUrl},
 };
-use crate::process::{Process, ProcessError};
+use crate::process::{Output, Process, ProcessError, Runner};
 use std::{
     collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,6 +31,8 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How git is run, equal for all clones.
 #[derive(Clone, Debug)]
 pub(crate) struct GitProgram {
+    /// Who runs it.
+    pub(crate) runner: Arc<dyn Runner>,
     /// Name or path of the program.
     pub(crate) program: PathBuf,
     /// What the child may know of our environment: `PATH`, proxies, certificate files.
@@ -116,8 +119,9 @@ impl GitProgram {
             .envs(network_environment(access))
             .args(["ls-remote", "--quiet", "--symref", "origin"])
             .stdout_bytes_max(REFS_BYTES_MAX);
-        let output = process
-            .run()
+        let output = self
+            .runner
+            .run(process)
             .await
             .map_err(|error| RepoError::of_git(url.redacted(), "listing references", &error, &access.secrets))?;
         RefMap::parse(&String::from_utf8_lossy(&output.stdout)).ok_or_else(|| RepoError::TooLarge {
@@ -182,8 +186,15 @@ impl BareClone {
         }
     }
 
+    async fn run(&self, process: Process) -> Result<Output, ProcessError> {
+        self.git.runner.run(process).await
+    }
+
     async fn answer(&self, operation: &'static str, process: Process) -> Result<Vec<u8>, RepoError> {
-        let output = process.run().await.map_err(|error| self.failed(operation, &error))?;
+        let output = self
+            .run(process)
+            .await
+            .map_err(|error| self.failed(operation, &error))?;
         Ok(output.stdout)
     }
 
@@ -238,7 +249,7 @@ impl BareClone {
             .args(options)
             .args(["--", "origin"])
             .args(refspecs);
-        let result = process.run().await.map(drop);
+        let result = self.run(process).await.map(drop);
         result.map_err(|error| RepoError::of_git(self.repository.clone(), "fetching", &error, &access.secrets))
     }
 
@@ -359,7 +370,7 @@ impl BareClone {
         let process = self
             .read()
             .args(["merge-base", "--is-ancestor", ancestor.as_str(), descendant.as_str()]);
-        match process.run().await {
+        match self.run(process).await {
             Ok(_) => Ok(true),
             Err(ProcessError::Failed { code: Some(1), .. }) => Ok(false),
             Err(error) => Err(self.failed("comparing commits", &error)),

@@ -32,6 +32,7 @@ use self::{
     sha::Sha,
     url::{RedactedUrl, RepoUrl, loose_key},
 };
+use crate::process::{Machine, Runner};
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -77,6 +78,8 @@ const INHERITED: [&str; 11] = [
 pub struct SourcesOptions {
     /// Directory for clones; made if missing, readable by nobody else.
     pub cache_dir: PathBuf,
+    /// Who runs git.
+    pub runner: Arc<dyn Runner>,
     /// Name or path of git.
     pub git_program: PathBuf,
     /// Time for one network operation.
@@ -116,6 +119,7 @@ impl SourcesOptions {
     pub fn new(cache_dir: impl Into<PathBuf>) -> Self {
         Self {
             cache_dir: cache_dir.into(),
+            runner: Arc::new(Machine),
             git_program: "git".into(),
             git_timeout: GIT_TIMEOUT_DEFAULT,
             allow_file_protocol: false,
@@ -221,7 +225,19 @@ impl Sources {
             directory: options.cache_dir.clone(),
             source,
         })?;
+        Ok(Self::over(cache, options))
+    }
+
+    /// Sources without a disk: `runner` answers in git's place. For simulations.
+    pub fn simulated(runner: Arc<dyn Runner>) -> Self {
+        let mut options = SourcesOptions::new("/nowhere");
+        options.runner = runner;
+        Self::over(CacheDirectory::nowhere(), options)
+    }
+
+    fn over(cache: CacheDirectory, options: SourcesOptions) -> Self {
         let git = GitProgram {
+            runner: options.runner,
             program: options.git_program,
             inherited: options.environment,
             network_timeout: options.git_timeout,
@@ -238,13 +254,13 @@ impl Sources {
             read_permits: Semaphore::new(options.parallel_reads.max(1)),
             changes: broadcast::channel(ANNOUNCEMENTS_KEPT).0,
         };
-        Ok(Self {
+        Self {
             shared: Arc::new(shared),
             repositories: Arc::default(),
             renders: Arc::default(),
             wanted: Arc::new(watch::channel(BTreeSet::new()).0),
             project: Arc::from(""),
-        })
+        }
     }
 
     /// The same sources as Applications of a project see them: with the Secrets of that project, and with clones of

@@ -155,7 +155,9 @@ impl<'a> BlueGreen<'a> {
             decision.progress.checkpoint = true;
             decision.wakes.push(view.now());
         }
-        if open && self.saturated(view.revisions.new, view.replicas) {
+        // The active Service selects what the status names (guarantee T7), so the status comes first.
+        let recorded = view.status.current_pod_hash == view.revisions.hash;
+        if open && self.saturated(view.revisions.new, view.replicas) && recorded {
             decision.progress.pauses.clear();
             decision.progress.controller_pause = false;
             decision

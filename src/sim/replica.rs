@@ -1,11 +1,17 @@
 //! One replica of the real controllers, wired as `controllers::serve` does, without ports and signals.
 
-use super::{api::SimApi, clock::VirtualClock, dice::Dice, models::metrics::Metrics};
+use super::{
+    api::SimApi,
+    clock::VirtualClock,
+    dice::Dice,
+    models::{git::GitServer, metrics::Metrics},
+};
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, Planner, analysis_run, args::ControllerArgs, rollout},
+    controllers::{self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, rollout},
     k8s::lease::{Election, Leadership, LeaseOptions, lease_name},
     provider::{Providers, desk::Instruments, job::Jobs},
+    repo::Sources,
 };
 use axum::http::Request;
 use clap::{Args as _, FromArgMatches as _};
@@ -34,6 +40,8 @@ pub type Tamper = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 pub struct Seams {
     /// Decides about a Rollout.
     pub planner: Planner,
+    /// Decides about an Application.
+    pub sync_planner: SyncPlanner,
     /// Stands between the controllers and the server.
     pub tamper: Option<Tamper>,
 }
@@ -42,6 +50,7 @@ impl Default for Seams {
     fn default() -> Self {
         Self {
             planner: crate::rollout::plan,
+            sync_planner: crate::sync::plan,
             tamper: None,
         }
     }
@@ -114,8 +123,15 @@ impl Replica {
         self.clock.jump(by);
     }
 
-    /// Starts it, unless it runs. Must be called inside the runtime.
-    pub(super) fn start(&mut self, api: &SimApi, args: &ControllerArgs, metrics: &Metrics, seams: &Seams) {
+    /// Starts it, unless it runs; with Applications from `git`, if there is one. Must be called inside the runtime.
+    pub(super) fn start(
+        &mut self,
+        api: &SimApi,
+        args: &ControllerArgs,
+        metrics: &Metrics,
+        seams: &Seams,
+        git: Option<&GitServer>,
+    ) {
         if self.is_running() {
             return;
         }
@@ -138,6 +154,7 @@ impl Replica {
             name: self.name.clone(),
             jitter: Box::new(move || jitter.lock().unwrap_or_else(PoisonError::into_inner).fraction()),
             planner: seams.planner,
+            sync_planner: seams.sync_planner,
         };
         let context = Context::of_replica(
             replica,
@@ -156,7 +173,11 @@ impl Replica {
         let instruments = Arc::new(Instruments::new(client, clock, providers));
         let mut controllers = JoinSet::new();
         controllers.spawn(rollout::run(Arc::clone(&context)));
-        controllers.spawn(analysis_run::run_with(context, instruments));
+        controllers.spawn(analysis_run::run_with(Arc::clone(&context), instruments));
+        if let Some(git) = git {
+            // Its clones are gone with the process before.
+            controllers.spawn(application::run_with(context, Sources::simulated(git.machine())));
+        }
         self.running = Some(Running {
             stop,
             release,

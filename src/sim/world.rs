@@ -17,8 +17,10 @@ use super::{
         Model, Slot, Timing,
         autoscaler::Autoscaler,
         data_plane::{DataPlane, Entry, Traffic},
+        deployments::Deployments,
         endpoints::Endpoints,
         garbage::Garbage,
+        git::GitServer,
         jobs::Jobs,
         later,
         metrics::Metrics,
@@ -70,6 +72,8 @@ pub struct Options {
     pub api: api::Options,
     /// Where a defect can be put in.
     pub seams: Seams,
+    /// Whether Applications are looked after too, from the Git server of this world.
+    pub syncs: bool,
 }
 
 impl Default for Options {
@@ -85,6 +89,7 @@ impl Default for Options {
                 ..api::Options::default()
             },
             seams: Seams::default(),
+            syncs: false,
         }
     }
 }
@@ -122,6 +127,7 @@ pub struct Handle {
     traffic: Traffic,
     shared: Arc<Shared>,
     clock: Arc<VirtualClock>,
+    git: GitServer,
 }
 
 #[derive(Default)]
@@ -155,6 +161,11 @@ impl Handle {
     /// What the data plane does.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// The Git server.
+    pub fn git(&self) -> &GitServer {
+        &self.git
     }
 
     /// The present moment, by the world's own clock.
@@ -204,6 +215,7 @@ struct Inner {
     args: ControllerArgs,
     metrics: Metrics,
     seams: Seams,
+    syncs: bool,
 }
 
 impl World {
@@ -227,6 +239,7 @@ impl World {
             drop(noted);
             observer.changed.notify_one();
         });
+        let git = GitServer::new(Arc::clone(&shared_clock), &dice);
         let metrics = Metrics::new(api.clone(), truth.clone(), shared_clock, options.timing.metrics, &dice);
         let slots = slots(&options, &dice, &truth, &traffic);
         let replicas = (0..options.replicas)
@@ -238,6 +251,7 @@ impl World {
             traffic,
             shared,
             clock,
+            git,
         };
         let inner = Inner {
             handle,
@@ -248,6 +262,7 @@ impl World {
             args: options.args.unwrap_or_else(Options::args_alone),
             metrics,
             seams: options.seams,
+            syncs: options.syncs,
             dice,
         };
         drop(guard);
@@ -341,7 +356,8 @@ impl World {
         let _guard = self.runtime.enter();
         let inner = &mut self.inner;
         if let Some(replica) = inner.replicas.get_mut(replica) {
-            replica.start(&inner.handle.api, &inner.args, &inner.metrics, &inner.seams);
+            let git = inner.syncs.then_some(&inner.handle.git);
+            replica.start(&inner.handle.api, &inner.args, &inner.metrics, &inner.seams, git);
         }
     }
 
@@ -452,7 +468,7 @@ fn slots(options: &Options, dice: &Dice, truth: &SharedTruth, traffic: &Traffic)
     let now = options.start;
     let at_once = Range::default();
     let slot = |model: Box<dyn Model>, reaction| Slot::new(model, reaction, dice, now);
-    vec![
+    let mut slots = vec![
         slot(Box::new(ReplicaSets::new(dice)), timing.replica_sets),
         slot(
             Box::new(Pods::new(truth.clone(), timing.pod_start, timing.pod_end, dice)),
@@ -466,7 +482,11 @@ fn slots(options: &Options, dice: &Dice, truth: &SharedTruth, traffic: &Traffic)
         ),
         slot(Box::new(Garbage), timing.garbage),
         slot(Box::new(DataPlane::new(dice, truth.clone(), traffic.clone())), at_once),
-    ]
+    ];
+    if options.syncs {
+        slots.push(slot(Box::new(Deployments::new(dice)), at_once));
+    }
+    slots
 }
 
 /// A running digest (FNV-1a) of writes.

@@ -5,7 +5,9 @@
 use super::{
     compare::{Comparison, SyncCode},
     operation::OperationPhase,
-    prune, retry,
+    prune,
+    resource::is_deleting,
+    retry,
     revisions::Revisions,
 };
 use crate::api::{
@@ -131,6 +133,12 @@ pub fn decide(facts: &Facts<'_>) -> AutoSync {
                 format!("{} was synced before and self-healing is off", facts.revisions),
             );
         }
+        Attempt::Succeeded { .. } if facts.comparisons.iter().filter(differs).all(is_beyond_us) => {
+            return AutoSync::Idle(
+                "NothingToHeal",
+                "what differs is being deleted already, or says itself that it is not pruned".into(),
+            );
+        }
         Attempt::Succeeded { finished, heals } => {
             let until = finished.saturating_add(retry::heal_delay(heals)).unwrap_or(facts.now);
             if facts.now < until {
@@ -143,6 +151,12 @@ pub fn decide(facts: &Facts<'_>) -> AutoSync {
         return AutoSync::Blocked(format!("Skipping sync attempt to {}: {problem}", facts.revisions));
     }
     AutoSync::Start(Box::new(operation(facts, prunes, heal)))
+}
+
+/// Whether pruning an object once more would change nothing.
+fn is_beyond_us(comparison: &Comparison) -> bool {
+    let is_leaving = comparison.live.as_deref().is_some_and(is_deleting);
+    comparison.requires_pruning() && (comparison.options.prune_never || is_leaving)
 }
 
 /// What became of the last automated or full sync of exactly this source and commit.

@@ -8,6 +8,7 @@
 mod aborts;
 mod requests;
 mod sees;
+pub(crate) mod sync;
 mod writes;
 
 use std::{

@@ -1,4 +1,4 @@
-//! Random lives of a Rollout under faults, and a judge over every write of the real controllers in them.
+//! Random lives of a Rollout, or of an Application, under faults, and a judge over every write of the real controllers in them.
 //!
 //! A [`case`] is drawn from a seed; [`run`] plays it in a simulated world; [`oracle`] holds every write, every request
 //! from outside and the end against the guarantees; [`shrink`] makes a failing case small and [`story`] tells it.
@@ -8,7 +8,9 @@
 pub mod case;
 pub mod facts;
 pub mod faults;
+pub mod life;
 pub mod oracle;
 pub mod run;
 pub mod shrink;
 pub mod story;
+pub mod sync;

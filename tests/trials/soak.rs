@@ -7,9 +7,10 @@ mod defects;
 use clap::Parser;
 use defects::{Length, Mode};
 use std::{
-    process::ExitCode,
+    collections::BTreeMap,
+    process::{self, ExitCode},
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
@@ -17,16 +18,18 @@ use std::{
 };
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
-    case::Case,
-    run::{self, Failure, Statistics},
-    shrink, story,
+    life::{Choice, Life},
+    run::{Failure, Statistics},
 };
 
 // A run is little but small objects that come and go; the system's allocator was a quarter of it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Runs the real controllers through random lives of a Rollout, and judges every write they make.
+/// A run takes a fraction of a second.
+const RUN_MAX: Duration = Duration::from_secs(300);
+
+/// Runs the real controllers through random lives of a Rollout or an Application, and judges every write they make.
 #[derive(Debug, Parser)]
 #[command(name = "tests/soak")]
 struct Arguments {
@@ -48,6 +51,12 @@ struct Arguments {
     /// Does not make a failing case smaller.
     #[arg(long)]
     no_shrink: bool,
+    /// Only lives of Applications, whatever the seed stands for otherwise.
+    #[arg(long, conflicts_with = "rollout")]
+    sync: bool,
+    /// Only lives of Rollouts, whatever the seed stands for otherwise.
+    #[arg(long)]
+    rollout: bool,
     /// Proves that the judge notices controllers that are broken on purpose, or only those with this text in their name:
     /// runs the noted seed of each, and looks for another where the noted promise does not break. With `--tell`, tells
     /// the story of each; with `--all`, lists what breaks in every run.
@@ -56,6 +65,16 @@ struct Arguments {
     /// With `--defects`: as a table for the documentation.
     #[arg(long, requires = "defects")]
     markdown: bool,
+}
+
+impl Arguments {
+    fn choice(&self) -> Choice {
+        match (self.sync, self.rollout) {
+            (true, _) => Choice::Sync,
+            (false, true) => Choice::Rollout,
+            (false, false) => Choice::Mixed,
+        }
+    }
 }
 
 struct Total {
@@ -68,6 +87,9 @@ struct Total {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Some(filter) = &arguments.defects {
+        if arguments.sync {
+            return defects::sync::prove(filter, arguments.from);
+        }
         let mode = match arguments {
             Arguments {
                 tell: true, no_shrink, ..
@@ -79,7 +101,7 @@ fn main() -> ExitCode {
         return defects::main(filter, mode, arguments.from, arguments.threads);
     }
     if arguments.tell {
-        return tell(arguments.from);
+        return tell(arguments.from, arguments.choice());
     }
     let started = Instant::now();
     let total = Total {
@@ -92,6 +114,8 @@ fn main() -> ExitCode {
     let stop = AtomicBool::new(false);
     let next = AtomicU64::new(arguments.from);
     let end = arguments.from + arguments.seeds;
+    let busy = Busy::default();
+    let more = || next.load(Ordering::Relaxed) < end && !stop.load(Ordering::Relaxed);
     thread::scope(|scope| {
         for _ in 0..arguments.threads.max(1) {
             scope.spawn(|| {
@@ -100,7 +124,10 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
-                    match run::run(&Case::of(seed), &Seams::default()) {
+                    note(&busy).insert(seed, Instant::now());
+                    let result = Life::of(seed, arguments.choice()).run(&Seams::default());
+                    note(&busy).remove(&seed);
+                    match result {
                         Ok(statistics) => total.add(seed, &statistics),
                         Err(failure) => {
                             if arguments.all {
@@ -116,7 +143,7 @@ fn main() -> ExitCode {
                 }
             });
         }
-        scope.spawn(|| report(&total, &next, end, &stop, started));
+        scope.spawn(|| watch(&total, &busy, more, started));
     });
     total.print(started.elapsed());
     let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -131,7 +158,7 @@ fn main() -> ExitCode {
     };
     println!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
     if !arguments.all {
-        explain(*seed, failure, !arguments.no_shrink);
+        explain(*seed, failure, &arguments);
     }
     ExitCode::FAILURE
 }
@@ -163,42 +190,62 @@ impl Total {
     }
 }
 
-/// A word now and then for whoever waits.
-fn report(total: &Total, next: &AtomicU64, end: u64, stop: &AtomicBool, started: Instant) {
+/// Seeds under way, and since when.
+type Busy = Mutex<BTreeMap<u64, Instant>>;
+
+fn note(busy: &Busy) -> MutexGuard<'_, BTreeMap<u64, Instant>> {
+    busy.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A word now and then for whoever waits; and an end for a run in which a controller never lets time pass.
+fn watch(total: &Total, busy: &Busy, more: impl Fn() -> bool, started: Instant) {
     let mut last = Instant::now();
-    while next.load(Ordering::Relaxed) < end && !stop.load(Ordering::Relaxed) {
+    while more() || !note(busy).is_empty() {
         thread::sleep(Duration::from_millis(100));
         if last.elapsed() > Duration::from_secs(60) {
             last = Instant::now();
             total.print(started.elapsed());
         }
+        let stuck = note(busy)
+            .iter()
+            .find_map(|(seed, since)| (since.elapsed() > RUN_MAX).then_some(*seed));
+        if let Some(seed) = stuck {
+            println!("seed {seed}: no end after {RUN_MAX:?}: a controller never lets time pass");
+            println!("test result: simulated lives. 0 passed; 1 failed");
+            process::exit(1);
+        }
     }
 }
 
-fn explain(seed: u64, failure: &Failure, shrinks: bool) {
+fn explain(seed: u64, failure: &Failure, arguments: &Arguments) {
     println!("\n{}\n", failure.violation);
-    let case = Case::of(seed);
+    let life = Life::of(seed, arguments.choice());
     let seams = Seams::default();
-    let (small, told) = if shrinks {
-        shrink::shrink(&case, failure.violation.rule, &seams)
+    let (small, told) = if arguments.no_shrink {
+        (life.clone(), life.tell(&seams).err())
     } else {
-        (case.clone(), run::tell(&case, &seams).err())
+        life.shrink(failure, &seams)
     };
     if let Some(told) = told {
-        println!("{}", story::page(&small, &told.violation, &told.story));
+        println!("{}", small.page(&told));
     }
-    println!("Repeat it with: tests/soak 1 --from {seed}");
+    let choice = match arguments.choice() {
+        Choice::Mixed => "",
+        Choice::Sync => " --sync",
+        Choice::Rollout => " --rollout",
+    };
+    println!("Repeat it with: tests/soak 1 --from {seed}{choice}");
 }
 
-fn tell(seed: u64) -> ExitCode {
-    let case = Case::of(seed);
-    match run::tell(&case, &Seams::default()) {
+fn tell(seed: u64, choice: Choice) -> ExitCode {
+    let life = Life::of(seed, choice);
+    match life.tell(&Seams::default()) {
         Ok(statistics) => {
-            println!("{case:#?}\n{statistics:?}");
+            println!("{life:#?}\n{statistics:?}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{}", story::page(&case, &failure.violation, &failure.story));
+            println!("{}", life.page(&failure));
             ExitCode::FAILURE
         }
     }

@@ -152,6 +152,7 @@ fn told(commit: &Commit) -> Option<String> {
             format!("ready: {}", ready(after))
         }
         Kind::Rollout if commit.subresource == "status" => status(before, after),
+        Kind::Application => application(before, after),
         _ => changes(before, after),
     };
     Some(format!("{verb} {name}: {detail}"))
@@ -204,6 +205,32 @@ fn status(before: &Value, after: &Value) -> String {
     }
     for name in old.keys().filter(|name| !new.contains_key(*name)) {
         let _ = write!(text, "{name} gone ");
+    }
+    text
+}
+
+/// The parts of an Application that tell what is going on.
+fn application(before: &Value, after: &Value) -> String {
+    let parts = [
+        "/spec",
+        "/operation",
+        "/metadata/annotations",
+        "/status/sync/status",
+        "/status/sync/revision",
+        "/status/health/status",
+        "/status/operationState/phase",
+        "/status/operationState/message",
+        "/status/operationState/syncResult/revision",
+        "/status/hold",
+        "/status/conditions",
+    ];
+    let mut text = String::new();
+    for part in parts {
+        let value = after.pointer(part).unwrap_or(&Value::Null);
+        if before.pointer(part).unwrap_or(&Value::Null) != value {
+            let shown: String = value.to_string().chars().take(400).collect();
+            let _ = write!(text, "{}={shown} ", part.trim_start_matches("/status"));
+        }
     }
     text
 }

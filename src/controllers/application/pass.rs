@@ -155,7 +155,7 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
             limits: shell.context.args.wait_limits(),
             now: shell.context.clock.now(),
         };
-        match sync::plan(&snapshot) {
+        match (shell.context.sync_planner)(&snapshot) {
             Outcome::Decision(decision) => return Ok((observed, *decision)),
             Outcome::DryRuns(probes) if round < PROBE_ROUNDS_MAX => {
                 probe(shell, &instance, probes, &observed.live, &mut dry_runs).await;

@@ -3,6 +3,7 @@
 
 use crate::{
     api::well_known::SECRET_TYPE,
+    k8s::backoff::WatchBackoff,
     repo::{Trust, credentials::RepositoryCredentials},
     server::webhook_route::WebhookSecret,
 };
@@ -29,7 +30,7 @@ pub(super) async fn follow_trust(client: Client, namespace: &str, found: impl Fn
         let api: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         watcher::watcher(api, config)
-            .default_backoff()
+            .backoff(WatchBackoff::default())
             .map(move |event| (name, event))
             .boxed()
     };
@@ -73,7 +74,7 @@ pub(super) async fn follow_credentials(
 ) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().labels(&format!("{SECRET_TYPE} in (repository, repo-creds)"));
-    let stream = watcher::watcher(api, config).default_backoff();
+    let stream = watcher::watcher(api, config).backoff(WatchBackoff::default());
     let mut stream = std::pin::pin!(stream);
     let mut secrets: BTreeMap<String, Secret> = BTreeMap::new();
     let name = |secret: &Secret| secret.metadata.name.clone().unwrap_or_default();
@@ -121,7 +122,7 @@ fn credentials(secret: &Secret, allow_file: bool) -> Option<RepositoryCredential
 pub(super) async fn follow_webhook_secret(client: Client, namespace: &str, secret: WebhookSecret) {
     let api: Api<Secret> = Api::namespaced(client, namespace);
     let config = watcher::Config::default().fields(&format!("metadata.name={CONTROL_SECRET}"));
-    let stream = watcher::watcher(api, config).default_backoff();
+    let stream = watcher::watcher(api, config).backoff(WatchBackoff::default());
     let mut stream = std::pin::pin!(stream);
     let mut found = None;
     while let Some(event) = stream.next().await {

@@ -19,6 +19,9 @@ const SKIP_MARKER: &str = "+argocd:skip-file-rendering";
 /// First words of a file whose content is in Git LFS.
 const LFS_POINTER: &str = "version https://git-lfs.github.com/spec/";
 
+/// Files that are together no larger than this are read without a thread of their own: it takes a millisecond.
+const PARSED_AT_ONCE_MAX: usize = 16 << 10;
+
 /// Renders the folder.
 pub(super) async fn render(place: &Place<'_>, request: &RenderRequest) -> Result<Content, RenderError> {
     let first_level = files::list(place, false).await?;
@@ -45,20 +48,17 @@ pub(super) async fn render(place: &Place<'_>, request: &RenderRequest) -> Result
         });
     }
     let texts = files::read(place, &selected).await?;
-    let bytes = texts.iter().map(Vec::len).sum();
+    let bytes: usize = texts.iter().map(Vec::len).sum();
     let named: Vec<(String, Vec<u8>)> = selected
         .iter()
         .map(|file| place.shown_file(&file.path))
         .zip(texts)
         .collect();
-    // Parsing megabytes of YAML takes seconds; other tasks must not wait for it.
-    let parsed = tokio::task::spawn_blocking(move || parse(&named)).await;
-    let (objects, problems) = parsed.map_err(|error| {
-        RenderError::Repo(RepoError::Clone {
-            repository: place.repository.url.redacted(),
-            reason: format!("reading manifests was interrupted: {error}"),
-        })
-    })??;
+    let (objects, problems) = if bytes <= PARSED_AT_ONCE_MAX {
+        parse(&named)?
+    } else {
+        parse_aside(place, named).await?
+    };
     if objects.len() > OBJECTS_MAX {
         let what = format!("{} objects", objects.len());
         return Err(RenderError::TooLarge {
@@ -74,6 +74,17 @@ pub(super) async fn render(place: &Place<'_>, request: &RenderRequest) -> Result
         bytes,
         beyond_folder: folder.has_links,
     })
+}
+
+/// Parsing megabytes of YAML takes seconds; other tasks must not wait for it.
+async fn parse_aside(place: &Place<'_>, named: Vec<(String, Vec<u8>)>) -> Parsed {
+    let parsed = tokio::task::spawn_blocking(move || parse(&named)).await;
+    parsed.map_err(|error| {
+        RenderError::Repo(RepoError::Clone {
+            repository: place.repository.url.redacted(),
+            reason: format!("reading manifests was interrupted: {error}"),
+        })
+    })?
 }
 
 /// Which files are manifests.

@@ -1,6 +1,6 @@
 //! The horizontal pod autoscaler: writes the scale of what it is pointed at.
 
-use super::{Model, accepted, later, number, text, truth::SharedTruth};
+use super::{Model, accepted, later, number, stamp, text, truth::SharedTruth};
 use crate::sim::json::At as _;
 use crate::sim::{
     api::{
@@ -83,13 +83,17 @@ impl Model for Autoscaler {
             if wanted != present {
                 accepted(api.scale(self.name(), &target, u32::try_from(wanted).unwrap_or_default()));
             }
-            if number(&autoscaler, "/status/desiredReplicas") != Some(wanted) {
+            let is_told = autoscaler.at("/status/conditions").is_some();
+            if number(&autoscaler, "/status/desiredReplicas") != Some(wanted) || !is_told {
                 let key = Key::new(
                     Kind::HorizontalPodAutoscaler,
                     text(&autoscaler, "/metadata/namespace"),
                     text(&autoscaler, "/metadata/name"),
                 );
-                let status = json!({"status": {"currentReplicas": present, "desiredReplicas": wanted}});
+                let able = json!({"type": "AbleToScale", "status": "True", "reason": "ReadyForNewScale",
+                    "lastTransitionTime": stamp(now)});
+                let status =
+                    json!({"status": {"currentReplicas": present, "desiredReplicas": wanted, "conditions": [able]}});
                 accepted(api.patch_status(self.name(), &key, &Change::Merge(status)));
             }
         }

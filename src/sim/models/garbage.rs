@@ -23,6 +23,10 @@ impl Model for Garbage {
             Kind::Service,
             Kind::Job,
             Kind::Namespace,
+            // Those that are deleted in the foreground.
+            Kind::ConfigMap,
+            Kind::Deployment,
+            Kind::HorizontalPodAutoscaler,
         ]
     }
 

@@ -8,8 +8,10 @@
 pub mod autoscaler;
 pub mod behaviour;
 pub mod data_plane;
+pub mod deployments;
 pub mod endpoints;
 pub mod garbage;
+pub mod git;
 pub mod jobs;
 pub mod metrics;
 pub mod people;

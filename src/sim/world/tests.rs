@@ -1,3 +1,5 @@
+mod sync;
+
 use super::*;
 use serde_json::json;
 

@@ -311,3 +311,25 @@ fn automation_never_wipes_out_an_application() {
     }
     .is_blocked("auto-sync would prune 8 of 9 resources");
 }
+
+#[test]
+fn healing_leaves_alone_what_is_leaving_or_says_that_it_stays() {
+    let healed = |odd: Comparison| {
+        let case = Case {
+            comparisons: vec![odd],
+            ..Case::default()
+        };
+        case.last(OperationPhase::Succeeded, "new", NOW - 10_000, |_| {})
+    };
+    let mut leaving = comparison("a", SyncCode::OutOfSync, false);
+    leaving.live = Some(Arc::new(
+        json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}),
+    ));
+    healed(leaving).idles("NothingToHeal");
+    let mut kept = comparison("a", SyncCode::OutOfSync, false);
+    kept.options.prune_never = true;
+    healed(kept).idles("NothingToHeal");
+    let mut case = healed(comparison("a", SyncCode::OutOfSync, false));
+    case.comparisons.push(comparison("b", SyncCode::Synced, true));
+    case.starts();
+}

@@ -164,7 +164,7 @@ impl<'a> Pass<'a> {
                 false
             }
             Step::Again => {
-                let with_latest = state.operation.retry.refresh;
+                let with_latest = state.operation.retry.refresh && self.may_follow(current);
                 state.finished_at = None;
                 state.waiting = None;
                 state.attempt_started_at = Some(wire_time(self.snapshot.now));
@@ -201,6 +201,16 @@ impl<'a> Pass<'a> {
                 true
             }
         }
+    }
+
+    /// Whether a retry may go on with what the source is at now: not back to an older commit by itself (guarantee S1), and
+    /// not to one that is held (S5).
+    fn may_follow(&self, current: &Result<Compared<'a>, Failure>) -> bool {
+        let hold = self.before.hold.as_ref();
+        let is_held = |newest: &Revisions| hold.is_some_and(|hold| hold.revision == newest.to_string());
+        let current = current.as_ref().ok();
+        self.snapshot.ancestry == Ancestry::Forward
+            && current.is_some_and(|current| !is_held(&current.desired.revisions))
     }
 
     /// The sync window that keeps this application from syncing.

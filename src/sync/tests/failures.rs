@@ -273,3 +273,38 @@ fn a_shared_object_fails_the_sync_where_that_is_asked_for() {
         ["SharedResourceWarning: ConfigMap/a is part of applications app and other"]
     );
 }
+
+#[test]
+fn a_retry_that_takes_the_newest_commit_never_goes_back() {
+    let after_retry = |ancestry| {
+        let mut world = World::automated(vec![config("a", "1")]);
+        world.app.spec.sync_policy.as_mut().unwrap().retry = Some(crate::api::application::RetryStrategy {
+            limit: 2,
+            refresh: true,
+            ..Default::default()
+        });
+        world.refused = vec![("a", "admission webhook says no")];
+        world.settle();
+        // A person's sync of what the branch is at does not give way to a commit; its retry may take it.
+        world
+            .app
+            .status
+            .as_mut()
+            .unwrap()
+            .operation_state
+            .as_mut()
+            .unwrap()
+            .operation
+            .initiated_by
+            .automated = false;
+        world.app.spec.sync_policy.as_mut().unwrap().automated = None;
+        world.desired = Ok(commit("c0", vec![config("a", "0")]));
+        world.pinned = Some(Ok(commit("c1", vec![config("a", "1")])));
+        world.ancestry = ancestry;
+        world.later(5);
+        world.settle();
+        world.operation().sync_result.as_ref().unwrap().revision.clone()
+    };
+    assert_eq!(after_retry(Ancestry::Backward), "c1");
+    assert_eq!(after_retry(Ancestry::Forward), "c0");
+}

@@ -7,7 +7,7 @@ pub mod deeds;
 
 use crate::{
     case::TROUBLE_MILLIS,
-    oracle::{CONTROLLERS, Judge},
+    oracle::{CONTROLLERS, Judge, Witness},
     story::Story,
 };
 use jiff::Timestamp;
@@ -178,7 +178,7 @@ pub type SharedJudge = Arc<Mutex<Judge>>;
 pub struct Schedule {
     faults: Vec<Running>,
     handle: Handle,
-    judge: SharedJudge,
+    judge: Arc<Mutex<dyn Witness + Send>>,
     story: Story,
     begin: Timestamp,
     /// Requests at this moment.
@@ -199,7 +199,13 @@ impl Running {
 
 impl Schedule {
     /// A schedule whose times count from `begin`.
-    pub fn new(faults: &[Fault], handle: Handle, judge: SharedJudge, story: Story, begin: Timestamp) -> Self {
+    pub fn new<J: Witness + Send + 'static>(
+        faults: &[Fault],
+        handle: Handle,
+        judge: Arc<Mutex<J>>,
+        story: Story,
+        begin: Timestamp,
+    ) -> Self {
         let running = faults.iter().map(|fault| Running {
             dice: Dice::new(fault.seed),
             writes: 0,
@@ -222,9 +228,9 @@ impl Schedule {
         judge.request(request, now, &state);
         self.rush = (now, if self.rush.0 == now { self.rush.1 + 1 } else { 0 });
         if self.rush.1 > RUSH_MAX {
-            judge.restless(now, format!("{RUSH_MAX} requests at one moment"), "rest");
+            judge.rush(now, RUSH_MAX);
         }
-        judge.violation().is_none()
+        !judge.is_broken()
     }
 
     fn millis(&self) -> u64 {

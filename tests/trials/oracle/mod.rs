@@ -6,6 +6,7 @@
 pub mod controller;
 pub mod decisions;
 pub mod scene;
+pub mod sync;
 pub mod traffic;
 
 use jiff::{SignedDuration, Timestamp};
@@ -53,6 +54,14 @@ rules! {
     D4: "what was begun is derived from objects, not from memory";
     D5: "the same pod template is the same revision";
     D6: "whenever nothing moves, the status names what is waited for, and every wait ends";
+    S1: "an operation is of one commit, and never goes back without being asked";
+    S2: "a new commit goes before the retries of an older one";
+    S3: "only what is tracked and no longer wanted is deleted, and never too much";
+    S4: "an object is written only when earlier waves and hooks are well, as applied";
+    S5: "a commit that was rolled back or aborted is not synced again by itself";
+    S6: "self-healing leaves fields that others own alone";
+    S7: "nothing is written beyond the project's limits";
+    S8: "what is shown as Synced is what was applied";
     C1: "with inputs fixed and faults over, the desired state is reached and nothing more is written";
     C2: "events that come late, twice or never change nothing in the end";
     C3: "what takes away carries the version it was decided on";
@@ -167,6 +176,32 @@ pub fn at_write(rule: Rule, look: &Look<'_>, found: impl Into<String>, expected:
         object: look.commit.key.to_string(),
         found: found.into(),
         expected: expected.into(),
+    }
+}
+
+/// Who hears of every request before it is served.
+pub trait Witness {
+    /// Judges a request.
+    fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State);
+
+    /// Hears that so many requests came at one moment: a controller runs in circles.
+    fn rush(&mut self, at: Timestamp, requests: u64);
+
+    /// Whether a promise is broken.
+    fn is_broken(&self) -> bool;
+}
+
+impl Witness for Judge {
+    fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
+        Self::request(self, request, at, state);
+    }
+
+    fn rush(&mut self, at: Timestamp, requests: u64) {
+        self.restless(at, format!("{requests} requests at one moment"), "rest");
+    }
+
+    fn is_broken(&self) -> bool {
+        self.violation().is_some()
     }
 }
 

@@ -317,7 +317,12 @@ fn ingress(look: &Look<'_>, verdicts: &mut Verdicts) {
     });
     let lately = || look.scenes.lately(look.commit.at);
     let stable = look.after.recorded("stableRS");
-    if to < from && look.after.is_aborted() && lately().all(|scene| scene.ready(stable) == 0 && scene.replicas() > 0) {
+    // A stable ReplicaSet that is lost is stood in for by the pods that its Service leads to.
+    let serves = |scene: &Scene| {
+        let behind = scene.stable.as_deref().unwrap_or_default();
+        scene.ready(stable) > 0 || scene.ready(behind) > 0
+    };
+    if to < from && look.after.is_aborted() && lately().all(|scene| !serves(scene) && scene.replicas() > 0) {
         let carried = look.before.canary.clone().unwrap_or_default();
         let healthy = lately().all(|scene| scene.ready(&carried) > 0) && !carried.is_empty() && carried != stable;
         verdicts.ensure(!healthy, || {

@@ -1,0 +1,62 @@
+//! An Application from the simulated Git server, by the real controller.
+
+use super::*;
+use crate::sim::models::git::MAIN;
+use std::collections::BTreeMap;
+
+fn application() -> Value {
+    json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {"name": "shop", "namespace": "tidegate"},
+        "spec": {"project": "default", "source": {"repoURL": "https://git.example.com/shop.git", "path": "app", "targetRevision": "main"},
+            "destination": {"server": "https://kubernetes.default.svc", "namespace": "shop"},
+            "syncPolicy": {"automated": {"prune": true, "selfHeal": true}}}})
+}
+
+fn files(maps: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let file = |(name, value): &(&str, &str)| {
+        let text = format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}}}\ndata: {{value: {value}}}\n");
+        (format!("app/{name}.yaml"), text)
+    };
+    maps.iter().map(file).collect()
+}
+
+fn config_map(name: &str) -> Key {
+    Key::new(Kind::ConfigMap, "shop", name)
+}
+
+fn is_synced_to(world: &World, commit: &str) -> bool {
+    let app = world.get(&Key::new(Kind::Application, "tidegate", "shop")).unwrap();
+    app["status"]["sync"]["status"] == "Synced" && app["status"]["sync"]["revision"] == commit
+}
+
+/// A push, drift, the death of the controller and another push; returns the digest of everything written.
+fn life() -> u64 {
+    let mut world = World::new(Options {
+        seed: 5,
+        syncs: true,
+        ..Options::default()
+    })
+    .unwrap();
+    let git = world.handle().git().clone();
+    let first = git.push(MAIN, &files(&[("one", "a"), ("two", "b")]), "first");
+    world.create(application()).unwrap();
+    world.start_all();
+    let minutes = Duration::from_secs(600);
+    assert!(world.run_until(minutes, |world| is_synced_to(world, &first)));
+    let drift = api::Change::Merge(json!({"data": {"value": "drifted"}}));
+    world.api().patch("somebody", &config_map("one"), &drift).unwrap();
+    let is_healed = |world: &World| world.get(&config_map("one")).unwrap()["data"]["value"] == "a";
+    assert!(world.run_until(minutes, is_healed));
+    world.kill(0);
+    let second = git.push(MAIN, &files(&[("one", "c")]), "second");
+    world.run_for(Duration::from_secs(5));
+    world.start(0);
+    assert!(world.run_until(minutes, |world| is_synced_to(world, &second)));
+    assert!(world.get(&config_map("two")).is_none());
+    assert_eq!(world.get(&config_map("one")).unwrap()["data"]["value"], "c");
+    world.digest()
+}
+
+#[test]
+fn an_application_follows_its_repository_the_same_way_each_time() {
+    assert_eq!(life(), life());
+}
