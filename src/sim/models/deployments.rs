@@ -2,6 +2,7 @@
 //! truthfully which generation it is about.
 
 use super::{Model, accepted, behaviour::Behaviour, is_going, later, number, sooner, stamp, text};
+use crate::sim::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,
@@ -59,7 +60,7 @@ impl Deployments {
             progress.observed_at = Some(later(now, self.dice.within(OBSERVED)));
             progress.ends_at = None;
         }
-        let template = &deployment["spec"]["template"];
+        let template = deployment.at("/spec/template").unwrap_or(&Value::Null);
         let image = text(deployment, "/spec/template/spec/containers/0/image");
         let behaviour = Behaviour::of_image(image);
         let is_new = progress.template != *template;

@@ -228,9 +228,9 @@ impl Schedule {
         judge.request(request, now, &state);
         self.rush = (now, if self.rush.0 == now { self.rush.1 + 1 } else { 0 });
         if self.rush.1 > RUSH_MAX {
-            judge.rush(now, RUSH_MAX);
+            judge.restless(now, format!("{RUSH_MAX} requests at one moment"), "rest");
         }
-        !judge.is_broken()
+        judge.is_content()
     }
 
     fn millis(&self) -> u64 {

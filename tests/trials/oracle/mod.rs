@@ -184,11 +184,11 @@ pub trait Witness {
     /// Judges a request.
     fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State);
 
-    /// Hears that so many requests came at one moment: a controller runs in circles.
-    fn rush(&mut self, at: Timestamp, requests: u64);
+    /// Notes that the world runs in circles.
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str);
 
-    /// Whether a promise is broken.
-    fn is_broken(&self) -> bool;
+    /// Whether all promises were kept so far.
+    fn is_content(&self) -> bool;
 }
 
 impl Witness for Judge {
@@ -196,12 +196,12 @@ impl Witness for Judge {
         Self::request(self, request, at, state);
     }
 
-    fn rush(&mut self, at: Timestamp, requests: u64) {
-        self.restless(at, format!("{requests} requests at one moment"), "rest");
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+        Self::restless(self, at, found, expected);
     }
 
-    fn is_broken(&self) -> bool {
-        self.violation().is_some()
+    fn is_content(&self) -> bool {
+        self.violation().is_none()
     }
 }
 

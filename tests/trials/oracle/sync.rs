@@ -259,14 +259,6 @@ impl SyncJudge {
 }
 
 impl Witness for SyncJudge {
-    fn rush(&mut self, at: Timestamp, requests: u64) {
-        self.restless(at, format!("{requests} requests at one moment"), "rest");
-    }
-
-    fn is_broken(&self) -> bool {
-        self.violation().is_some()
-    }
-
     fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
         if !request.actor.starts_with(CONTROLLERS) || !request.verb.is_write() || request.dry_run {
             return;
@@ -289,6 +281,14 @@ impl Witness for SyncJudge {
             let key = Key::new(kind, content::DESTINATION, text(request.body, "/metadata/name"));
             self.applies(&key, request.body, at);
         }
+    }
+
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+        Self::restless(self, at, found, expected);
+    }
+
+    fn is_content(&self) -> bool {
+        self.violation().is_none()
     }
 }
 
