@@ -508,11 +508,13 @@ fn foreign_parts(look: &Look<'_>, verdicts: &mut Verdicts) {
 
 /// T6: what a shrinking leaves available.
 fn floor(look: &Look<'_>, (before, after): (i64, i64), verdicts: &mut Verdicts) {
-    // A blue-green version that is out of service is no capacity, but a way back for an announced time.
-    if look.after.canary_spec().is_null() {
-        return;
-    }
-    if !look.after.canary_spec()["replicaProgressThreshold"].is_null() {
+    let canary = look.after.canary_spec();
+    // Where requests are led, old pods that get none are no loss, unless both versions share the pods of the budget.
+    let shares = canary["dynamicStableScale"] == true
+        && !canary["steps"].to_string().contains("setCanaryScale")
+        && !look.is_disturbed();
+    let led = canary.is_null() || look.after.is_routed();
+    if !canary["replicaProgressThreshold"].is_null() || (led && !shares) {
         return;
     }
     let lately = || look.scenes.lately(look.commit.at);
