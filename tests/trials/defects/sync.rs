@@ -28,12 +28,12 @@ type Entry = (&'static str, SyncPlanner, u64, Rule);
 const RUNS_MAX: u64 = 400;
 
 const ALL: &[Entry] = &[
-    ("an older commit counts as a newer one", forward_always, 0, Rule::S1),
-    ("an operation follows the branch", follows_the_branch, 0, Rule::S1),
+    ("an older commit counts as a newer one", forward_always, 34, Rule::S1),
+    ("an operation follows the branch", follows_the_branch, 19, Rule::S1),
     ("a terminated operation goes on", never_terminates, 0, Rule::S1),
-    ("the commit first deployed stays the newest", never_newer, 0, Rule::S2),
-    ("every operation prunes", prunes_always, 0, Rule::S3),
-    ("any share may be pruned", approved_always, 0, Rule::S3),
+    ("the commit first deployed stays the newest", never_newer, 183, Rule::S2),
+    ("every operation prunes", prunes_always, 26, Rule::S3),
+    ("any share may be pruned", approved_always, 59, Rule::S3),
     ("a source is rendered in part", half_rendered, 0, Rule::S3),
     ("a status of an older generation counts", observed_always, 0, Rule::S4),
     ("everything counts as healthy", healthy_always, 0, Rule::S4),
@@ -298,15 +298,14 @@ fn heals_selectors(snapshot: &Snapshot<'_>) -> Outcome {
 }
 
 fn heals_replicas(snapshot: &Snapshot<'_>) -> Outcome {
-    let outcome = with_live(snapshot, |object| {
+    with_live(snapshot, |object| {
         if let Some(entries) = object
             .pointer_mut("/metadata/managedFields")
             .and_then(Value::as_array_mut)
         {
             entries.retain(|entry| entry["manager"] == SYNC_MANAGER || entry["subresource"] != "scale");
         }
-    });
-    outcome
+    })
 }
 
 fn unlimited(snapshot: &Snapshot<'_>) -> Outcome {

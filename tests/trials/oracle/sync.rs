@@ -79,6 +79,8 @@ pub struct SyncJudge {
     pruned: BTreeMap<String, (usize, BTreeSet<Key>)>,
     held: Option<Held>,
     aborted_since: Option<Timestamp>,
+    /// When an operation to a commit first began.
+    tried: BTreeMap<String, Timestamp>,
     scaled: BTreeSet<Key>,
     /// Git was not well until then.
     git_trouble: Option<Timestamp>,
@@ -113,6 +115,7 @@ impl SyncJudge {
             pruned: BTreeMap::new(),
             held: None,
             aborted_since: None,
+            tried: BTreeMap::new(),
             scaled: BTreeSet::new(),
             git_trouble: None,
             policy_since: None,

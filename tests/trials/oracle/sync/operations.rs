@@ -69,6 +69,7 @@ impl SyncJudge {
 
     /// S1 and S5: an operation begins.
     fn begins(&mut self, op: &Op, before: &Value, at: Timestamp, state: &State) {
+        let tried = *self.tried.entry(op.revision.clone()).or_insert(at);
         let is_known = self.content(&op.revision).is_some();
         if op.is_running() && !is_known && !op.revision.is_empty() {
             self.blame(
@@ -105,7 +106,7 @@ impl SyncJudge {
             );
         }
         if let Some(since) = self.aborted_since
-            && at.duration_since(since) > self.allowance.staleness + SignedDuration::from_secs(SEEN)
+            && at.duration_since(since.max(tried)) > self.allowance.staleness + SignedDuration::from_secs(SEEN)
             && self.says_what_was_aborted(&op.revision, state)
         {
             self.blame(
