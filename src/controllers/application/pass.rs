@@ -22,6 +22,7 @@ use crate::{
         project::{self, Project},
         resource::{ResourceKey, instance_name, text},
         status, target, validate,
+        work::{Deed, Report},
     },
 };
 use kube::api::{Api, Patch, PatchParams};
@@ -35,6 +36,8 @@ use std::{
 
 /// Looks at one application in one pass; a wave each, usually. The next pass goes on.
 const LOOKS_MAX: usize = 32;
+/// Before a pass goes on that used them up, so that one that goes round in circles keeps nobody busy.
+const LOOKS_PAUSE: Duration = Duration::from_secs(1);
 /// Rounds of dry runs before one decision; the second judges what the first one left.
 const PROBE_ROUNDS_MAX: usize = 2;
 /// A running operation is looked at this often even when nothing was heard.
@@ -112,12 +115,27 @@ pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> 
         if done.is_fenced_off {
             return Ok(Next::AwaitChange);
         }
+        if let Some(error) = unrecorded(&done.reports) {
+            return Err(error);
+        }
         let Some(status) = &mut app.status else { continue };
         if let Some(state) = &status.operation_state {
             status.operation_state = Some(operation::record::record(state, &done.reports));
         }
     }
-    Ok(Next::In(Duration::ZERO))
+    Ok(Next::In(LOOKS_PAUSE))
+}
+
+/// A failure that leaves no trace in the operation: the next look would only try the same again, at once and for ever.
+fn unrecorded(reports: &[Report]) -> Option<ReconcileError> {
+    let failed = reports.iter().find(|report| report.work.deed == Deed::Release);
+    let problem = failed.and_then(|report| report.outcome.as_ref().err().map(|problem| (report, problem)));
+    problem.map(|(report, problem)| ReconcileError {
+        step: Step::Apply,
+        class: Class::Transient,
+        label: "HookRelease",
+        source: format!("failed to release hook {}: {problem}", report.work.key).into(),
+    })
 }
 
 fn next(requeue: Requeue, app: &Application) -> Next {

@@ -1,7 +1,13 @@
 //! An Application from the simulated Git server, by the real controller.
 
 use super::*;
-use crate::sim::models::git::MAIN;
+use crate::sim::{
+    api::{
+        faults::{Faults, RequestFate, RequestInfo, Verb as Asked},
+        refusal,
+    },
+    models::git::MAIN,
+};
 use std::collections::BTreeMap;
 
 fn application() -> Value {
@@ -59,4 +65,41 @@ fn life() -> u64 {
 #[test]
 fn an_application_follows_its_repository_the_same_way_each_time() {
     assert_eq!(life(), life());
+}
+
+/// Refuses to let hooks go, so many times.
+struct Stubborn(Arc<Mutex<usize>>);
+
+impl Faults for Stubborn {
+    fn on_request(&mut self, request: &RequestInfo<'_>) -> RequestFate {
+        let mut left = self.0.lock().unwrap();
+        if request.kind == Some(Kind::Job) && request.verb == Asked::Patch && *left > 0 {
+            *left -= 1;
+            return RequestFate::Refuse(refusal::refused(503, "ServiceUnavailable", "not now"));
+        }
+        RequestFate::Pass
+    }
+}
+
+#[test]
+fn a_hook_that_cannot_be_let_go_is_tried_again_with_pauses() {
+    const REFUSALS: usize = 2_000;
+    let mut world = World::new(Options {
+        syncs: true,
+        ..Options::default()
+    })
+    .unwrap();
+    let left = Arc::new(Mutex::new(REFUSALS));
+    world.api().set_faults(Some(Box::new(Stubborn(Arc::clone(&left)))));
+    let job = json!({"apiVersion": "batch/v1", "kind": "Job",
+        "metadata": {"name": "before", "annotations": {"argocd.argoproj.io/hook": "PreSync"}},
+        "spec": {"template": {"spec": {"containers": [{"name": "run", "image": "job:v1"}]}}}});
+    let mut all = files(&[("one", "a")]);
+    all.insert("app/job.yaml".to_owned(), job.to_string());
+    world.handle().git().push(MAIN, &all, "first");
+    world.create(application()).unwrap();
+    world.start_all();
+    world.run_for(Duration::from_secs(60));
+    let tried = REFUSALS - *left.lock().unwrap();
+    assert!((2..30).contains(&tried), "{tried} tries in a minute");
 }
