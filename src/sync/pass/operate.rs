@@ -238,6 +238,17 @@ impl<'a> Pass<'a> {
         if self.snapshot.app.operation.is_some() {
             return Some("a new operation".to_owned());
         }
+        let pinned = state.sync_result.as_ref().map(Revisions::of_result);
+        let own_hold = self.before.hold.as_ref().filter(|hold| {
+            let is_own = pinned
+                .as_ref()
+                .is_some_and(|pinned| hold.revision == pinned.to_string());
+            is_own && state.operation.initiated_by.automated
+        });
+        if let Some(hold) = own_hold {
+            // A retry would sync once more what is held back (guarantee S5).
+            return Some(format!("the hold of this commit by {}", hold.by));
+        }
         let current = current.as_ref().ok()?;
         let newest = &current.desired.revisions;
         let sync = state.operation.sync.as_ref()?;

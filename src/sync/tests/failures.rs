@@ -308,3 +308,26 @@ fn a_retry_that_takes_the_newest_commit_never_goes_back() {
     assert_eq!(after_retry(Ancestry::Backward), "c1");
     assert_eq!(after_retry(Ancestry::Forward), "c0");
 }
+
+#[test]
+fn a_commit_that_is_held_meanwhile_is_not_retried() {
+    let mut world = World::automated(vec![config("a", "1")]);
+    world.refused = vec![("a", "admission webhook says no")];
+    world.settle();
+    assert_eq!(world.operation().phase, "Running");
+    world.app.status.as_mut().unwrap().hold = Some(crate::api::application_status::Hold {
+        revision: "c1".into(),
+        by: "rollout ns/web".into(),
+        reason: "aborted".into(),
+        since: None,
+    });
+    world.later(5);
+    world.settle();
+    assert_eq!(world.operation().phase, "Failed");
+    let message = &world.operation().message;
+    assert!(
+        message.starts_with("superseded by the hold of this commit by rollout ns/web"),
+        "{message}"
+    );
+    assert_eq!(world.operation().retry_count, 1);
+}
