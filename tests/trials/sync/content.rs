@@ -103,15 +103,20 @@ impl Content {
         self.form == Form::Good && !self.objects.is_empty()
     }
 
-    /// Objects to keep in sync, hooks left out.
+    /// Objects to keep in sync, hooks left out; none when it cannot be rendered.
     pub fn resources(&self) -> impl Iterator<Item = &Value> {
-        self.objects.values().filter(|object| !is_hook(object))
+        self.rendered().filter(|object| !is_hook(object))
     }
 
-    /// An object by kind and name.
+    /// The objects it is rendered to.
+    pub fn rendered(&self) -> impl Iterator<Item = &Value> {
+        let is_good = self.form == Form::Good;
+        self.objects.values().filter(move |_| is_good)
+    }
+
+    /// An object it is rendered to, by kind and name.
     pub fn find(&self, kind: &str, name: &str) -> Option<&Value> {
-        self.objects
-            .values()
+        self.rendered()
             .find(|object| object["kind"] == kind && object["metadata"]["name"] == name)
     }
 

@@ -88,7 +88,7 @@ impl SyncJudge {
             return None;
         }
         let place = (phase(object), content::wave(object));
-        let earlier = content.objects.values().filter(|other| {
+        let earlier = content.rendered().filter(|other| {
             (phase(other), content::wave(other)) < place
                 && op.selects(other)
                 && (op.selected.is_empty() || phase(other) == 1)
