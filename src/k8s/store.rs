@@ -279,6 +279,12 @@ impl<K: Stored> Store<K> {
             .push(Box::new(listener));
     }
 
+    /// Forgets all listeners. What they hold (other stores, this one too) would else be held for ever.
+    pub fn forget_listeners(&self) {
+        let listeners = std::mem::take(&mut *self.shared.listeners.write().unwrap_or_else(PoisonError::into_inner));
+        drop(listeners);
+    }
+
     /// Watches until the task is dropped. With `optional`, a server that does not serve the kind, or does not permit
     /// to watch it, leaves the store empty and ready.
     pub async fn watch(self, api: Api<K>, optional: bool)

@@ -171,6 +171,19 @@ impl Stores {
         });
     }
 
+    /// Forgets everybody who listens; for the end of a replica within a process that goes on.
+    pub fn forget_listeners(&self) {
+        self.rollouts.forget_listeners();
+        self.replica_sets.forget_listeners();
+        self.services.forget_listeners();
+        self.ingresses.forget_listeners();
+        self.analysis_runs.forget_listeners();
+        self.analysis_templates.forget_listeners();
+        self.cluster_analysis_templates.forget_listeners();
+        self.applications.forget_listeners();
+        self.projects.forget_listeners();
+    }
+
     /// Whether the stores reflect one of our own writes. Kinds that are not watched always do.
     pub fn have_seen(&self, target: &ObjectRef, written: &Written) -> bool {
         fn seen<K: Stored>(store: &Store<K>, key: &ObjectKey, written: &Written) -> bool {

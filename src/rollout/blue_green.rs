@@ -116,7 +116,7 @@ impl<'a> BlueGreen<'a> {
             decision.freeze(view);
         } else {
             decision.create_with = preview_size;
-            if self.active_is_new() {
+            if self.has_switched(decision) {
                 self.size_new(view.replicas, decision);
             } else {
                 self.size_preview(preview_size, decision);
@@ -129,7 +129,7 @@ impl<'a> BlueGreen<'a> {
             self.switch_back_if_lost(decision);
             return;
         }
-        if self.active_is_new() {
+        if self.has_switched(decision) {
             self.after_the_switch(decision);
         } else {
             self.before_the_switch(preview_size, decision);
@@ -184,7 +184,7 @@ impl<'a> BlueGreen<'a> {
             self.switch(&view.status.stable_rs, decision);
             return;
         }
-        if analysed && (view.new_available() > 0 || view.replicas == 0) {
+        if analysed && self.active_is_new() && (view.new_available() > 0 || view.replicas == 0) {
             self.promote("Completed blue-green update", decision);
         }
     }
@@ -318,6 +318,12 @@ impl<'a> BlueGreen<'a> {
 
     fn active_is_new(&self) -> bool {
         self.view.selected_hash(&self.strategy.active_service) == Some(self.view.revisions.hash.as_str())
+    }
+
+    /// Whether the active Service was led to the new pods. An analysis after the switch says so too: a selector that
+    /// somebody edits since then is repaired, and takes nothing back (guarantee T7).
+    fn has_switched(&self, decision: &Decision<'a>) -> bool {
+        self.active_is_new() || decision.progress.post_run.is_some()
     }
 
     fn switch(&self, hash: &str, decision: &mut Decision<'a>) {

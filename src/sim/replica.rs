@@ -9,7 +9,10 @@ use super::{
 use crate::{
     clock::SharedClock,
     controllers::{self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, rollout},
-    k8s::lease::{Election, Leadership, LeaseOptions, lease_name},
+    k8s::{
+        lease::{Election, Leadership, LeaseOptions, lease_name},
+        stores::Stores,
+    },
     provider::{Providers, desk::Instruments, job::Jobs},
     repo::Sources,
 };
@@ -96,10 +99,21 @@ pub(super) struct Replica {
 }
 
 struct Running {
+    ears: Ears,
     stop: watch::Sender<bool>,
     release: oneshot::Sender<()>,
     controllers: JoinSet<()>,
     background: JoinSet<()>,
+}
+
+/// Lets the stores of a replica go with it: what listens to them holds them too, which in a process of its own does no
+/// harm.
+struct Ears(Stores);
+
+impl Drop for Ears {
+    fn drop(&mut self) {
+        self.0.forget_listeners();
+    }
 }
 
 impl Replica {
@@ -171,6 +185,7 @@ impl Replica {
             job: Box::new(Jobs::new(client.clone(), None)),
         };
         let instruments = Arc::new(Instruments::new(client, clock, providers));
+        let ears = Ears(context.stores.clone());
         let mut controllers = JoinSet::new();
         controllers.spawn(rollout::run(Arc::clone(&context)));
         controllers.spawn(analysis_run::run_with(Arc::clone(&context), instruments));
@@ -179,6 +194,7 @@ impl Replica {
             controllers.spawn(application::run_with(context, Sources::simulated(git.machine())));
         }
         self.running = Some(Running {
+            ears,
             stop,
             release,
             controllers,
@@ -197,6 +213,7 @@ impl Replica {
     /// Stops it in good order; that takes its time. Must be called inside the runtime.
     pub(super) fn stop(&mut self) {
         let Some(Running {
+            ears,
             stop,
             release,
             mut controllers,
@@ -210,6 +227,7 @@ impl Replica {
             let drained = async { while controllers.join_next().await.is_some() {} };
             let _in_time = tokio::time::timeout(DRAIN_TIMEOUT, drained).await;
             drop(controllers);
+            drop(ears);
             if release.send(()).is_ok() {
                 // The election ends once it has given the lease back; watches do not end.
                 let _released = background.join_next().await;

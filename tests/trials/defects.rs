@@ -130,7 +130,7 @@ pub(crate) fn main(filter: &str, mode: Mode, from: u64, threads: usize) -> ExitC
     chosen.retain(|defect| defect.name.contains(filter));
     let good = match mode {
         Mode::Prove | Mode::Markdown => prove(&chosen, mode, from, threads),
-        Mode::Tell(length) => chosen.iter().fold(true, |good, defect| tell(defect, length) && good),
+        Mode::Tell(length) => chosen.iter().filter(|defect| !tell(defect, length)).count() == 0,
         Mode::List(runs) => {
             chosen.iter().for_each(|defect| list(defect, from, runs, threads));
             true
@@ -204,23 +204,23 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
 /// The first seed at which the noted promise breaks, or, if there is none, the first at which any does.
 fn search(defect: &Defect, from: u64, threads: usize) -> Option<(u64, Box<Failure>)> {
     let found: Mutex<BTreeMap<u64, Box<Failure>>> = Mutex::default();
+    let fits = |failure: &Failure| failure.violation.rule == defect.rule;
     let enough = AtomicBool::new(false);
     each_seed(from, RUNS_MAX, threads, &enough, |seed| {
         if let Some(failure) = defect.breach(seed) {
             let mut found = found.lock().unwrap_or_else(PoisonError::into_inner);
             let rule = failure.violation.rule;
-            enough.fetch_or(rule == defect.rule, Ordering::Relaxed);
-            if found.values().all(|other: &Box<Failure>| other.violation.rule != rule) {
+            enough.fetch_or(fits(&failure), Ordering::Relaxed);
+            if !found.values().any(|other| other.violation.rule == rule) {
                 eprintln!("{}, seed {seed}: {}", defect.name, failure.violation);
             }
             found.insert(seed, failure);
         }
     });
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let fits = |(_, failure): &(&u64, &Box<Failure>)| failure.violation.rule == defect.rule;
     let seed = found
         .iter()
-        .find(fits)
+        .find(|(_, failure)| fits(failure))
         .or_else(|| found.iter().next())
         .map(|(seed, _)| *seed)?;
     found.remove_entry(&seed)

@@ -70,3 +70,27 @@ fn a_cure_takes_over_the_weight_when_the_stable_pods_are_gone() {
         (true, cure)
     );
 }
+
+/// D3: an edited selector took the switch back, and with it the hold of an inconclusive analysis.
+#[test]
+fn an_edited_active_selector_is_repaired_and_forgets_no_hold() {
+    let analysis = json!({"templates": [{"templateName": "check"}]});
+    let strategy = json!({"blueGreen": {"activeService": "web-stable", "postPromotionAnalysis": analysis}});
+    let mut world = deployed(strategy);
+    image(&mut world, "demo:v2");
+    let run = format!("web-{}-2-post", world.plan_hash());
+    world.run_until("the analysis", |world, _| {
+        world.objects.contains_key(&("AnalysisRun".into(), run.clone()))
+    });
+    let results = json!([{"name": "errors", "phase": "Inconclusive", "count": 3, "inconclusive": 3}]);
+    let ended = json!({"phase": "Inconclusive", "completedAt": "2026-01-01T00:00:00Z", "metricResults": results});
+    world.patch("AnalysisRun", &run, &json!({ "status": ended }));
+    paused(&mut world);
+    let new = json!(hash(&world, "currentPodHash"));
+    let nobody = json!({"rollouts-pod-template-hash": "nobody"});
+    world.patch("Service", "web-stable", &json!({"spec": {"selector": nobody}}));
+    world.settle();
+    assert_eq!(selected(&world, "web-stable"), new);
+    assert!(phase(&world, "Paused"), "{:#}", world.status());
+    assert!(!world.objects.contains_key(&("AnalysisRun".into(), format!("{run}.1"))));
+}
