@@ -349,7 +349,8 @@ impl<'a> BlueGreen<'a> {
         if self.view.spec.paused && !self.view.is_promoted() && !self.view.progress.abort {
             let before = self.view.status.blue_green.clone().unwrap_or_default().preview_selector;
             let lost = self.view.selected_hash(&self.strategy.preview_service) == Some("");
-            if lost && !before.is_empty() {
+            // What the status says was read from the Service, where somebody may have written anything.
+            if lost && self.view.revisions.with_hash(&before).is_some() {
                 decision.selectors.push((self.strategy.preview_service.clone(), before));
             }
             return;

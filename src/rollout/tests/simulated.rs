@@ -94,3 +94,19 @@ fn an_edited_active_selector_is_repaired_and_forgets_no_hold() {
     assert!(phase(&world, "Paused"), "{:#}", world.status());
     assert!(!world.objects.contains_key(&("AnalysisRun".into(), format!("{run}.1"))));
 }
+
+/// T7: a preview that had lost its selector was led to what somebody had once written there.
+#[test]
+fn a_held_preview_is_led_to_no_version_that_is_not_there() {
+    let strategy = json!({"blueGreen": {"activeService": "web-stable", "previewService": "web-canary", "autoPromotionEnabled": false}});
+    let mut world = deployed(strategy);
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    world.patch("Rollout", "web", &json!({"spec": {"paused": true}}));
+    for hash in [json!("nobody"), json!(null)] {
+        let selector = json!({"rollouts-pod-template-hash": hash});
+        world.patch("Service", "web-canary", &json!({"spec": {"selector": selector}}));
+        world.settle();
+    }
+    assert_ne!(selected(&world, "web-canary"), json!("nobody"));
+}
