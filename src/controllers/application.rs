@@ -162,7 +162,12 @@ impl Shell {
         context.metrics.collect(Box::new(metrics.clone()));
         Self {
             metrics,
-            writer: SyncWriter::new(context.client.clone(), discovery.clone(), index.clone()),
+            writer: SyncWriter::new(
+                context.client.clone(),
+                discovery.clone(),
+                index.clone(),
+                Arc::clone(&context.clock),
+            ),
             context: Arc::clone(context),
             apps,
             projects: context.stores.projects.clone(),

@@ -169,12 +169,6 @@ impl LiveIndex {
         self.tell(touched);
     }
 
-    /// Enters that an object is gone.
-    pub fn forget(&self, key: &ResourceKey, uid: &str) {
-        let touched = self.state().remove(key, uid);
-        self.tell(touched);
-    }
-
     /// The object as the index has it.
     pub fn get(&self, key: &ResourceKey) -> Option<Arc<Value>> {
         self.state().get(key)

@@ -6,8 +6,9 @@ use super::{
     index::LiveIndex,
 };
 use crate::{
-    api::well_known::SYNC_MANAGER,
+    api::{scalar::wire_time, well_known::SYNC_MANAGER},
     class::Class,
+    clock::SharedClock,
     k8s::{error::ApiError, lease::Fence},
     plan::{Precondition, Propagation},
     sync::{
@@ -44,6 +45,7 @@ pub struct SyncWriter {
     client: Client,
     discovery: Discovery,
     index: LiveIndex,
+    clock: SharedClock,
 }
 
 impl std::fmt::Debug for SyncWriter {
@@ -63,11 +65,12 @@ pub struct Done {
 
 impl SyncWriter {
     /// A writer whose results enter `index`.
-    pub fn new(client: Client, discovery: Discovery, index: LiveIndex) -> Self {
+    pub fn new(client: Client, discovery: Discovery, index: LiveIndex, clock: SharedClock) -> Self {
         Self {
             client,
             discovery,
             index,
+            clock,
         }
     }
 
@@ -202,11 +205,21 @@ impl SyncWriter {
         Ok(())
     }
 
-    /// Learns what became of an object that was, or may have been, deleted.
+    /// Learns what became of an object whose deletion was accepted. Where that cannot be asked, it counts as leaving, not
+    /// as gone: a finalizer may hold it for long (guarantees S4 and S8). The watch tells the rest.
     async fn look_again(&self, key: &ResourceKey, uid: &str) {
-        if self.index.refresh(key).await.is_err() {
-            self.index.forget(key, uid);
+        if self.index.refresh(key).await.is_ok() {
+            return;
         }
+        let Some(live) = self.index.get(key).filter(|live| text(live, "/metadata/uid") == uid) else {
+            return;
+        };
+        let mut leaving = Value::clone(&live);
+        if let Some(metadata) = leaving.pointer_mut("/metadata").and_then(Value::as_object_mut) {
+            let now = wire_time(self.clock.now());
+            metadata.entry("deletionTimestamp").or_insert_with(|| json!(now));
+        }
+        self.index.put(leaving);
     }
 
     async fn put(&self, key: &ResourceKey, apply: &Apply, before: Option<&Value>) -> Result<Value, ApiError> {

@@ -81,7 +81,8 @@ pub struct SyncJudge {
     aborted_since: Option<Timestamp>,
     /// When an operation to a commit first began.
     tried: BTreeMap<String, Timestamp>,
-    scaled: BTreeSet<Key>,
+    /// Since when an autoscaler chose the replicas of these.
+    scaled: BTreeMap<Key, Timestamp>,
     /// Git was not well until then.
     git_trouble: Option<Timestamp>,
     /// An Application's policy or project changed then.
@@ -116,7 +117,7 @@ impl SyncJudge {
             held: None,
             aborted_since: None,
             tried: BTreeMap::new(),
-            scaled: BTreeSet::new(),
+            scaled: BTreeMap::new(),
             git_trouble: None,
             policy_since: None,
         }
@@ -227,7 +228,7 @@ impl SyncJudge {
             self.meddled.insert(key.clone(), commit.at);
         }
         if commit.subresource == "scale" {
-            self.scaled.insert(key.clone());
+            self.scaled.entry(key.clone()).or_insert(commit.at);
         }
         let spells = self.spells.entry(key.clone()).or_default();
         if let Some(last) = spells.back_mut()

@@ -71,7 +71,7 @@ impl SyncJudge {
     }
 
     pub(super) fn is_scaled(&self, content: &Content, key: &Key) -> bool {
-        facts::is_autoscaled(content, key) || self.scaled.contains(key)
+        facts::is_autoscaled(content, key) || self.scaled.contains_key(key)
     }
 
     /// S4: what must be well before this object is written.
@@ -110,10 +110,12 @@ impl SyncJudge {
     /// Whether an object was as a commit says and well at some moment since then.
     fn was_well(&self, content: &Content, key: &Key, expected: &Value, since: Timestamp) -> bool {
         let scaled = self.is_scaled(content, key);
+        // What somebody changes after it was applied is drift; it must be well, and no more.
+        let drifted = self.meddled.get(key).is_some_and(|at| *at >= since);
         let spells = self.spells.get(key).into_iter().flatten();
         spells
             .filter(|spell| spell.until.is_none_or(|until| until >= since))
-            .any(|spell| facts::differs(expected, &spell.value, scaled).is_none())
+            .any(|spell| drifted || facts::differs(expected, &spell.value, scaled).is_none())
     }
 
     /// S7: the project must not have refused it all the time that can have been seen.
@@ -168,7 +170,10 @@ impl SyncJudge {
             }
         }
         let replicas = |object: &Value| object["spec"]["replicas"].clone();
-        if self.scaled.contains(key) && replicas(before) != replicas(after) {
+        // What was on its way when the autoscaler first acted could not know of it.
+        let horizon = self.horizon(commit.at);
+        let known = self.scaled.get(key).is_some_and(|since| *since < horizon);
+        if known && replicas(before) != replicas(after) {
             self.blame_for(
                 Rule::S6,
                 commit.at,
@@ -204,7 +209,11 @@ impl SyncJudge {
         let (live, pruned) = self.pruned.entry(op.name()).or_insert((0, BTreeSet::new()));
         pruned.insert(key.clone());
         let (live, count) = (*live, pruned.len());
-        if op.automated && count > FREE && live > 0 && count * 2 > live {
+        // Who allows an empty source allows everything to go with it.
+        let emptied = self
+            .content(&op.revision)
+            .is_some_and(|content| content.form == content::Form::Empty);
+        if op.automated && !emptied && count > FREE && live > 0 && count * 2 > live {
             self.blame_for(
                 Rule::S3,
                 at,
