@@ -200,8 +200,11 @@ impl SyncWriter {
             Err(error) if error.class() == Class::NotFound => {}
             Err(error) => return Err(error),
         }
-        // An object that is being deleted goes away with its last finalizer; ask what is there now.
-        self.look_again(&work.key, text(&live, "/metadata/uid")).await;
+        // An object that is being deleted goes away with its last finalizer; ask what is there now. Where that cannot be
+        // asked, the watch tells it.
+        if let Err(error) = self.index.refresh(&work.key).await {
+            tracing::debug!(object = %work.key, %error, "What became of a hook without our finalizer is not known yet.");
+        }
         Ok(())
     }
 
