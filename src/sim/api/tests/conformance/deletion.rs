@@ -120,8 +120,9 @@ pub(super) async fn background(probe: &Probe) -> Result<()> {
 
 pub(super) async fn foreground(probe: &Probe) -> Result<()> {
     let reference = owner(probe).await?;
-    let held = json!({"ownerReferences": [reference], "finalizers": ["example.com/x"]});
+    let held = json!({"ownerReferences": [reference.clone()], "finalizers": ["example.com/x"]});
     probe.create("configmaps", &with(config_map("child"), &held)).await?;
+    seen_by_the_collector(probe, &reference).await?;
     let marked = probe
         .delete("rollouts/owner", &json!({"propagationPolicy": "Foreground"}))
         .await?;
@@ -146,14 +147,30 @@ pub(super) async fn foreground(probe: &Probe) -> Result<()> {
         .await
 }
 
+/// Waits until the garbage collector has seen the ConfigMaps made so far. A real one follows by a watch, in order, and
+/// lets an owner go without the dependents it has not seen.
+async fn seen_by_the_collector(probe: &Probe, reference: &Value) -> Result<()> {
+    let mut nobody = reference.clone();
+    nobody["name"] = json!("nobody");
+    nobody["uid"] = json!("00000000-0000-4000-8000-000000000000");
+    let orphan = with(config_map("sentinel"), &json!({"ownerReferences": [nobody]}));
+    probe.create("configmaps", &orphan).await?;
+    probe
+        .until("the collector has seen what was made before", async || {
+            Ok(!probe.exists("configmaps/sentinel").await?)
+        })
+        .await
+}
+
 pub(super) async fn orphan(probe: &Probe) -> Result<()> {
     let reference = owner(probe).await?;
     probe
         .create(
             "configmaps",
-            &with(config_map("child"), &json!({"ownerReferences": [reference]})),
+            &with(config_map("child"), &json!({"ownerReferences": [reference.clone()]})),
         )
         .await?;
+    seen_by_the_collector(probe, &reference).await?;
     let marked = probe
         .delete("rollouts/owner", &json!({"propagationPolicy": "Orphan"}))
         .await?;
