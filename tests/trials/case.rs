@@ -4,7 +4,7 @@
 use crate::{
     faults::{
         Fault, Flaw,
-        deeds::{self, Deed, Event},
+        deeds::{self, Event},
     },
     oracle::scene::Subject,
 };
@@ -313,8 +313,3 @@ fn preview_analysis() -> Value {
 
 /// The label by which pods of a version are known.
 pub const HASH: &str = well_known::POD_TEMPLATE_HASH;
-
-/// Names a deed by what it is, for stories.
-pub fn describe(deed: &Deed) -> String {
-    deed.to_string()
-}

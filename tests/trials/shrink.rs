@@ -13,21 +13,29 @@ const RUNS_MAX: usize = 400;
 
 /// The smallest case found that breaks the same promise, and how it fails, told as a story.
 pub fn shrink(case: &Case, rule: Rule, seams: &Seams) -> (Case, Option<Box<Failure>>) {
-    let mut best = case.clone();
-    let mut left = RUNS_MAX;
-    let mut fails = |candidate: &Case| {
-        left = left.saturating_sub(1);
-        left > 0 && run::run(candidate, seams).is_err_and(|failure| failure.violation.rule == rule)
-    };
-    loop {
-        let smaller = candidates(&best).into_iter().find(|candidate| fails(candidate));
-        match smaller {
-            Some(smaller) => best = smaller,
-            None => break,
-        }
-    }
+    let fails = |case: &Case| run::run(case, seams).is_err_and(|failure| failure.violation.rule == rule);
+    let best = smallest(case, RUNS_MAX, candidates, fails);
     let failure = run::tell(&best, seams).err();
     (best, failure)
+}
+
+/// Goes on to the first smaller case that still fails, until none does or `runs` are used up.
+pub(crate) fn smallest<C: Clone>(
+    case: &C,
+    runs: usize,
+    candidates: impl Fn(&C) -> Vec<C>,
+    fails: impl Fn(&C) -> bool,
+) -> C {
+    let mut best = case.clone();
+    let mut left = runs;
+    let mut still_fails = |candidate: &C| {
+        left = left.saturating_sub(1);
+        left > 0 && fails(candidate)
+    };
+    while let Some(smaller) = candidates(&best).into_iter().find(|candidate| still_fails(candidate)) {
+        best = smaller;
+    }
+    best
 }
 
 /// Cases a little smaller, the boldest first.

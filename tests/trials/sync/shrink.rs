@@ -1,10 +1,7 @@
 //! Makes a failing case smaller as long as it still breaks the same promise.
 
-use super::{
-    case::SyncCase,
-    run::{self},
-};
-use crate::{oracle::Rule, run::Failure};
+use super::{case::SyncCase, run};
+use crate::{oracle::Rule, run::Failure, shrink::smallest};
 use tidegate::sim::replica::Seams;
 
 /// Runs that a shrinking may take.
@@ -12,15 +9,8 @@ const RUNS_MAX: usize = 300;
 
 /// The smallest case found that breaks the same promise, and how it fails, told as a story.
 pub fn shrink(case: &SyncCase, rule: Rule, seams: &Seams) -> (SyncCase, Option<Box<Failure>>) {
-    let mut best = case.clone();
-    let mut left = RUNS_MAX;
-    let mut fails = |candidate: &SyncCase| {
-        left = left.saturating_sub(1);
-        left > 0 && run::run(candidate, seams).is_err_and(|failure| failure.violation.rule == rule)
-    };
-    while let Some(smaller) = candidates(&best).into_iter().find(|candidate| fails(candidate)) {
-        best = smaller;
-    }
+    let fails = |case: &SyncCase| run::run(case, seams).is_err_and(|failure| failure.violation.rule == rule);
+    let best = smallest(case, RUNS_MAX, candidates, fails);
     let failure = run::tell(&best, seams).err();
     (best, failure)
 }
