@@ -81,6 +81,8 @@ struct State {
     fetching: Option<Attempt>,
     failures: u32,
     known_commits: BTreeSet<Sha>,
+    /// The commit that the server did not have when it was asked last, and when that was.
+    missing: Option<(Sha, Instant)>,
     /// The clone was made, or found complete, by this process; before that nobody reads it.
     ready: bool,
     /// Counts clones made anew, so that a read of the old one says nothing about the new one.
@@ -347,15 +349,18 @@ impl Repository {
         if self.has_commit(commit).await? {
             return Ok(());
         }
-        let missing = RepoError::MissingCommit {
-            repository: self.url.redacted(),
-            commit: commit.clone(),
-        };
         match self.clone.fetch_commit(&access, commit).await {
             Ok(()) if self.has_commit(commit).await? => Ok(()),
             // The server's words for "no such commit" differ; anything that is not about the network means that.
-            Ok(()) | Err(RepoError::Clone { .. } | RepoError::NotFound { .. }) => Err(missing),
+            Ok(()) | Err(RepoError::Clone { .. } | RepoError::NotFound { .. }) => Err(self.missing(commit)),
             Err(error) => Err(error),
+        }
+    }
+
+    fn missing(&self, commit: &Sha) -> RepoError {
+        RepoError::MissingCommit {
+            repository: self.url.redacted(),
+            commit: commit.clone(),
         }
     }
 
@@ -439,8 +444,18 @@ impl Repository {
     }
 
     pub(crate) async fn is_ancestor(&self, ancestor: &Sha, descendant: &Sha) -> Result<bool, RepoError> {
-        self.ensure(descendant).await?;
-        self.ensure(ancestor).await?;
+        for commit in [descendant, ancestor] {
+            // Asked in every pass of an application, and a commit that is gone from the server stays gone.
+            let is_missing = |(missing, at): &(Sha, Instant)| missing == commit && at.elapsed() < FAILURE_AGE_MAX;
+            if self.state().missing.as_ref().is_some_and(is_missing) {
+                return Err(self.missing(commit));
+            }
+            let found = self.ensure(commit).await;
+            if let Err(RepoError::MissingCommit { .. }) = &found {
+                self.state().missing = Some((commit.clone(), Instant::now()));
+            }
+            found?;
+        }
         self.read(async |clone| clone.is_ancestor(ancestor, descendant).await)
             .await
     }

@@ -27,6 +27,9 @@ pub enum Ancestry {
     Forward,
     /// It is an ancestor: somebody moved the branch back, or a mirror is behind.
     Backward,
+    /// Nobody can tell: the commit deployed last is not to be had, or the source itself cannot be read. A mirror may be
+    /// behind, or the history was rewritten.
+    Unknown,
 }
 
 /// What the decision is based on.
@@ -107,11 +110,16 @@ pub fn decide(facts: &Facts<'_>) -> AutoSync {
             format!("commit {} is held by {}: {}", hold.revision, hold.by, hold.reason),
         );
     }
-    if facts.ancestry == Ancestry::Backward {
-        return AutoSync::Blocked(format!(
-            "Skipping sync attempt to {}: it is older than the commit deployed last; sync it explicitly to go back",
-            facts.revisions
-        ));
+    let why_not = match facts.ancestry {
+        Ancestry::Forward => None,
+        Ancestry::Backward => Some("it is older than the commit deployed last; sync it explicitly to go back"),
+        Ancestry::Unknown => Some(
+            "the repository does not have the commit deployed last, so it may be older (a mirror that is behind, or a \
+             rewritten history); sync it explicitly to go there",
+        ),
+    };
+    if let Some(why_not) = why_not {
+        return AutoSync::Blocked(format!("Skipping sync attempt to {}: {why_not}", facts.revisions));
     }
     let attempt = attempt(facts);
     let heal = match attempt {

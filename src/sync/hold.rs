@@ -23,7 +23,7 @@ pub struct Facts<'a> {
     pub previous: Option<&'a Hold>,
     /// Whether automation is on; without it there is nothing to hold back.
     pub is_automated: bool,
-    /// The commits the source is at.
+    /// The commits the source is at, as far as known.
     pub revisions: &'a Revisions,
     /// How they relate to the deployed ones.
     pub ancestry: Ancestry,
@@ -54,8 +54,8 @@ pub fn decide(facts: &Facts<'_>) -> Option<Hold> {
     }
     let previous = facts.previous?;
     if previous.revision != current {
-        // A newer commit releases it; an older one does not, and is not synced by itself either.
-        return (facts.ancestry == Ancestry::Backward).then(|| previous.clone());
+        // A newer commit releases it; one that is or may be older does not, and is not synced by itself either.
+        return (facts.ancestry != Ancestry::Forward).then(|| previous.clone());
     }
     if recovered(facts, previous) || resynced(facts, previous) {
         return None;
@@ -106,6 +106,7 @@ fn rolled_back(facts: &Facts<'_>) -> Option<Hold> {
         && !sync.dry_run
         && sync.resources.is_empty()
         && !deployed.is_empty()
+        && !facts.revisions.is_empty()
         && deployed != *facts.revisions;
     is_rollback.then(|| {
         let who = &last.operation.initiated_by.username;

@@ -244,15 +244,22 @@ impl<'a> Pass<'a> {
     }
 
     fn hold(&self, current: &Result<Compared<'a>, Failure>, sync: SyncCode, just_ended: bool) -> Option<Hold> {
-        let previous = self.before.hold.as_ref();
-        // With nothing to compare with, nothing is learned and nothing is let go.
-        let Ok(current) = current else { return previous.cloned() };
+        // With nothing to compare with, no newer commit is known; but a person may still go back from the one seen last.
+        let seen_last = Revisions::of_sync(&self.before.sync);
+        let (revisions, ancestry, comparisons) = match current {
+            Ok(current) => (
+                &current.desired.revisions,
+                self.snapshot.ancestry,
+                current.comparisons.as_slice(),
+            ),
+            Err(_) => (&seen_last, Ancestry::Unknown, [].as_slice()),
+        };
         hold::decide(&hold::Facts {
-            previous,
+            previous: self.before.hold.as_ref(),
             is_automated: auto_sync::is_on(&self.snapshot.app.spec),
-            revisions: &current.desired.revisions,
-            ancestry: self.snapshot.ancestry,
-            comparisons: &current.comparisons,
+            revisions,
+            ancestry,
+            comparisons,
             sync,
             last: self.state.as_ref(),
             just_ended,

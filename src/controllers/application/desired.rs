@@ -178,6 +178,7 @@ pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired)
     };
     let now = app.spec.effective_sources();
     let repositories = shell.sources.of_project(project::name_of(&app.spec));
+    let mut found = Ancestry::Forward;
     for (((source, old), commit), deployed) in now
         .iter()
         .zip(before)
@@ -193,8 +194,8 @@ pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired)
         match repositories.is_ancestor(&source.repo_url, &commit, &deployed).await {
             Ok(true) => return Ok(Ancestry::Backward),
             Ok(false) => {}
-            // Rewritten history may have lost the deployed commit; then nothing is older than anything.
-            Err(error) if error.class() == Class::NotFound => {}
+            // A rewritten history may have lost the deployed commit, and a mirror may not have it yet.
+            Err(error) if error.class() == Class::NotFound => found = Ancestry::Unknown,
             Err(error) => {
                 return Err(Failure {
                     message: error.to_string(),
@@ -203,5 +204,5 @@ pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired)
             }
         }
     }
-    Ok(Ancestry::Forward)
+    Ok(found)
 }

@@ -235,6 +235,11 @@ fn a_held_commit_waits_and_an_older_one_is_refused() {
         ..Case::default()
     }
     .is_blocked("older than the commit deployed last");
+    Case {
+        ancestry: Ancestry::Unknown,
+        ..Case::default()
+    }
+    .is_blocked("does not have the commit deployed last");
 }
 
 #[test]

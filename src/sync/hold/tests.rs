@@ -160,6 +160,13 @@ fn a_newer_commit_releases_it_and_an_older_one_does_not() {
         |facts| facts.ancestry = Ancestry::Backward,
         Some("a by rollout ns/web"),
     );
+    check(
+        "perhaps older",
+        Some(held("a", ROLLOUT)),
+        progressing(),
+        |facts| facts.ancestry = Ancestry::Unknown,
+        Some("a by rollout ns/web"),
+    );
     let aborted = rollout("Degraded", true, SyncCode::OutOfSync);
     check(
         "newer, the old abort still visible",

@@ -19,6 +19,31 @@ fn an_older_commit_is_not_synced_by_itself() {
 }
 
 #[test]
+fn a_rollback_holds_while_the_source_cannot_be_read() {
+    let mut world = World::automated(vec![config("a", "1")]);
+    world.settle();
+    world.desired = Ok(commit("c2", vec![config("a", "2")]));
+    world.settle();
+    world.desired = Err(Failure {
+        message: "the server is down".into(),
+        is_transient: true,
+    });
+    world.pinned = Some(Ok(commit("c1", vec![config("a", "1")])));
+    world.ask(json!({"initiatedBy": {"username": "ada"}, "sync": {"revision": "c1"}}));
+    world.settle();
+    assert_eq!(world.operation().phase, "Succeeded");
+    let hold = world.state().hold.clone().unwrap_or_default();
+    assert_eq!((hold.revision.as_str(), hold.by.as_str()), ("c2", "user ada"));
+    world.desired = Ok(commit("c2", vec![config("a", "2")]));
+    world.did("+a | +a | +a");
+    world.settle();
+    world.did("");
+    world.desired = Ok(commit("c3", vec![config("a", "3")]));
+    world.settle();
+    world.did("+a");
+}
+
+#[test]
 fn an_empty_source_prunes_nothing() {
     let mut world = World::automated(vec![config("a", "1")]);
     world.settle();
