@@ -105,9 +105,16 @@ impl Shell {
         if !is_managed(&run, &context.settings.instance_id) {
             return Ok(Next::AwaitChange);
         }
-        if let Freshness::Behind(behind) = context.ledger.look(&subject, &context.stores) {
-            tracing::debug!(analysis_run = %key, %behind, "The watch does not show our own write yet.");
-            return Ok(Next::In(STALE_DELAY));
+        match context.ledger.look(&subject, &context.stores) {
+            Freshness::Current => {}
+            Freshness::Behind(behind) => {
+                tracing::debug!(analysis_run = %key, %behind, "The watch does not show our own write yet.");
+                return Ok(Next::In(STALE_DELAY));
+            }
+            Freshness::Overdue(targets) => {
+                context.reread(&subject, &targets).await?;
+                return Ok(Next::In(Duration::ZERO));
+            }
         }
         let uid = run.metadata.uid.clone().unwrap_or_default();
         let Some(fence) = context.leadership.fence() else {

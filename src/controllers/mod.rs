@@ -17,12 +17,13 @@ use crate::{
     k8s::{
         apply::{self, Applied, ApplyError, Writer},
         client::{self, ClientError, ClientOptions},
+        error::ApiError,
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
         stores::{Scope, Stores},
     },
-    plan::{EventRecord, Plan},
+    plan::{EventRecord, ObjectRef, Plan},
     rollout::snapshot::{Settings, Snapshot},
     sync,
     telemetry::{
@@ -32,6 +33,7 @@ use crate::{
 };
 use args::{ControllerArgs, ControllerName};
 use kube::Client;
+use retry::ReconcileError;
 use std::{
     hash::{BuildHasher, RandomState},
     sync::Arc,
@@ -149,10 +151,29 @@ impl Context {
             Err(error) => &error.applied,
         };
         self.ledger.record(subject, applied.writes.iter().cloned());
-        if result.is_ok() {
-            self.count_events(&plan.events);
+        match &result {
+            Ok(_) => self.count_events(&plan.events),
+            // Should its event be late or lost, every pass would run into the same conflict, its first writes done
+            // over and over.
+            Err(error) => {
+                if let Some(target) = error.outdated()
+                    && let Err(error) = self.stores.reread(&self.client, target).await
+                {
+                    tracing::debug!(%target, %error, "An object that changed under us could not be read again.");
+                }
+            }
         }
         result
+    }
+
+    /// Reads objects again that the watch does not show as we wrote them, and waits for it no longer.
+    pub async fn reread(&self, subject: &Subject, targets: &[ObjectRef]) -> Result<(), ReconcileError> {
+        for target in targets {
+            let read = self.stores.reread(&self.client, target).await;
+            read.map_err(|error| ReconcileError::from_reading(target, ApiError::from(error)))?;
+        }
+        self.ledger.forget(subject);
+        Ok(())
     }
 
     /// Records events outside a plan, about a pass that failed.

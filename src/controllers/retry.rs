@@ -1,6 +1,10 @@
 //! When to try again after a pass failed: one policy for all controllers.
 
-use crate::{class::Class, k8s::apply::ApplyError};
+use crate::{
+    class::Class,
+    k8s::{apply::ApplyError, error::ApiError},
+    plan::ObjectRef,
+};
 use std::{error::Error, fmt, time::Duration};
 
 /// First delay after an error that may pass by itself; doubles each time.
@@ -47,6 +51,18 @@ impl fmt::Display for ReconcileError {
 impl Error for ReconcileError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.source()
+    }
+}
+
+impl ReconcileError {
+    /// An object could not be read.
+    pub fn from_reading(target: &ObjectRef, error: ApiError) -> Self {
+        Self {
+            step: Step::Observe,
+            class: error.class(),
+            label: error.label(),
+            source: format!("failed to read {target}: {error}").into(),
+        }
     }
 }
 

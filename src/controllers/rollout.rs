@@ -57,6 +57,10 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
             tracing::debug!(rollout = %key, %behind, "The watch does not show our own write yet.");
             return Ok(Next::In(STALE_DELAY));
         }
+        Observation::Overdue { targets } => {
+            context.reread(&Subject::new("Rollout", key), &targets).await?;
+            return Ok(Next::In(Duration::ZERO));
+        }
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
     };

@@ -72,6 +72,14 @@ impl ApplyError {
         }
     }
 
+    /// The object that is no longer as the plan took it to be.
+    pub fn outdated(&self) -> Option<&ObjectRef> {
+        match &self.source {
+            WriteError::Refused { target, .. } if is_conflict(&self.source) => Some(target),
+            WriteError::Refused { .. } | WriteError::FenceFallen => None,
+        }
+    }
+
     /// One word for metrics and event reasons.
     pub fn label(&self) -> &'static str {
         match &self.source {

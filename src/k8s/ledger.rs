@@ -11,9 +11,9 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// After this many looks at a store that does not follow, the entry is given up: the write was overtaken by a deletion,
-/// or versions cannot be compared. At one look each 100 ms this is five seconds; preconditions guard what follows.
-pub const LOOKS_MAX: u32 = 50;
+/// After this many looks at a store that does not follow, the server is asked instead: an event was lost, the watch
+/// stalls, or versions cannot be compared. At one look each 100 ms this is two seconds.
+pub const LOOKS_MAX: u32 = 20;
 
 /// The object a plan is about; one per reconcile key.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
@@ -50,6 +50,9 @@ pub enum Freshness {
     Current,
     /// They do not yet show what was written to this object.
     Behind(ObjectRef),
+    /// They have not shown for a long time what was written to these objects: read them again, then
+    /// [`Ledger::forget`].
+    Overdue(Vec<ObjectRef>),
 }
 
 /// Our own writes that the stores may not show yet, by subject.
@@ -92,14 +95,13 @@ impl Ledger {
         };
         entry.looks += 1;
         if entry.looks > LOOKS_MAX {
-            tracing::warn!(subject = %subject.key, target = %behind, "The watch does not show our own write; going on without.");
-            entries.remove(subject);
-            return Freshness::Current;
+            tracing::debug!(subject = %subject.key, target = %behind, "The watch does not show our own write; asking the server.");
+            return Freshness::Overdue(entry.writes.keys().cloned().collect());
         }
         Freshness::Behind(behind)
     }
 
-    /// Forgets everything about `subject`, when it is gone.
+    /// Forgets everything about `subject`, when it is gone or was read again.
     pub fn forget(&self, subject: &Subject) {
         self.lock().remove(subject);
     }

@@ -30,6 +30,11 @@ pub enum Observation {
         /// The first object they are behind for.
         behind: ObjectRef,
     },
+    /// The stores have not shown our own last writes for a long time; read these objects again.
+    Overdue {
+        /// What was written.
+        targets: Vec<ObjectRef>,
+    },
     /// The Rollout belongs to a controller with another instance id.
     Foreign,
     /// The Rollout is not there, or is going: its children are the garbage collector's.
@@ -96,8 +101,10 @@ pub fn observe(
     if instance_id(&rollout) != settings.instance_id {
         return Observation::Foreign;
     }
-    if let Freshness::Behind(behind) = ledger.look(&subject, stores) {
-        return Observation::Stale { behind };
+    match ledger.look(&subject, stores) {
+        Freshness::Current => {}
+        Freshness::Behind(behind) => return Observation::Stale { behind },
+        Freshness::Overdue(targets) => return Observation::Overdue { targets },
     }
     let references = References::of_rollout(&rollout);
     let (analysis_templates, cluster_analysis_templates) = templates(stores, &key.namespace, &references);

@@ -7,7 +7,8 @@ use crate::k8s::{backoff::WatchBackoff, cell::WaitCell};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
-    Api, Resource,
+    Api, Client, Resource,
+    core::NamespaceResourceScope,
     runtime::{
         WatchStreamExt,
         watcher::{self, watcher},
@@ -300,7 +301,7 @@ impl<K: Stored> Store<K> {
                 Ok(watcher::Event::Init) => pending = Some(Vec::new()),
                 Ok(watcher::Event::InitApply(object)) => pending.get_or_insert_default().push(pruned(object)),
                 Ok(watcher::Event::InitDone) => self.replace(pending.take().unwrap_or_default()),
-                Ok(watcher::Event::Apply(object)) => self.put(pruned(object)),
+                Ok(watcher::Event::Apply(object)) => self.put_reported(pruned(object)),
                 Ok(watcher::Event::Delete(object)) => self.remove(&object),
                 Err(error) if optional && is_unavailable(&error) => {
                     if !self.is_ready() {
@@ -313,9 +314,51 @@ impl<K: Stored> Store<K> {
         }
     }
 
+    /// Asks the server for one object and takes its answer, for when the watch is behind or an event was lost. A newer
+    /// version that arrives meanwhile is kept.
+    ///
+    /// # Errors
+    /// When the server does not answer the question.
+    pub(crate) async fn reread(&self, client: &Client, key: &ObjectKey) -> Result<(), kube::Error>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+    {
+        let known = self.get(key);
+        let api = Api::<K>::namespaced(client.clone(), &key.namespace);
+        let change = match api.get_opt(&key.name).await? {
+            Some(object) => self.write().put_newer(pruned(object)),
+            None => {
+                let mut contents = self.write();
+                // What was made under this name meanwhile is another object.
+                let is_same = |known: &Arc<K>| contents.objects.get(key).is_some_and(|now| Arc::ptr_eq(known, now));
+                if known.as_ref().is_some_and(is_same) {
+                    contents.remove(key)
+                } else {
+                    None
+                }
+            }
+        };
+        self.tell(change);
+        Ok(())
+    }
+
     /// Stores one object.
     pub(crate) fn put(&self, object: K) {
-        let change = self.write().put(object);
+        let change = {
+            let mut contents = self.write();
+            contents.raise_high_water(&object);
+            contents.put(object)
+        };
+        self.tell(change);
+    }
+
+    /// Stores what a watch reports. It may come after the object was read again, and be older than that.
+    fn put_reported(&self, object: K) {
+        let change = {
+            let mut contents = self.write();
+            contents.raise_high_water(&object);
+            contents.put_newer(object)
+        };
         self.tell(change);
     }
 
@@ -344,7 +387,10 @@ impl<K: Stored> Store<K> {
                 .cloned()
                 .collect();
             changes.extend(gone.iter().filter_map(|key| contents.remove(key)));
-            changes.extend(objects.into_iter().filter_map(|object| contents.put(object)));
+            for object in objects {
+                contents.raise_high_water(&object);
+                changes.extend(contents.put(object));
+            }
         }
         changes.into_iter().for_each(|change| self.tell(Some(change)));
         self.shared.ready.set(true);
@@ -366,8 +412,19 @@ impl<K: Stored> Store<K> {
 }
 
 impl<K: Stored> Contents<K> {
+    /// Stores an object unless the same one is known in a newer version. Versions that are no numbers cannot be
+    /// compared; then the last word counts.
+    fn put_newer(&mut self, object: K) -> Option<Change<K>> {
+        let number = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
+        let known = self.objects.get(&ObjectKey::of(&object));
+        let is_older = known.is_some_and(|known| {
+            known.meta().uid == object.meta().uid
+                && matches!((number(known), number(&object)), (Some(known), Some(new)) if new < known)
+        });
+        if is_older { None } else { self.put(object) }
+    }
+
     fn put(&mut self, object: K) -> Option<Change<K>> {
-        self.raise_high_water(&object);
         let key = ObjectKey::of(&object);
         let before = self.objects.get(&key).cloned();
         if let Some(before) = &before {

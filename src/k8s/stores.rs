@@ -203,6 +203,25 @@ impl Stores {
         }
     }
 
+    /// Asks the server for one object and takes its answer, for when the watch does not bring it. Kinds that are not
+    /// watched are left alone.
+    ///
+    /// # Errors
+    /// When the server does not answer the question.
+    pub async fn reread(&self, client: &Client, target: &ObjectRef) -> Result<(), kube::Error> {
+        let key = ObjectKey::new(target.namespace.clone().unwrap_or_default(), target.name.as_str());
+        match target.kind.as_str() {
+            "Rollout" => self.rollouts.reread(client, &key).await,
+            "ReplicaSet" => self.replica_sets.reread(client, &key).await,
+            "Service" if target.api_version == "v1" => self.services.reread(client, &key).await,
+            "Ingress" if target.api_version.starts_with("networking.k8s.io/") => {
+                self.ingresses.reread(client, &key).await
+            }
+            "AnalysisRun" => self.analysis_runs.reread(client, &key).await,
+            _ => Ok(()),
+        }
+    }
+
     /// The Rollout that controls the ReplicaSet, or, of an orphan, those that may adopt it.
     fn rollouts_of_replica_set(&self, change: &Change<ReplicaSet>) -> Vec<ObjectKey> {
         let mut concerned = Vec::new();

@@ -153,5 +153,9 @@ fn patience_with_a_store_that_does_not_follow_is_bounded() {
     for _ in 0..LOOKS_MAX {
         assert!(matches!(look(&stores, &ledger, ""), Observation::Stale { .. }));
     }
+    for _ in 0..2 {
+        assert!(matches!(look(&stores, &ledger, ""), Observation::Overdue { targets } if targets.len() == 1));
+    }
+    ledger.forget(&subject);
     assert!(matches!(look(&stores, &ledger, ""), Observation::Complete(_)));
 }

@@ -158,3 +158,38 @@ pub(crate) async fn eventually(mut holds: impl FnMut() -> bool) {
     }
     panic!("it did not come to hold within 100 s of virtual time");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
+    let api = FakeApi::new();
+    let store = Store::<Rollout>::default();
+    let key = ObjectKey::new("shop", "web");
+    let stored = || store.get(&key).and_then(|rollout| rollout.metadata.resource_version.clone());
+    let rollout = |weight: u64| {
+        json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"replicas": weight}})
+    };
+    store.reread(&api.client(), &key).await.unwrap();
+    assert_eq!(stored(), None);
+
+    api.put(rollout(1));
+    store.reread(&api.client(), &key).await.unwrap();
+    let first = store.get(&key).unwrap();
+    api.put(rollout(2));
+    store.reread(&api.client(), &key).await.unwrap();
+    let second = stored().unwrap();
+    assert_ne!(first.metadata.resource_version.as_ref(), Some(&second));
+
+    store.put_reported((*first).clone());
+    assert_eq!(stored(), Some(second), "a late event of the first version says nothing new");
+
+    let mut third = (*first).clone();
+    third.metadata.resource_version = Some("999999".to_owned());
+    store.put_reported(third);
+    store.reread(&api.client(), &key).await.unwrap();
+    assert_eq!(stored().as_deref(), Some("999999"));
+
+    api.delete("argoproj.io/v1alpha1", "rollouts", "shop", "web");
+    store.reread(&api.client(), &key).await.unwrap();
+    assert_eq!(stored(), None);
+}

@@ -199,7 +199,7 @@ impl Rules {
 
     /// Judges requests: none may fail because of the order of our writes, and an abort must take effect.
     pub fn flow(&mut self, at: Timestamp, scene: &Scene, disturbed: bool, verdicts: &mut Verdicts) {
-        let (now, answered, config, known) = {
+        let (now, answered, config, known, follows) = {
             let seen = self.traffic.lock();
             let known: Vec<String> = (seen.config.routes.iter().flatten())
                 .map(|destination| format!("{} knows {:?}", destination.service, destination.pods))
@@ -210,6 +210,7 @@ impl Rules {
                 answered,
                 seen.shares.lost_at.join(", "),
                 known.join(", "),
+                seen.pending.is_empty(),
             )
         };
         let stable = scene.recorded("stableRS");
@@ -219,7 +220,8 @@ impl Rules {
             && !scene.is_routed()
             && (scene.replicas() <= unavailable || scene.replicas() + surge <= 1);
         let serving = self.served && !gap;
-        self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99);
+        // A data plane that still lags may answer from the time before somebody wanted no pods at all.
+        self.served = self.served || (!stable.is_empty() && scene.ready(stable) > 0 && answered > 0.99 && follows);
         if scene.rollout.is_none() || scene.replicas() == 0 || gap {
             self.served = false;
         }
@@ -518,6 +520,13 @@ fn floor(look: &Look<'_>, (before, after): (i64, i64), verdicts: &mut Verdicts) 
         return;
     }
     let lately = || look.scenes.lately(look.commit.at);
+    let hash = (look.after.sets.iter())
+        .find(|set| set.name == look.commit.key.name)
+        .map_or("", |set| set.hash.as_str());
+    let takes_part = |scene: &Scene| [scene.recorded("stableRS"), scene.recorded("currentPodHash")].contains(&hash);
+    if led && !lately().any(takes_part) {
+        return;
+    }
     // The newest of them is the one after this write: what it took away does not count as wanted.
     let earlier = lately().count().saturating_sub(1);
     let needed = lately().take(earlier).map(|scene| {
