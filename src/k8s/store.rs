@@ -343,6 +343,7 @@ impl<K: Stored> Store<K> {
     }
 
     /// Stores one object.
+    #[cfg(test)]
     pub(crate) fn put(&self, object: K) {
         let change = {
             let mut contents = self.write();

@@ -30,7 +30,8 @@ pub(crate) fn of(
         .or_else(|| restart(view, &status))
         .or_else(|| unnamed(&status))
         .filter(|_| moving);
-    if let Some(lost) = view.lost_stable() {
+    let is_promoted = status.stable_rs != view.status.stable_rs;
+    if let Some(lost) = view.lost_stable().filter(|_| !is_promoted) {
         name_lost(view, &lost, &mut status, events);
     }
     status
@@ -53,19 +54,23 @@ fn name_lost(
     };
     // The message of a pause is its reason, which clients read.
     if status.phase != "Paused" {
-        status.message = format!("{}; {text}", status.message);
+        status.message = joined(&status.message, &text);
     }
     let waiting = status.waiting_for.get_or_insert_with(|| WaitingFor {
         reason: STABLE_LOST.to_owned(),
         ..WaitingFor::default()
     });
-    waiting.message = match waiting.message.as_str() {
-        "" => text.clone(),
-        message => format!("{message}; {text}"),
-    };
+    waiting.message = joined(&waiting.message, &text);
     let told = |before: Option<&WaitingFor>| before.is_some_and(|before| before.message.contains(lost));
     if !told(view.status.waiting_for.as_ref()) {
         events.push((EventKind::Warning, STABLE_LOST, text));
+    }
+}
+
+fn joined(message: &str, text: &str) -> String {
+    match message {
+        "" => text.to_owned(),
+        message => format!("{message}; {text}"),
     }
 }
 

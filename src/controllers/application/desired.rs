@@ -133,10 +133,17 @@ fn note(problem: &ManifestProblem) -> String {
 
 fn is_transient(class: Class) -> bool {
     match class {
-        Class::Conflict | Class::Transient | Class::Throttled(_) => true,
         // Credentials are often being rotated just now; the last comparison is still worth something.
         Class::Denied => true,
-        Class::NotFound | Class::Permanent => false,
+        other => may_pass(other),
+    }
+}
+
+/// Whether a failure may be over without anybody doing anything.
+pub(super) fn may_pass(class: Class) -> bool {
+    match class {
+        Class::Conflict | Class::Transient | Class::Throttled(_) => true,
+        Class::Denied | Class::NotFound | Class::Permanent => false,
     }
 }
 

@@ -220,7 +220,7 @@ async fn observe(
         Freshness::Cached
     };
     let mut newest = desired::newest(shell, app, freshness).await;
-    let pinned = desired::pinned(shell, app, newest.as_ref()).await;
+    let mut pinned = desired::pinned(shell, app, newest.as_ref()).await;
     let ancestry = match &newest {
         Ok(found) => desired::ancestry(shell, app, found).await,
         Err(_) => Ok(Ancestry::Forward),
@@ -232,11 +232,23 @@ async fn observe(
     let wanted: Vec<&Desired> = newest.iter().chain(pinned.iter().flatten()).collect();
     let live = match live(shell, app, instance, &wanted).await {
         Ok(live) => live,
+        Err(LiveError::Read { key, source }) if desired::may_pass(source.class()) => {
+            let label = source.label();
+            return Err(ReconcileError {
+                step: Step::Observe,
+                class: Class::Transient,
+                label,
+                source: format!("failed to read {key}: {source}").into(),
+            });
+        }
+        // What is not seen would be taken for missing: nothing is applied, a running operation included.
         Err(error) => {
-            newest = Err(Failure {
+            let failure = || Failure {
                 message: format!("failed to read the live state: {error}"),
                 is_transient: true,
-            });
+            };
+            newest = Err(failure());
+            pinned = pinned.map(|_| Err(failure()));
             LiveObjects::new()
         }
     };

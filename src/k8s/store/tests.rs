@@ -164,7 +164,11 @@ async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
     let api = FakeApi::new();
     let store = Store::<Rollout>::default();
     let key = ObjectKey::new("shop", "web");
-    let stored = || store.get(&key).and_then(|rollout| rollout.metadata.resource_version.clone());
+    let stored = || {
+        store
+            .get(&key)
+            .and_then(|rollout| rollout.metadata.resource_version.clone())
+    };
     let rollout = |weight: u64| {
         json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Rollout", "metadata": {"namespace": "shop", "name": "web"},
             "spec": {"replicas": weight}})
@@ -181,7 +185,11 @@ async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
     assert_ne!(first.metadata.resource_version.as_ref(), Some(&second));
 
     store.put_reported((*first).clone());
-    assert_eq!(stored(), Some(second), "a late event of the first version says nothing new");
+    assert_eq!(
+        stored(),
+        Some(second),
+        "a late event of the first version says nothing new"
+    );
 
     let mut third = (*first).clone();
     third.metadata.resource_version = Some("999999".to_owned());

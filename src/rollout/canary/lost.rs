@@ -15,8 +15,14 @@ impl<'a> Canary<'a> {
         }
         let standing = self.behind_stable_service().filter(|set| set.available() > 0);
         let threshold = self.strategy.replica_progress_threshold.as_ref();
+        // The last pod behind the stable Service goes only after the switch, so there is no room for all.
+        let wanted = if self.routed || standing.is_none() {
+            view.replicas
+        } else {
+            self.room_beside_one()
+        };
         let able = (view.revisions.new)
-            .filter(|set| !aborted && set.available() > 0 && enough(set.available(), view.replicas, threshold));
+            .filter(|set| !aborted && set.available() > 0 && enough(set.available(), wanted, threshold));
         // A router can go on splitting requests with an older version; where pods are the weights, all go to the new one.
         if self.routed {
             standing.or(able)

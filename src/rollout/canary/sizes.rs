@@ -27,7 +27,7 @@ impl<'a> Canary<'a> {
             );
             let pair = approximate(replicas, weight, self.total, budget.surge > 0);
             // Guarantee T3: the stable Service keeps a pod until promotion leads it to the new ones.
-            let room = (replicas + budget.surge - 1).min(replicas);
+            let room = self.room_beside_one();
             if pair.1 == 0 && room > 0 && self.keeps_stable() {
                 return (room, 1);
             }
@@ -47,6 +47,12 @@ impl<'a> Canary<'a> {
             canary
         };
         (canary, self.stable_target(weight, floor))
+    }
+
+    /// Pods that the new ReplicaSet may have while one of another stays, where pods are the weights.
+    pub(super) fn room_beside_one(&self) -> i32 {
+        let replicas = self.view.replicas;
+        (replicas + self.budget().surge - 1).min(replicas)
     }
 
     /// Whether requests reach the stable ReplicaSet through a Service of its own although no router splits them.
@@ -246,9 +252,9 @@ impl<'a> Canary<'a> {
     }
 
     /// How an older ReplicaSet goes when pods are the weights: at once, but for a last pod that the stable Service
-    /// leads to, or just led to.
+    /// leads to, or just led to, where there is room for one beside it.
     fn leave(&self, set: &'a ReplicaSet, decision: &mut Decision<'a>) -> (Sizing<'a>, i32) {
-        if self.strategy.stable_service.is_empty() {
+        if self.strategy.stable_service.is_empty() || self.room_beside_one() <= 0 {
             let replicas = set.replicas();
             return (
                 Sizing {
@@ -259,7 +265,9 @@ impl<'a> Canary<'a> {
                 0,
             );
         }
-        let selected = self.view.selected_hash(&self.strategy.stable_service) == Some(set.pod_hash());
+        // One whose pods answer nobody makes room for others.
+        let selected =
+            set.available() > 0 && self.view.selected_hash(&self.strategy.stable_service) == Some(set.pod_hash());
         let (sizing, until) = retire(self.view, set, 0, selected);
         decision.wakes.extend(until);
         (sizing, sizing.replicas.min(1))

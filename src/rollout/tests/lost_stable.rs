@@ -147,3 +147,40 @@ fn a_newer_version_steps_beside_the_one_that_stands_in() {
     assert!(phase(&world, "Healthy"));
     assert_eq!((world.set_replicas(&second), world.set_replicas(&third)), (0, 5));
 }
+
+/// With pods as weights and no surge, the last pod of the version that stands in for the lost one left no room for the
+/// next: neither came nor went.
+#[test]
+fn without_a_surge_the_next_version_gets_past_the_one_that_stands_in() {
+    for (replicas, is_broken) in [(1, false), (2, false), (2, true)] {
+        let canary = json!({"canaryService": "web-canary", "stableService": "web-stable", "maxSurge": 0,
+            "maxUnavailable": 1, "steps": [{"setWeight": 50}, {"pause": {}}]});
+        let mut world = deployed(json!({ "canary": canary }));
+        world.patch("Rollout", "web", &json!({"spec": {"replicas": replicas}}));
+        world.settle();
+        let old = hash(&world, "stableRS");
+        image(&mut world, "demo:v2");
+        world.pass();
+        let second = hash(&world, "currentPodHash");
+        world.remove("ReplicaSet", &format!("web-{old}"));
+        paused(&mut world);
+        assert_eq!(selected(&world, "web-stable"), json!(second), "{replicas} pods");
+        if is_broken {
+            world.broken.push(second);
+            world.settle();
+        }
+        image(&mut world, "demo:v3");
+        paused(&mut world);
+        resume(&mut world);
+        world.settle();
+        let third = hash(&world, "currentPodHash");
+        let found = (
+            phase(&world, "Healthy"),
+            hash(&world, "stableRS"),
+            world.set_replicas(&third),
+        );
+        assert_eq!(found, (true, third.clone(), replicas), "{:#}", world.status());
+        let message = world.status()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(!message.contains("is gone"), "{message}");
+    }
+}

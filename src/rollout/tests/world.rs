@@ -318,13 +318,17 @@ impl World {
             }
         }
         let spec = &self.objects.iter().find(|((kind, _), _)| kind == "Rollout").unwrap().1["spec"];
-        let wants_pods = spec["replicas"] != 0;
+        // A single pod without a surge is replaced with a gap.
+        let canary = &spec["strategy"]["canary"];
+        let has_gap = spec["replicas"] == 1 && canary["maxSurge"] == 0 && canary["trafficRouting"].is_null();
+        let wants_pods = spec["replicas"] != 0 && !has_gap;
         if target.kind == "ReplicaSet" && wants_pods && self.objects.contains_key(&("Ingress".into(), "web".into())) {
             let set = self.get("ReplicaSet", &target.name);
             let hash = &set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH];
             let before = set["spec"]["replicas"].as_i64().unwrap_or(0);
             let after = fields["spec"]["replicas"].as_i64().unwrap_or(before);
-            if before > 0 && after == 0 {
+            let answers = set["status"]["availableReplicas"].as_i64().unwrap_or(0) > 0;
+            if before > 0 && after == 0 && answers {
                 // A preview may lead to nobody.
                 let previews = !spec["strategy"]["blueGreen"].is_null();
                 for service in if previews {
