@@ -25,15 +25,17 @@ pub struct Facts<'a> {
     pub is_automated: bool,
     /// The commits the source is at, as far as known.
     pub revisions: &'a Revisions,
-    /// How they relate to the deployed ones.
-    pub ancestry: Ancestry,
+    /// How they relate to the commits held so far.
+    pub since_hold: Ancestry,
     /// Every object, compared with those commits.
     pub comparisons: &'a [Comparison],
     /// The application's sync status.
     pub sync: SyncCode,
     /// The last operation.
     pub last: Option<&'a OperationState>,
-    /// Whether that operation ended in this very pass.
+    /// Whether that operation began in this very pass.
+    pub just_begun: bool,
+    /// Whether it ended in this very pass.
     pub just_ended: bool,
     /// Present moment.
     pub now: Timestamp,
@@ -55,7 +57,7 @@ pub fn decide(facts: &Facts<'_>) -> Option<Hold> {
     let previous = facts.previous?;
     if previous.revision != current {
         // A newer commit releases it; one that is or may be older does not, and is not synced by itself either.
-        return (facts.ancestry != Ancestry::Forward).then(|| previous.clone());
+        return (facts.since_hold != Ancestry::Forward).then(|| previous.clone());
     }
     if recovered(facts, previous) || resynced(facts, previous) {
         return None;
@@ -96,12 +98,13 @@ fn aborted(facts: &Facts<'_>) -> Option<Hold> {
     })
 }
 
-/// A person's sync to another commit than the source is at.
+/// A person's sync to another commit than the source is at. It holds from the beginning, and also when it fails: a
+/// commit that comes while it runs is a newer one, and one that somebody wants to leave is not brought back.
 fn rolled_back(facts: &Facts<'_>) -> Option<Hold> {
-    let last = facts.last.filter(|_| facts.just_ended)?;
+    let last = facts.last.filter(|_| facts.just_begun)?;
     let (sync, result) = (last.operation.sync.as_ref()?, last.sync_result.as_ref()?);
     let deployed = Revisions::of_result(result);
-    let is_rollback = last.phase == OperationPhase::Succeeded.name()
+    let is_rollback = last.phase != OperationPhase::Error.name()
         && !last.operation.initiated_by.automated
         && !sync.dry_run
         && sync.resources.is_empty()

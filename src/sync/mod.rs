@@ -110,6 +110,8 @@ pub struct Snapshot<'a> {
     pub dry_runs: &'a DryRuns,
     /// How the newest commit relates to the deployed one.
     pub ancestry: Ancestry,
+    /// How it relates to the one that is held back, if any.
+    pub since_hold: Ancestry,
     /// How long an operation waits.
     pub limits: WaitLimits,
     /// Present moment.

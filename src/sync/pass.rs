@@ -246,10 +246,10 @@ impl<'a> Pass<'a> {
     fn hold(&self, current: &Result<Compared<'a>, Failure>, sync: SyncCode, just_ended: bool) -> Option<Hold> {
         // With nothing to compare with, no newer commit is known; but a person may still go back from the one seen last.
         let seen_last = Revisions::of_sync(&self.before.sync);
-        let (revisions, ancestry, comparisons) = match current {
+        let (revisions, since_hold, comparisons) = match current {
             Ok(current) => (
                 &current.desired.revisions,
-                self.snapshot.ancestry,
+                self.snapshot.since_hold,
                 current.comparisons.as_slice(),
             ),
             Err(_) => (&seen_last, Ancestry::Unknown, [].as_slice()),
@@ -258,10 +258,11 @@ impl<'a> Pass<'a> {
             previous: self.before.hold.as_ref(),
             is_automated: auto_sync::is_on(&self.snapshot.app.spec),
             revisions,
-            ancestry,
+            since_hold,
             comparisons,
             sync,
             last: self.state.as_ref(),
+            just_begun: self.takes_operation,
             just_ended,
             now: self.snapshot.now,
         })

@@ -22,6 +22,8 @@ pub enum Permission {
     AwaitsApproval,
     /// The source is empty, which is a mistake far more often than a wish.
     EmptySource,
+    /// An automated sync would prune more than it may without approval.
+    ExceedsShare,
 }
 
 /// What an operation says about pruning.
@@ -33,6 +35,8 @@ pub struct Request {
     pub source_may_be_trusted: bool,
     /// Whether somebody approved deletions since the operation began.
     pub is_approved: bool,
+    /// Whether automation would prune too much at once; what was little when it began may be much at a retry.
+    pub exceeds_share: bool,
 }
 
 /// Whether one object that has no target may be deleted.
@@ -43,6 +47,8 @@ pub fn permission(comparison: &Comparison, request: Request) -> Permission {
         Permission::NotAsked
     } else if !request.source_may_be_trusted {
         Permission::EmptySource
+    } else if request.exceeds_share {
+        Permission::ExceedsShare
     } else if comparison.options.prune_confirm && !request.is_approved {
         Permission::AwaitsApproval
     } else {

@@ -3,6 +3,8 @@
 use crate::api::application_status::{RevisionHistory, SyncOperationResult, SyncStatus};
 use std::fmt;
 
+const SEPARATOR: &str = ", ";
+
 /// Exactly as `revision` and `revisions` stand in statuses: only one of them is filled.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Revisions {
@@ -51,6 +53,28 @@ impl Revisions {
         }
     }
 
+    /// One for each source, in their order.
+    pub fn each(&self) -> Vec<&str> {
+        match self.several.as_slice() {
+            [] => vec![self.single.as_str()],
+            several => several.iter().map(String::as_str).collect(),
+        }
+    }
+
+    /// Those that [`fmt::Display`] wrote.
+    pub fn parse(text: &str) -> Self {
+        match text.split(SEPARATOR).collect::<Vec<_>>().as_slice() {
+            [] | [_] => Self {
+                single: text.to_owned(),
+                several: Vec::new(),
+            },
+            several => Self {
+                single: String::new(),
+                several: several.iter().map(|commit| (*commit).to_owned()).collect(),
+            },
+        }
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.single.is_empty() && self.several.is_empty()
@@ -67,7 +91,7 @@ impl fmt::Display for Revisions {
         if self.several.is_empty() {
             f.write_str(&self.single)
         } else {
-            f.write_str(&self.several.join(", "))
+            f.write_str(&self.several.join(SEPARATOR))
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn pinned(
         return Some(local(&sync.manifests, &commits, newest));
     }
     let asked: Vec<String> = if !commits.is_empty() {
-        listed(&commits)
+        commits.each().into_iter().map(ToOwned::to_owned).collect()
     } else if !sync.revisions.is_empty() {
         sync.revisions.clone()
     } else if sync.revision.is_empty() {
@@ -54,18 +54,10 @@ pub(super) async fn pinned(
     };
     let sources = asked_sources(app, sync);
     let is_own = sources == app.spec.effective_sources();
-    if is_own && (asked.is_empty() || newest.is_ok_and(|newest| listed(&newest.revisions) == asked)) {
+    if is_own && (asked.is_empty() || newest.is_ok_and(|newest| newest.revisions.each() == asked)) {
         return None;
     }
     Some(render(shell, app, &sources, &asked, Freshness::Cached).await)
-}
-
-fn listed(revisions: &Revisions) -> Vec<String> {
-    if revisions.several.is_empty() {
-        vec![revisions.single.clone()]
-    } else {
-        revisions.several.clone()
-    }
 }
 
 fn asked_sources<'a>(app: &'a Application, sync: &'a SyncOperation) -> Vec<&'a ApplicationSource> {
@@ -168,40 +160,54 @@ fn local(manifests: &[String], commits: &Revisions, newest: Result<&Desired, &Fa
     })
 }
 
-/// How the newest commit relates to the one deployed last. Only commits of the same reference of the same repository
-/// can be older or newer; a person who names another reference means it.
+/// How the newest commits relate to those deployed last. Only commits of the same reference of the same repository can
+/// be older or newer; a person who names another reference means it.
 pub(super) async fn ancestry(shell: &Shell, app: &Application, newest: &Desired) -> Result<Ancestry, Failure> {
     let Some(last) = app.status.as_ref().and_then(|status| status.history.last()) else {
         return Ok(Ancestry::Forward);
     };
-    let deployed = Revisions::of_history(last);
-    if deployed == newest.revisions {
-        return Ok(Ancestry::Forward);
-    }
     let before: Vec<&ApplicationSource> = if last.sources.is_empty() {
         last.source.iter().collect()
     } else {
         last.sources.iter().collect()
     };
+    relation(shell, app, newest, &Revisions::of_history(last), &before).await
+}
+
+/// How the newest commits relate to those that are held back.
+pub(super) async fn since_hold(shell: &Shell, app: &Application, newest: &Desired) -> Result<Ancestry, Failure> {
+    let Some(hold) = app.status.as_ref().and_then(|status| status.hold.as_ref()) else {
+        return Ok(Ancestry::Forward);
+    };
+    let sources = app.spec.effective_sources();
+    relation(shell, app, newest, &Revisions::parse(&hold.revision), &sources).await
+}
+
+async fn relation(
+    shell: &Shell,
+    app: &Application,
+    newest: &Desired,
+    earlier: &Revisions,
+    before: &[&ApplicationSource],
+) -> Result<Ancestry, Failure> {
+    if *earlier == newest.revisions {
+        return Ok(Ancestry::Forward);
+    }
     let now = app.spec.effective_sources();
     let repositories = shell.sources.of_project(project::name_of(&app.spec));
+    let commits = newest.revisions.each().into_iter().zip(earlier.each());
     let mut found = Ancestry::Forward;
-    for (((source, old), commit), deployed) in now
-        .iter()
-        .zip(before)
-        .zip(listed(&newest.revisions))
-        .zip(listed(&deployed))
-    {
-        if source.repo_url != old.repo_url || source.target_revision != old.target_revision || commit == deployed {
+    for ((source, old), (commit, earlier)) in now.iter().zip(before).zip(commits) {
+        if source.repo_url != old.repo_url || source.target_revision != old.target_revision || commit == earlier {
             continue;
         }
-        let (Some(commit), Some(deployed)) = (Sha::parse(&commit), Sha::parse(&deployed)) else {
+        let (Some(commit), Some(earlier)) = (Sha::parse(commit), Sha::parse(earlier)) else {
             continue;
         };
-        match repositories.is_ancestor(&source.repo_url, &commit, &deployed).await {
+        match repositories.is_ancestor(&source.repo_url, &commit, &earlier).await {
             Ok(true) => return Ok(Ancestry::Backward),
             Ok(false) => {}
-            // A rewritten history may have lost the deployed commit, and a mirror may not have it yet.
+            // A rewritten history may have lost the earlier commit, and a mirror may not have it yet.
             Err(error) if error.class() == Class::NotFound => found = Ancestry::Unknown,
             Err(error) => {
                 return Err(Failure {

@@ -64,6 +64,7 @@ struct Observed {
     pinned: Option<Result<Desired, Failure>>,
     live: LiveObjects,
     ancestry: Ancestry,
+    since_hold: Ancestry,
 }
 
 pub(super) async fn run(shell: &Shell, fence: &Fence, app: Arc<Application>) -> Result<Next, ReconcileError> {
@@ -170,6 +171,7 @@ async fn decide(shell: &Shell, app: &Application) -> Result<(Observed, Decision)
             project,
             dry_runs: &dry_runs,
             ancestry: observed.ancestry,
+            since_hold: observed.since_hold,
             limits: shell.context.args.wait_limits(),
             now: shell.context.clock.now(),
         };
@@ -206,7 +208,8 @@ async fn observe(
             desired: Err(nothing()),
             pinned: None,
             live,
-            ancestry: Ancestry::Forward,
+            ancestry: Ancestry::Unknown,
+            since_hold: Ancestry::Unknown,
         });
     }
     let asks_refresh = app
@@ -221,14 +224,20 @@ async fn observe(
     };
     let mut newest = desired::newest(shell, app, freshness).await;
     let mut pinned = desired::pinned(shell, app, newest.as_ref()).await;
-    let ancestry = match &newest {
-        Ok(found) => desired::ancestry(shell, app, found).await,
-        Err(_) => Ok(Ancestry::Forward),
-    };
-    let ancestry = ancestry.unwrap_or_else(|failure| {
-        newest = Err(failure);
-        Ancestry::Forward
-    });
+    let mut ancestry = Ancestry::Unknown;
+    let mut since_hold = Ancestry::Unknown;
+    if let Ok(found) = &newest {
+        let relations = match desired::ancestry(shell, app, found).await {
+            Ok(ancestry) => desired::since_hold(shell, app, found)
+                .await
+                .map(|since| (ancestry, since)),
+            Err(failure) => Err(failure),
+        };
+        match relations {
+            Ok(relations) => (ancestry, since_hold) = relations,
+            Err(failure) => newest = Err(failure),
+        }
+    }
     let wanted: Vec<&Desired> = newest.iter().chain(pinned.iter().flatten()).collect();
     let live = match live(shell, app, instance, &wanted).await {
         Ok(live) => live,
@@ -257,6 +266,7 @@ async fn observe(
         pinned,
         live,
         ancestry,
+        since_hold,
     })
 }
 

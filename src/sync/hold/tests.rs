@@ -89,10 +89,11 @@ fn check_after(
         previous: previous.as_ref(),
         is_automated: true,
         revisions: &revisions,
-        ancestry: Ancestry::Forward,
+        since_hold: Ancestry::Forward,
         comparisons: &comparisons,
         sync: comparisons[0].sync,
         last: Some(last),
+        just_begun: false,
         just_ended: false,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -157,14 +158,14 @@ fn a_newer_commit_releases_it_and_an_older_one_does_not() {
         "older",
         Some(held("a", ROLLOUT)),
         progressing(),
-        |facts| facts.ancestry = Ancestry::Backward,
+        |facts| facts.since_hold = Ancestry::Backward,
         Some("a by rollout ns/web"),
     );
     check(
         "perhaps older",
         Some(held("a", ROLLOUT)),
         progressing(),
-        |facts| facts.ancestry = Ancestry::Unknown,
+        |facts| facts.since_hold = Ancestry::Unknown,
         Some("a by rollout ns/web"),
     );
     let aborted = rollout("Degraded", true, SyncCode::OutOfSync);
@@ -194,10 +195,15 @@ fn success_after_a_retry_releases_it() {
 fn a_persons_rollback_holds_the_newest_commit() {
     let synced = || rollout("Healthy", false, SyncCode::OutOfSync);
     let back = operation("a", false);
+    let begun = |facts: &mut Facts<'_>| facts.just_begun = true;
     let ended = |facts: &mut Facts<'_>| facts.just_ended = true;
-    check_after("rollback", None, synced(), &back, ended, Some("b by user ann"));
+    check_after("rollback", None, synced(), &back, begun, Some("b by user ann"));
+    check_after("another commit came meanwhile", None, synced(), &back, ended, None);
     check_after("long ago", None, synced(), &back, |_| {}, None);
-    check("automated", None, synced(), ended, None);
+    check("automated", None, synced(), begun, None);
+    let mut impossible = operation("a", false);
+    impossible.phase = OperationPhase::Error.name().into();
+    check_after("it could not begin", None, synced(), &impossible, begun, None);
     let forward = operation("b", false);
     check_after(
         "synced again",

@@ -277,6 +277,9 @@ fn prune_work(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
         Permission::EmptySource => {
             note("ignored (the source has no objects; set syncPolicy.automated.allowEmpty to prune all)")
         }
+        Permission::ExceedsShare => note(
+            "ignored (automation would prune too many resources at once; sync with prune, or annotate with argocd.argoproj.io/deletion-approved, to approve)",
+        ),
         Permission::Allowed if view.sync.dry_run => Deed::Note {
             code: ResultCode::Pruned,
             message: "pruned (dry run)".into(),

@@ -286,10 +286,16 @@ impl<'a> Pass<'a> {
             .is_some_and(|automated| automated.allow_empty.unwrap_or(false));
         let has_objects = pinned.is_some_and(|compared| !compared.targets.resources.is_empty());
         let since = state.started_at.as_ref().map_or(self.snapshot.now, |at| at.0);
+        let deployed = self.before.history.last().and_then(|last| last.deployed_at.as_ref());
+        let deployed = deployed.map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+        let exceeds_share = state.operation.initiated_by.automated
+            && !prune::is_approved(self.annotation(DELETION_APPROVED), deployed)
+            && pinned.is_some_and(|compared| prune::exceeds_share(&compared.comparisons).is_some());
         prune::Request {
             prune: sync.prune,
             source_may_be_trusted: has_objects || allows_empty,
             is_approved: prune::is_approved(self.annotation(DELETION_APPROVED), since),
+            exceeds_share,
         }
     }
 }

@@ -33,6 +33,7 @@ fn every_guard_holds() {
         prune: true,
         source_may_be_trusted: true,
         is_approved: false,
+        exceeds_share: false,
     };
     let never = ObjectOptions {
         prune_never: true,
@@ -56,6 +57,14 @@ fn every_guard_holds() {
                 ..yes
             },
             Permission::EmptySource,
+        ),
+        (
+            ObjectOptions::default(),
+            Request {
+                exceeds_share: true,
+                ..yes
+            },
+            Permission::ExceedsShare,
         ),
         (never, yes, Permission::Never),
         (confirm, yes, Permission::AwaitsApproval),

@@ -44,6 +44,50 @@ fn a_rollback_holds_while_the_source_cannot_be_read() {
 }
 
 #[test]
+fn a_commit_that_comes_during_a_persons_sync_is_not_held() {
+    let mut world = World::automated(vec![config("a", "1")]);
+    world.settle();
+    world.ask(json!({"initiatedBy": {"username": "ada"}, "sync": {}}));
+    world.look();
+    world.app = {
+        let mut app = world.app.clone();
+        app.operation = None;
+        app.status = Some(world.look().status);
+        app
+    };
+    world.desired = Ok(commit("c2", vec![config("a", "2")]));
+    world.pinned = Some(Ok(commit("c1", vec![config("a", "1")])));
+    world.settle();
+    assert_eq!(world.state().hold, None);
+    world.pinned = None;
+    world.settle();
+    assert_eq!(world.operation().sync_result.as_ref().unwrap().revision, "c2");
+}
+
+/// What automation was permitted when it began may be too much when it tries again (guarantee S3).
+#[test]
+fn a_retry_prunes_no_more_than_the_allowed_share() {
+    let many = || {
+        (0..8)
+            .map(|number| config(&format!("a{number}"), "1"))
+            .collect::<Vec<_>>()
+    };
+    let mut world = World::automated(many());
+    world.settle();
+    world.done.clear();
+    let mut state = world.operation().clone();
+    state.phase = "Running".into();
+    state.finished_at = None;
+    state.sync_result.as_mut().unwrap().resources.clear();
+    world.app.status.as_mut().unwrap().operation_state = Some(state);
+    world.pinned = Some(Ok(commit("c1", vec![config("a0", "1")])));
+    world.settle();
+    assert!(!world.done.iter().any(|done| done.starts_with('-')), "{:?}", world.done);
+    let skipped = world.operation().sync_result.as_ref().unwrap().resources.iter();
+    assert_eq!(skipped.filter(|resource| resource.status == "PruneSkipped").count(), 7);
+}
+
+#[test]
 fn an_empty_source_prunes_nothing() {
     let mut world = World::automated(vec![config("a", "1")]);
     world.settle();

@@ -196,6 +196,7 @@ impl World {
                 },
                 dry_runs: &dry_runs,
                 ancestry: self.ancestry,
+                since_hold: self.ancestry,
                 limits: self.limits,
                 now: self.now,
             };

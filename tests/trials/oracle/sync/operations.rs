@@ -51,8 +51,7 @@ impl SyncJudge {
                     "one commit for one operation",
                 );
             }
-            let ends = is.phase == "Succeeded" && was.as_ref().is_some_and(|was| is_new || was.phase != is.phase);
-            if ends && !is.automated && is.selected.is_empty() {
+            if is_new && is.phase != "Error" && !is.automated && is.selected.is_empty() {
                 self.rolled_back(is, after, commit.at);
             }
         }
