@@ -25,12 +25,7 @@ use tidegate::{
     controllers::Planner,
     sim::replica::{Seams, Tamper},
 };
-use tidegate_trials::{
-    case::Case,
-    oracle::Rule,
-    run::{self, Failure},
-    shrink, story,
-};
+use tidegate_trials::{case::Case, frame::Failure, oracle::Rule, run, shrink, story};
 
 /// Runs within which a defect must be noticed.
 const RUNS_MAX: u64 = 2_000;

@@ -2,8 +2,8 @@
 
 use crate::{
     case::Case,
-    run::{self, Failure, Statistics},
-    shrink, story,
+    frame::{Failure, Statistics},
+    run, shrink, story,
     sync::{self, case::SyncCase},
 };
 use tidegate::sim::replica::Seams;

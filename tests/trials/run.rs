@@ -4,18 +4,16 @@ use crate::{
     case::{self, Case, Family, NAME, NAMESPACE, TROUBLE_MILLIS},
     facts::{later, text, time},
     faults::{
-        Flaw, Schedule, SharedJudge,
+        Flaw,
         deeds::{Danger, Deed, Event, Side},
     },
-    oracle::{Allowance, Judge, Violation, scene::Scene},
+    frame::{Failure, Frame, Lives, Player, Statistics},
+    oracle::{Allowance, Judge, Witness, scene::Scene},
     story::Story,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::time::Duration;
 use tidegate::{
     k8s::lease::LEASE_NAME,
     sim::{
@@ -49,28 +47,6 @@ const STEPS_MAX: u64 = 10_000;
 /// Who writes what is no part of the command line.
 const SOMEBODY: &str = "somebody";
 
-/// What a run came to, if all promises were kept.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Statistics {
-    /// Requests of all clients.
-    pub requests: u64,
-    /// Accepted writes.
-    pub commits: u64,
-    /// Time that passed in the world.
-    pub simulated: Duration,
-    /// Of all accepted writes.
-    pub digest: u64,
-}
-
-/// A run that broke a promise.
-#[derive(Clone, Debug)]
-pub struct Failure {
-    /// The promise.
-    pub violation: Violation,
-    /// What happened, if it was to be told.
-    pub story: String,
-}
-
 /// Runs a case.
 pub fn run(case: &Case, seams: &Seams) -> Result<Statistics, Box<Failure>> {
     play(case, seams, Story::default())
@@ -84,40 +60,40 @@ pub fn tell(case: &Case, seams: &Seams) -> Result<Statistics, Box<Failure>> {
 fn play(case: &Case, seams: &Seams, story: Story) -> Result<Statistics, Box<Failure>> {
     let mut run = Run::new(case, seams, story);
     let result = run.live();
-    // The schedule holds the server that holds it.
-    run.world.api().set_faults(None);
-    match result {
-        Ok(()) => Ok(Statistics {
-            requests: run.world.api().requests(),
-            commits: run.world.commits(),
-            simulated: run.world.elapsed(),
-            digest: run.world.digest(),
-        }),
-        Err(violation) => Err(Box::new(Failure {
-            violation: *violation,
-            story: run.story.text(run.begin),
-        })),
-    }
+    run.frame.conclude(result)
 }
-
-type Lives = Result<(), Box<Violation>>;
 
 struct Run<'a> {
     case: &'a Case,
-    world: World,
-    judge: SharedJudge,
-    story: Story,
-    begin: Timestamp,
-    /// When dead replicas start again.
-    starts: Vec<Option<Timestamp>>,
-    /// What is to be ended, and when.
-    ends: Vec<(Timestamp, Deed)>,
-    steps: u64,
+    frame: Frame<Judge, Deed>,
     skew: Vec<i64>,
 }
 
+impl Player for Run<'_> {
+    type Judge = Judge;
+    type Deed = Deed;
+
+    fn frame(&mut self) -> &mut Frame<Judge, Deed> {
+        &mut self.frame
+    }
+
+    fn undo(&mut self, deed: &Deed) {
+        let now = self.frame.world.now();
+        match deed {
+            Deed::Missing(kind, name) => {
+                if let Some(object) = self.case.original(*kind, name) {
+                    let _ = self.frame.world.api().create(SOMEBODY, object);
+                    self.frame.judge().disturb(now);
+                }
+            }
+            Deed::Metrics(_) => self.frame.world.truth(|truth| truth.source = Source::Up),
+            Deed::DataPlane(_) => self.frame.world.handle().data_plane_delay(Timing::default().data_plane),
+            _ => {}
+        }
+    }
+}
+
 impl<'a> Run<'a> {
-    #[expect(clippy::expect_used, reason = "a system without timers cannot simulate")]
     fn new(case: &'a Case, seams: &Seams, story: Story) -> Self {
         let options = Options {
             seed: case.seed,
@@ -135,25 +111,12 @@ impl<'a> Run<'a> {
             seams: seams.clone(),
             ..Options::default()
         };
-        let mut world = World::new(options).expect("a world");
-        let judge = Judge::new(case.subject(), allowance(case), world.traffic().clone());
-        let judge: SharedJudge = Arc::new(Mutex::new(judge));
-        let (observer, told) = (Arc::clone(&judge), story.clone());
-        world.observe(move |commit, state| {
-            told.commit(commit);
-            lock(&observer).commit(commit, state);
-        });
-        let begin = world.now();
+        let judge = |world: &World| Judge::new(case.subject(), allowance(case), world.traffic().clone());
+        let restart = Duration::from_millis(case.restart_millis);
         Self {
             case,
-            starts: vec![None; case.controllers],
             skew: vec![0; case.controllers],
-            ends: Vec::new(),
-            steps: 0,
-            world,
-            judge,
-            story,
-            begin,
+            frame: Frame::new(options, judge, story, restart, STEPS_MAX),
         }
     }
 
@@ -168,60 +131,12 @@ impl<'a> Run<'a> {
         Key::new(Kind::Rollout, NAMESPACE, NAME)
     }
 
-    /// Lets things happen until `until` or the first broken promise.
-    fn advance(&mut self, until: Timestamp) -> Lives {
-        while self.world.now() < until {
-            self.step(until)?;
-        }
-        self.verdict()
-    }
-
-    fn step(&mut self, until: Timestamp) -> Lives {
-        let now = self.world.now();
-        for index in 0..self.case.controllers {
-            if !self.world.is_running(index) {
-                let Some(start) = self.starts.get_mut(index) else {
-                    continue;
-                };
-                let at = *start.get_or_insert_with(|| later(now, Duration::from_millis(self.case.restart_millis)));
-                if at <= now {
-                    *start = None;
-                    self.story.line(now, "world", || format!("replica {index} starts"));
-                    self.world.start(index);
-                }
-            }
-        }
-        let mut next = until;
-        for at in self.starts.iter().flatten().chain(self.ends.iter().map(|(at, _)| at)) {
-            next = next.min((*at).max(later(now, Duration::from_millis(1))));
-        }
-        self.world.step(next);
-        self.steps += 1;
-        let now = self.world.now();
-        while let Some(position) = self.ends.iter().position(|(at, _)| *at <= now) {
-            let (_, deed) = self.ends.remove(position);
-            self.end(&deed);
-        }
-        lock(&self.judge).flow(now);
-        if self.steps > STEPS_MAX {
-            lock(&self.judge).restless(now, format!("{STEPS_MAX} things happened"), "rest");
-        }
-        self.verdict()
-    }
-
-    fn verdict(&self) -> Lives {
-        match lock(&self.judge).violation() {
-            Some(violation) => Err(Box::new(violation.clone())),
-            None => Ok(()),
-        }
-    }
-
     /// The first deployment, in peace.
     fn deploy(&mut self) -> Lives {
         for object in self.case.surroundings() {
-            let _ = self.world.create(object);
+            let _ = self.frame.world.create(object);
         }
-        let _ = self.world.create(self.case.rollout.clone());
+        let _ = self.frame.world.create(self.case.rollout.clone());
         let entry = match self.case.family {
             Family::Basic => Entry::Service {
                 namespace: NAMESPACE.to_owned(),
@@ -236,50 +151,37 @@ impl<'a> Run<'a> {
                 name: "web-stable".to_owned(),
             },
         };
-        self.world.enter_through(entry);
-        let schedule = Schedule::new(
-            &[],
-            self.world.handle(),
-            Arc::clone(&self.judge),
-            self.story.clone(),
-            self.begin,
-        );
-        self.world.api().set_faults(Some(Box::new(schedule)));
-        self.world.start_all();
-        let until = later(self.world.now(), DEPLOYMENT);
-        while self.world.now() < until && self.phase() != "Healthy" {
+        self.frame.world.enter_through(entry);
+        self.frame.schedule(&[], self.frame.begin);
+        self.frame.world.start_all();
+        let until = later(self.frame.world.now(), DEPLOYMENT);
+        while self.frame.world.now() < until && self.phase() != "Healthy" {
             self.step(until)?;
         }
         if self.phase() != "Healthy" {
-            let now = self.world.now();
+            let now = self.frame.world.now();
             let found = format!("{} {DEPLOYMENT:?} after the first deployment", self.phase());
-            lock(&self.judge).restless(now, found, "Healthy");
+            self.frame.judge().restless(now, found, "Healthy");
         }
-        self.verdict()
+        self.frame.verdict()
     }
 
     fn phase(&self) -> String {
-        self.world
+        self.frame
+            .world
             .get(&self.rollout())
             .map_or_else(String::new, |rollout| text(&rollout, "/status/phase").to_owned())
     }
 
     fn trouble(&mut self) -> Lives {
-        let begin = self.world.now();
-        self.begin = begin;
-        self.story.line(begin, "world", || "trouble begins".to_owned());
-        let schedule = Schedule::new(
-            &self.case.faults,
-            self.world.handle(),
-            Arc::clone(&self.judge),
-            self.story.clone(),
-            begin,
-        );
-        self.world.api().set_faults(Some(Box::new(schedule)));
+        let begin = self.frame.world.now();
+        self.frame.begin = begin;
+        self.frame.story.line(begin, "world", || "trouble begins".to_owned());
+        self.frame.schedule(&self.case.faults, begin);
         for event in &self.case.events {
             self.advance(later(begin, Duration::from_millis(event.at)))?;
             self.happen(event);
-            self.verdict()?;
+            self.frame.verdict()?;
         }
         let last = self.case.events.last().map_or(0, |event| event.at);
         let faults = self.case.faults.iter().map(|fault| fault.to).max().unwrap_or(0);
@@ -288,23 +190,23 @@ impl<'a> Run<'a> {
     }
 
     fn happen(&mut self, event: &Event) {
-        let now = self.world.now();
-        self.story.line(now, "—", || event.deed.to_string());
+        let now = self.frame.world.now();
+        self.frame.story.line(now, "—", || event.deed.to_string());
         let lasts = Duration::from_millis(event.lasts);
         match event.deed.danger() {
             Danger::None => {}
-            Danger::Passing => lock(&self.judge).disturb(later(now, lasts)),
-            Danger::Lasting => lock(&self.judge).disturb(Timestamp::MAX),
+            Danger::Passing => self.frame.judge().disturb(later(now, lasts)),
+            Danger::Lasting => self.frame.judge().disturb(Timestamp::MAX),
         }
         self.begin_deed(&event.deed, now, lasts);
     }
 
     fn begin_deed(&mut self, deed: &Deed, now: Timestamp, lasts: Duration) {
-        let api = self.world.api().clone();
+        let api = self.frame.world.api().clone();
         let rollout = self.rollout();
         match deed {
             Deed::Act(verb) => {
-                let _ = self.world.act(&rollout, verb);
+                let _ = self.frame.world.act(&rollout, verb);
             }
             Deed::Autoscale(replicas) => {
                 let _ = api.scale("horizontal-pod-autoscaler", &rollout, *replicas);
@@ -320,10 +222,10 @@ impl<'a> Run<'a> {
             }
             Deed::Missing(kind, name) => {
                 let _ = api.delete(SOMEBODY, &Key::new(*kind, NAMESPACE, *name), &Deletion::default());
-                self.ends.push((later(now, lasts), deed.clone()));
+                self.frame.ends.push((later(now, lasts), deed.clone()));
             }
             Deed::Recreate => {
-                let live = self.world.get(&rollout);
+                let live = self.frame.world.get(&rollout);
                 let _ = api.delete(SOMEBODY, &rollout, &Deletion::default());
                 let mut object = self.case.rollout.clone();
                 if let Some(spec) = live.and_then(|live| live.get("spec").cloned())
@@ -342,22 +244,24 @@ impl<'a> Run<'a> {
             Deed::PodsDown(side, count) => {
                 let pods = self.pods(*side);
                 let until = later(now, lasts);
-                self.world
+                self.frame
+                    .world
                     .truth(|truth| truth.down.extend(pods.into_iter().take(*count).map(|pod| (pod, until))));
             }
             Deed::Errors(side) => {
                 if let Some(hash) = self.hash(*side) {
-                    self.world
+                    self.frame
+                        .world
                         .truth(|truth| truth.versions.entry(hash).or_default().errors = 0.6);
                 }
             }
             Deed::Metrics(source) => {
-                self.world.truth(|truth| truth.source = *source);
-                self.ends.push((later(now, lasts), deed.clone()));
+                self.frame.world.truth(|truth| truth.source = *source);
+                self.frame.ends.push((later(now, lasts), deed.clone()));
             }
             Deed::DataPlane(range) => {
-                self.world.handle().data_plane_delay(*range);
-                self.ends.push((later(now, lasts), deed.clone()));
+                self.frame.world.handle().data_plane_delay(*range);
+                self.frame.ends.push((later(now, lasts), deed.clone()));
             }
             Deed::Jump(replica, millis) => self.jump(*replica, *millis),
             Deed::StealLease => {
@@ -365,29 +269,13 @@ impl<'a> Run<'a> {
                 let patch = json!({"spec": {"holderIdentity": "thief", "leaseDurationSeconds": 15}});
                 let _ = api.patch(SOMEBODY, &lease, &Change::Merge(patch));
             }
-            Deed::Kill(replica) => self.world.kill(*replica),
-            Deed::Stop(replica) => self.world.stop(*replica),
+            Deed::Kill(replica) => self.frame.world.kill(*replica),
+            Deed::Stop(replica) => self.frame.world.stop(*replica),
             Deed::BreakWatches(kind) => api.break_watches(*kind),
             Deed::Compact => {
                 api.compact();
                 api.break_watches(None);
             }
-        }
-    }
-
-    /// Ends what lasted.
-    fn end(&mut self, deed: &Deed) {
-        let now = self.world.now();
-        match deed {
-            Deed::Missing(kind, name) => {
-                if let Some(object) = self.case.original(*kind, name) {
-                    let _ = self.world.api().create(SOMEBODY, object);
-                    lock(&self.judge).disturb(now);
-                }
-            }
-            Deed::Metrics(_) => self.world.truth(|truth| truth.source = Source::Up),
-            Deed::DataPlane(_) => self.world.handle().data_plane_delay(Timing::default().data_plane),
-            _ => {}
         }
     }
 
@@ -397,7 +285,7 @@ impl<'a> Run<'a> {
         let wanted = (*skew + millis).clamp(-500, 500);
         let by = wanted - *skew;
         *skew = wanted;
-        self.world.jump(replica, SignedDuration::from_millis(by));
+        self.frame.world.jump(replica, SignedDuration::from_millis(by));
     }
 
     fn annotate(&mut self, kind: Kind, name: &str) {
@@ -405,16 +293,17 @@ impl<'a> Run<'a> {
             "" => self.set(Side::New).unwrap_or_default(),
             name => name.to_owned(),
         };
-        let note = self.world.now().to_string();
+        let note = self.frame.world.now().to_string();
         let patch = json!({"metadata": {"annotations": {"team.example.com/note": note}}});
         let _ = self
+            .frame
             .world
             .api()
             .patch(SOMEBODY, &Key::new(kind, NAMESPACE, name), &Change::Merge(patch));
     }
 
     fn hash(&self, side: Side) -> Option<String> {
-        let rollout = self.world.get(&self.rollout())?;
+        let rollout = self.frame.world.get(&self.rollout())?;
         let field = match side {
             Side::Stable => "/status/stableRS",
             Side::New => "/status/currentPodHash",
@@ -428,7 +317,7 @@ impl<'a> Run<'a> {
 
     fn pods(&self, side: Side) -> Vec<String> {
         let hash = self.hash(side).unwrap_or_default();
-        let state = self.world.api().state();
+        let state = self.frame.world.api().state();
         let pods = state.labelled(Kind::Pod, NAMESPACE, case::HASH, &hash);
         pods.into_iter()
             .map(|pod| text(pod, "/metadata/name").to_owned())
@@ -437,58 +326,25 @@ impl<'a> Run<'a> {
 
     /// Faults are over; what is missing comes back.
     fn calm(&mut self) -> Lives {
-        let now = self.world.now();
-        self.story.line(now, "world", || "calm".to_owned());
-        let schedule = Schedule::new(
-            &[],
-            self.world.handle(),
-            Arc::clone(&self.judge),
-            self.story.clone(),
-            now,
-        );
-        self.world.api().set_faults(Some(Box::new(schedule)));
-        for (_, deed) in std::mem::take(&mut self.ends) {
-            self.end(&deed);
-        }
-        self.world.truth(|truth| {
+        self.calm_down();
+        self.frame.world.truth(|truth| {
             truth.down.clear();
             truth.versions.clear();
         });
         // A last back-off may still run.
-        self.rest()?;
+        self.rest(QUIET, REST_MAX)?;
         let reaction = SignedDuration::from_secs(60);
-        lock(&self.judge).calm(reaction);
+        self.frame.judge().calm(reaction);
         self.settled()
-    }
-
-    /// Lets time pass until no controller writes any more.
-    fn rest(&mut self) -> Lives {
-        let limit = later(self.world.now(), REST_MAX);
-        loop {
-            let (writes, last) = {
-                let judge = lock(&self.judge);
-                let (writes, last) = judge.writes();
-                (writes, last.to_owned())
-            };
-            self.advance(later(self.world.now(), QUIET))?;
-            let now = self.world.now();
-            if lock(&self.judge).writes().0 == writes {
-                return Ok(());
-            }
-            if now > limit {
-                lock(&self.judge).restless(now, format!("still writing: {last}"), "rest");
-                return self.verdict();
-            }
-        }
     }
 
     /// Judges a world at rest: it waits for a person, or is where it should be.
     fn settled(&mut self) -> Lives {
-        let now = self.world.now();
+        let now = self.frame.world.now();
         {
-            let api = self.world.api().clone();
+            let api = self.frame.world.api().clone();
             let state = api.state();
-            let mut judge = lock(&self.judge);
+            let mut judge = self.frame.judge();
             judge.at_rest(now, &state);
             let scene = Scene::read(&self.case.subject(), &state);
             let until = time(scene.status(), "/waitingFor/until");
@@ -509,35 +365,40 @@ impl<'a> Run<'a> {
                 judge.restless(now, found, "Healthy, or a person to be waited for");
             }
         }
-        self.verdict()
+        self.frame.verdict()
     }
 
     /// A person lets everything go on; it must end Healthy, and then nothing more is written.
     fn end_well(&mut self) -> Lives {
         for round in 0..HELP_MAX {
             if self.phase() == "Healthy" && round > 0 {
-                return self.silence();
+                let time = if self.case.controllers > 1 {
+                    SILENCE_ELECTED
+                } else {
+                    SILENCE
+                };
+                return self.silence(time);
             }
             self.help(round)?;
-            self.rest()?;
+            self.rest(QUIET, REST_MAX)?;
             self.settled()?;
         }
-        let now = self.world.now();
+        let now = self.frame.world.now();
         let found = format!("{} whatever a person does", self.phase());
-        lock(&self.judge).restless(now, found, "Healthy");
-        self.verdict()
+        self.frame.judge().restless(now, found, "Healthy");
+        self.frame.verdict()
     }
 
     fn help(&mut self, round: usize) -> Lives {
         let rollout = self.rollout();
         let phase = self.phase();
-        let now = self.world.now();
+        let now = self.frame.world.now();
         let good = Verb::SetImage {
             container: "*".to_owned(),
             image: format!("shop:v{}", 90 + round),
         };
         let mut verbs = vec![Verb::Resume];
-        let object = self.world.get(&rollout);
+        let object = self.frame.world.get(&rollout);
         let replicas = object
             .as_deref()
             .and_then(|rollout| rollout.pointer("/spec/replicas")?.as_i64())
@@ -551,39 +412,19 @@ impl<'a> Run<'a> {
             _ => verbs.push(good),
         }
         for verb in verbs {
-            self.story.line(now, "—", || format!("user helps: {verb}"));
-            let _ = self.world.act(&rollout, &verb);
+            self.frame.story.line(now, "—", || format!("user helps: {verb}"));
+            let _ = self.frame.world.act(&rollout, &verb);
         }
         if round > 4 {
             // Where nothing is left to go back to, evidence cannot be had. A promotion is of what is being rolled out:
             // whoever asks for it has seen the new revision.
             self.advance(later(now, SEEN))?;
-            self.story
-                .line(self.world.now(), "—", || "user helps: promote --full".to_owned());
-            let _ = self.world.act(&rollout, &Verb::PromoteFull);
+            self.frame.story.line(self.frame.world.now(), "—", || {
+                "user helps: promote --full".to_owned()
+            });
+            let _ = self.frame.world.act(&rollout, &Verb::PromoteFull);
         }
         Ok(())
-    }
-
-    /// C1: nothing more is written.
-    fn silence(&mut self) -> Lives {
-        let before = lock(&self.judge).writes().0;
-        let time = if self.case.controllers > 1 {
-            SILENCE_ELECTED
-        } else {
-            SILENCE
-        };
-        self.advance(later(self.world.now(), time))?;
-        let now = self.world.now();
-        {
-            let mut judge = lock(&self.judge);
-            let (writes, last) = judge.writes();
-            if writes != before {
-                let found = format!("{} writes at rest, the last one {last}", writes - before);
-                judge.restless(now, found, "none");
-            }
-        }
-        self.verdict()
     }
 }
 
@@ -602,10 +443,6 @@ fn aborts_into_crash(scene: &Scene, state: &State) -> bool {
                 .unwrap_or(0)
                 > 0
     })
-}
-
-fn lock(judge: &SharedJudge) -> MutexGuard<'_, Judge> {
-    judge.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What must be allowed for in a case.

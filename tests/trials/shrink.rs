@@ -1,10 +1,6 @@
 //! Makes a failing case smaller as long as it still breaks the same promise.
 
-use crate::{
-    case::Case,
-    oracle::Rule,
-    run::{self, Failure},
-};
+use crate::{case::Case, frame::Failure, oracle::Rule, run};
 use serde_json::Value;
 use tidegate::sim::replica::Seams;
 

@@ -18,8 +18,8 @@ use std::{
 };
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
+    frame::{Failure, Statistics},
     life::{Choice, Life},
-    run::{Failure, Statistics},
 };
 
 // A run is little but small objects that come and go; the system's allocator was a quarter of it.

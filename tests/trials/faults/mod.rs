@@ -7,7 +7,7 @@ pub mod deeds;
 
 use crate::{
     case::TROUBLE_MILLIS,
-    oracle::{CONTROLLERS, Judge, Witness},
+    oracle::{CONTROLLERS, Witness},
     story::Story,
 };
 use jiff::Timestamp;
@@ -171,9 +171,6 @@ impl Flaw {
     }
 }
 
-/// What is shared between the schedule and whoever lets time pass.
-pub type SharedJudge = Arc<Mutex<Judge>>;
-
 /// A schedule at work. Also tells the judge of every request.
 pub struct Schedule {
     faults: Vec<Running>,
@@ -230,7 +227,7 @@ impl Schedule {
         if self.rush.1 > RUSH_MAX {
             judge.restless(now, format!("{RUSH_MAX} requests at one moment"), "rest");
         }
-        judge.is_content()
+        judge.violation().is_none()
     }
 
     fn millis(&self) -> u64 {

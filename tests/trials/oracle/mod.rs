@@ -179,30 +179,32 @@ pub fn at_write(rule: Rule, look: &Look<'_>, found: impl Into<String>, expected:
     }
 }
 
-/// Who hears of every request before it is served.
+/// Who judges a world: hears of every request before it is served, of every write after it was accepted, and looks at
+/// what flows in between.
 pub trait Witness {
     /// Judges a request.
     fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State);
 
-    /// Notes that the world runs in circles.
+    /// Judges an accepted write.
+    fn commit(&mut self, commit: &Commit, state: &State);
+
+    /// Judges what is so at a moment, whoever wrote it.
+    fn flow(&mut self, at: Timestamp, state: &State);
+
+    /// Judges what came to rest once faults are over.
+    fn at_rest(&mut self, at: Timestamp, state: &State);
+
+    /// Notes that the world runs in circles, did not come to rest, or wrote after it had.
     fn restless(&mut self, at: Timestamp, found: String, expected: &str);
 
-    /// Whether all promises were kept so far.
-    fn is_content(&self) -> bool;
-}
+    /// Faults are over: from now on a controller must react within this time.
+    fn calm(&mut self, reaction: SignedDuration);
 
-impl Witness for Judge {
-    fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
-        Self::request(self, request, at, state);
-    }
+    /// Writes that controllers asked for so far, and the last of them; what concerns the Lease is left out.
+    fn writes(&self) -> (u64, &str);
 
-    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
-        Self::restless(self, at, found, expected);
-    }
-
-    fn is_content(&self) -> bool {
-        self.violation().is_none()
-    }
+    /// The first promise that was broken so far.
+    fn violation(&self) -> Option<&Violation>;
 }
 
 /// Judges one Rollout.
@@ -233,26 +235,21 @@ impl Judge {
         }
     }
 
-    /// The first promise that was broken so far.
-    pub fn violation(&self) -> Option<&Violation> {
-        self.verdicts.0.first()
-    }
-
     /// Something happens that endangers requests whatever a controller does: pods die, a Service is deleted.
     pub fn disturb(&mut self, at: Timestamp) {
         let until = at.saturating_add(self.allowance.recovery).unwrap_or(Timestamp::MAX);
         self.disturbed_until = self.disturbed_until.max(Some(until));
     }
+}
 
-    /// Judges a request before it is served.
-    pub fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
+impl Witness for Judge {
+    fn request(&mut self, request: &RequestInfo<'_>, at: Timestamp, state: &State) {
         if request.actor.starts_with(CONTROLLERS) && request.verb.is_write() && !request.dry_run {
             self.controller.request(request, at, state, &mut self.verdicts);
         }
     }
 
-    /// Judges an accepted write.
-    pub fn commit(&mut self, commit: &Commit, state: &State) {
+    fn commit(&mut self, commit: &Commit, state: &State) {
         let concerns = matches!(
             commit.key.kind,
             Kind::Rollout | Kind::ReplicaSet | Kind::Pod | Kind::Service | Kind::Ingress
@@ -280,8 +277,7 @@ impl Judge {
         self.controller.commit(&look, &mut self.verdicts);
     }
 
-    /// Judges where requests go at a moment.
-    pub fn flow(&mut self, at: Timestamp) {
+    fn flow(&mut self, at: Timestamp, _: &State) {
         let scene = self.scenes.now();
         let disturbed = self.disturbed_until.is_some_and(|until| at < until);
         self.traffic.flow(at, &scene, disturbed, &mut self.verdicts);
@@ -293,26 +289,14 @@ impl Judge {
         }
     }
 
-    /// Faults are over: from now on a controller must react within this time.
-    pub fn calm(&mut self, reaction: SignedDuration) {
-        self.allowance.reaction = Some(reaction);
-    }
-
-    /// Writes that controllers asked for so far, and the last of them; what concerns the Lease is left out.
-    pub fn writes(&self) -> (u64, &str) {
-        (self.controller.writes, &self.controller.last)
-    }
-
-    /// Judges what came to rest once faults are over. `calm_since` is when the last of them ended.
-    pub fn at_rest(&mut self, at: Timestamp, state: &State) {
+    fn at_rest(&mut self, at: Timestamp, state: &State) {
         let scene = Scene::read(&self.subject, state);
         traffic::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         decisions::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         controller::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
     }
 
-    /// Notes that the world did not come to rest, or wrote after it had.
-    pub fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
         self.verdicts.0.push(Violation {
             rule: Rule::C1,
             at,
@@ -320,5 +304,17 @@ impl Judge {
             found,
             expected: expected.to_owned(),
         });
+    }
+
+    fn calm(&mut self, reaction: SignedDuration) {
+        self.allowance.reaction = Some(reaction);
+    }
+
+    fn writes(&self) -> (u64, &str) {
+        (self.controller.writes, &self.controller.last)
+    }
+
+    fn violation(&self) -> Option<&Violation> {
+        self.verdicts.0.first()
     }
 }

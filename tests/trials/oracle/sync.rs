@@ -123,29 +123,9 @@ impl SyncJudge {
         }
     }
 
-    /// The first promise that was broken so far.
-    pub fn violation(&self) -> Option<&Violation> {
-        self.verdicts.0.first()
-    }
-
     /// Git is not well at this moment, or stops being so.
     pub fn git_trouble(&mut self, at: Timestamp) {
         self.git_trouble = Some(at);
-    }
-
-    /// Writes that controllers asked for so far, and the last of them; what concerns the Lease is left out.
-    pub fn writes(&self) -> (u64, &str) {
-        (self.controller.writes, &self.controller.last)
-    }
-
-    /// Faults are over: from now on a controller must react within this time.
-    pub fn calm(&mut self, reaction: SignedDuration) {
-        self.allowance.reaction = Some(reaction);
-    }
-
-    /// Notes that the world did not come to rest, or wrote after it had.
-    pub fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
-        self.blame(Rule::C1, at, found, expected);
     }
 
     fn blame(&mut self, rule: Rule, at: Timestamp, found: impl Into<String>, expected: impl Into<String>) {
@@ -182,28 +162,6 @@ impl SyncJudge {
 
     fn content(&self, revision: &str) -> Option<Arc<Content>> {
         self.library.get(revision)
-    }
-
-    /// Judges an accepted write.
-    pub fn commit(&mut self, commit: &Commit, state: &State) {
-        self.one_writer(commit, state);
-        let is_ours = commit.actor.starts_with(CONTROLLERS);
-        match commit.key.kind {
-            Kind::Application if commit.key.name == NAME => self.application_changed(commit, state, is_ours),
-            Kind::AppProject => {
-                if let Some(after) = &commit.after {
-                    remember(&mut self.projects, commit.at, Arc::clone(after));
-                    self.policy_since = Some(commit.at);
-                }
-            }
-            kind if facts::KINDS.contains(&kind) => {
-                if is_ours {
-                    self.object_written(commit);
-                }
-                self.object_changed(commit, is_ours);
-            }
-            _ => {}
-        }
     }
 
     /// C5 by the same rule as for Rollouts.
@@ -287,12 +245,49 @@ impl Witness for SyncJudge {
         }
     }
 
-    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
-        Self::restless(self, at, found, expected);
+    fn commit(&mut self, commit: &Commit, state: &State) {
+        self.one_writer(commit, state);
+        let is_ours = commit.actor.starts_with(CONTROLLERS);
+        match commit.key.kind {
+            Kind::Application if commit.key.name == NAME => self.application_changed(commit, state, is_ours),
+            Kind::AppProject => {
+                if let Some(after) = &commit.after {
+                    remember(&mut self.projects, commit.at, Arc::clone(after));
+                    self.policy_since = Some(commit.at);
+                }
+            }
+            kind if facts::KINDS.contains(&kind) => {
+                if is_ours {
+                    self.object_written(commit);
+                }
+                self.object_changed(commit, is_ours);
+            }
+            _ => {}
+        }
     }
 
-    fn is_content(&self) -> bool {
-        self.violation().is_none()
+    fn flow(&mut self, at: Timestamp, state: &State) {
+        self.newest_first(at, state);
+    }
+
+    fn at_rest(&mut self, at: Timestamp, state: &State) {
+        self.arrived_well(at, state);
+    }
+
+    fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
+        self.blame(Rule::C1, at, found, expected);
+    }
+
+    fn calm(&mut self, reaction: SignedDuration) {
+        self.allowance.reaction = Some(reaction);
+    }
+
+    fn writes(&self) -> (u64, &str) {
+        (self.controller.writes, &self.controller.last)
+    }
+
+    fn violation(&self) -> Option<&Violation> {
+        self.verdicts.0.first()
     }
 }
 

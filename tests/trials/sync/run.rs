@@ -8,21 +8,17 @@ use super::{
 use crate::{
     case::TROUBLE_MILLIS,
     facts::{later, text},
-    faults::{Flaw, Schedule},
+    faults::Flaw,
+    frame::{Failure, Frame, Lives, Player, Statistics},
     oracle::{
-        Allowance, Violation,
+        Allowance, Violation, Witness,
         sync::{SyncJudge, end::Standing},
     },
-    run::{Failure, Statistics},
     story::Story,
 };
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tidegate::{
     k8s::lease::LEASE_NAME,
     sim::{
@@ -83,41 +79,41 @@ pub fn page(case: &SyncCase, failure: &Failure) -> String {
 fn play(case: &SyncCase, seams: &Seams, story: Story) -> Result<Statistics, Box<Failure>> {
     let mut run = Run::new(case, seams, story);
     let result = run.live();
-    // The schedule holds the server that holds it.
-    run.world.api().set_faults(None);
-    match result {
-        Ok(()) => Ok(Statistics {
-            requests: run.world.api().requests(),
-            commits: run.world.commits(),
-            simulated: run.world.elapsed(),
-            digest: run.world.digest(),
-        }),
-        Err(violation) => Err(Box::new(Failure {
-            violation: *violation,
-            story: run.story.text(run.begin),
-        })),
-    }
+    run.frame.conclude(result)
 }
-
-type Lives = Result<(), Box<Violation>>;
-type SharedJudge = Arc<Mutex<SyncJudge>>;
 
 struct Run<'a> {
     case: &'a SyncCase,
-    world: World,
-    judge: SharedJudge,
     library: Library,
-    story: Story,
-    begin: Timestamp,
-    /// When dead replicas start again.
-    starts: Vec<Option<Timestamp>>,
-    /// What is to be ended, and when.
-    ends: Vec<(Timestamp, Deed)>,
-    steps: u64,
+    frame: Frame<SyncJudge, Deed>,
+}
+
+impl Player for Run<'_> {
+    type Judge = SyncJudge;
+    type Deed = Deed;
+
+    fn frame(&mut self) -> &mut Frame<SyncJudge, Deed> {
+        &mut self.frame
+    }
+
+    fn undo(&mut self, deed: &Deed) {
+        let now = self.frame.world.now();
+        match deed {
+            Deed::Git(_) => {
+                self.frame.story.line(now, "world", || "Git is well again".to_owned());
+                self.frame.world.handle().git().set(Condition::Up);
+                self.frame.judge().git_trouble(now);
+            }
+            Deed::Limits(_) => {
+                let spec = SyncCase::project()["spec"].clone();
+                self.patch(&SyncCase::project_key(), json!({"spec": spec}));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl<'a> Run<'a> {
-    #[expect(clippy::expect_used, reason = "a system without timers cannot simulate")]
     fn new(case: &'a SyncCase, seams: &Seams, story: Story) -> Self {
         let mut args = if case.controllers > 1 {
             Options::args_elected()
@@ -138,26 +134,14 @@ impl<'a> Run<'a> {
             syncs: true,
             ..Options::default()
         };
-        let mut world = World::new(options).expect("a world");
         let library = Library::default();
-        let judge = SyncJudge::new(allowance(case), world.handle().git().clone(), library.clone());
-        let judge: SharedJudge = Arc::new(Mutex::new(judge));
-        let (observer, told) = (Arc::clone(&judge), story.clone());
-        world.observe(move |commit, state| {
-            told.commit(commit);
-            lock(&observer).commit(commit, state);
-        });
-        let begin = world.now();
+        let known = library.clone();
+        let judge = |world: &World| SyncJudge::new(allowance(case), world.handle().git().clone(), known);
+        let restart = Duration::from_millis(case.restart_millis);
         Self {
             case,
-            starts: vec![None; case.controllers],
-            ends: Vec::new(),
-            steps: 0,
-            world,
-            judge,
             library,
-            story,
-            begin,
+            frame: Frame::new(options, judge, story, restart, STEPS_MAX),
         }
     }
 
@@ -169,78 +153,20 @@ impl<'a> Run<'a> {
         self.end()
     }
 
-    fn schedule(&mut self, faults: &[crate::faults::Fault], begin: Timestamp) {
-        let (handle, judge) = (self.world.handle(), Arc::clone(&self.judge));
-        let schedule = Schedule::new(faults, handle, judge, self.story.clone(), begin);
-        self.world.api().set_faults(Some(Box::new(schedule)));
-    }
-
-    /// Lets things happen until `until` or the first broken promise.
-    fn advance(&mut self, until: Timestamp) -> Lives {
-        while self.world.now() < until {
-            self.step(until)?;
-        }
-        self.verdict()
-    }
-
-    fn step(&mut self, until: Timestamp) -> Lives {
-        let now = self.world.now();
-        for index in 0..self.case.controllers {
-            if !self.world.is_running(index) {
-                let Some(start) = self.starts.get_mut(index) else {
-                    continue;
-                };
-                let at = *start.get_or_insert_with(|| later(now, Duration::from_millis(self.case.restart_millis)));
-                if at <= now {
-                    *start = None;
-                    self.story.line(now, "world", || format!("replica {index} starts"));
-                    self.world.start(index);
-                }
-            }
-        }
-        let mut next = until;
-        for at in self.starts.iter().flatten().chain(self.ends.iter().map(|(at, _)| at)) {
-            next = next.min((*at).max(later(now, Duration::from_millis(1))));
-        }
-        self.world.step(next);
-        self.steps += 1;
-        let now = self.world.now();
-        while let Some(position) = self.ends.iter().position(|(at, _)| *at <= now) {
-            let (_, deed) = self.ends.remove(position);
-            self.undo(&deed);
-        }
-        {
-            let api = self.world.api().clone();
-            let state = api.state();
-            lock(&self.judge).flow(now, &state);
-        }
-        if self.steps > STEPS_MAX {
-            lock(&self.judge).restless(now, format!("{STEPS_MAX} things happened"), "rest");
-        }
-        self.verdict()
-    }
-
-    fn verdict(&self) -> Lives {
-        match lock(&self.judge).violation() {
-            Some(violation) => Err(Box::new(violation.clone())),
-            None => Ok(()),
-        }
-    }
-
     fn standing(&self) -> Standing {
-        let state = self.world.api().state();
-        lock(&self.judge).standing(&state)
+        let state = self.frame.world.api().state();
+        self.frame.judge().standing(&state)
     }
 
     fn has_arrived(&self) -> bool {
-        let state = self.world.api().state();
-        lock(&self.judge).has_arrived(&state)
+        let state = self.frame.world.api().state();
+        self.frame.judge().has_arrived(&state)
     }
 
     /// Waits until the Application is as the newest commit says; says whether it is.
     fn wait_for_arrival(&mut self, time: Duration) -> Result<bool, Box<Violation>> {
-        let until = later(self.world.now(), time);
-        while self.world.now() < until {
+        let until = later(self.frame.world.now(), time);
+        while self.frame.world.now() < until {
             if self.has_arrived() {
                 return Ok(true);
             }
@@ -252,30 +178,32 @@ impl<'a> Run<'a> {
     /// The first sync, in peace.
     fn first(&mut self) -> Lives {
         self.push(self.case.content.clone());
-        let _ = self.world.create(SyncCase::project());
-        let _ = self.world.create(self.case.application());
-        self.schedule(&[], self.begin);
-        self.world.start_all();
+        let _ = self.frame.world.create(SyncCase::project());
+        let _ = self.frame.world.create(self.case.application());
+        self.frame.schedule(&[], self.frame.begin);
+        self.frame.world.start_all();
         if self.case.policy["automated"].is_null() {
-            self.advance(later(self.world.now(), Duration::from_secs(5)))?;
+            self.advance(later(self.frame.world.now(), Duration::from_secs(5)))?;
             self.sync(None, false);
         }
         if !self.wait_for_arrival(FIRST)? {
             let found = format!("{:?} {FIRST:?} after it was created", self.standing());
-            lock(&self.judge).restless(self.world.now(), found, "Synced and Healthy");
+            self.frame
+                .judge()
+                .restless(self.frame.world.now(), found, "Synced and Healthy");
         }
-        self.verdict()
+        self.frame.verdict()
     }
 
     fn trouble(&mut self) -> Lives {
-        let begin = self.world.now();
-        self.begin = begin;
-        self.story.line(begin, "world", || "trouble begins".to_owned());
-        self.schedule(&self.case.faults, begin);
+        let begin = self.frame.world.now();
+        self.frame.begin = begin;
+        self.frame.story.line(begin, "world", || "trouble begins".to_owned());
+        self.frame.schedule(&self.case.faults, begin);
         for event in &self.case.events {
             self.advance(later(begin, Duration::from_millis(event.at)))?;
             self.happen(event);
-            self.verdict()?;
+            self.frame.verdict()?;
         }
         let last = self.case.events.last().map_or(0, |event| event.at);
         let faults = self.case.faults.iter().map(|fault| fault.to).max().unwrap_or(0);
@@ -284,15 +212,16 @@ impl<'a> Run<'a> {
     }
 
     fn push(&mut self, content: Content) {
-        let handle = self.world.handle();
+        let handle = self.frame.world.handle();
         let commit = handle.git().push(MAIN, &content.files(), "a change");
-        self.story
-            .line(self.world.now(), "git", || format!("main is at {commit}"));
+        self.frame
+            .story
+            .line(self.frame.world.now(), "git", || format!("main is at {commit}"));
         self.library.add(&commit, content);
     }
 
     fn tip(&self) -> String {
-        self.world.handle().git().tip(MAIN).unwrap_or_default()
+        self.frame.world.handle().git().tip(MAIN).unwrap_or_default()
     }
 
     fn content(&self) -> Content {
@@ -301,11 +230,11 @@ impl<'a> Run<'a> {
     }
 
     fn application(&self) -> Option<Arc<Value>> {
-        self.world.get(&SyncCase::key())
+        self.frame.world.get(&SyncCase::key())
     }
 
     fn patch(&self, key: &Key, patch: Value) {
-        let _ = self.world.api().patch(SOMEBODY, key, &Patch::Merge(patch));
+        let _ = self.frame.world.api().patch(SOMEBODY, key, &Patch::Merge(patch));
     }
 
     fn sync(&self, revision: Option<String>, prune: bool) {
@@ -322,24 +251,24 @@ impl<'a> Run<'a> {
     }
 
     fn happen(&mut self, event: &Event) {
-        let now = self.world.now();
-        self.story.line(now, "—", || event.deed.to_string());
+        let now = self.frame.world.now();
+        self.frame.story.line(now, "—", || event.deed.to_string());
         if self.begin_deed(&event.deed, now) {
             let end = later(now, Duration::from_millis(event.lasts));
-            self.ends.push((end, event.deed.clone()));
+            self.frame.ends.push((end, event.deed.clone()));
         }
     }
 
     /// Begins a deed; says whether it is to be ended.
     fn begin_deed(&mut self, deed: &Deed, now: Timestamp) -> bool {
-        let api = self.world.api().clone();
+        let api = self.frame.world.api().clone();
         let somewhere = |kind: Kind, name: &str| Key::new(kind, DESTINATION, name);
         match deed {
             Deed::Push(change) => self.push(self.content().after(change)),
             Deed::Back(commits) => {
-                let handle = self.world.handle();
+                let handle = self.frame.world.handle();
                 if let Some(commit) = handle.git().before(&self.tip(), *commits) {
-                    self.story.line(now, "git", || format!("main is at {commit}"));
+                    self.frame.story.line(now, "git", || format!("main is at {commit}"));
                     handle.git().reset(MAIN, &commit);
                 }
             }
@@ -351,7 +280,7 @@ impl<'a> Run<'a> {
                 let _ = api.create(SOMEBODY, stranger(id));
             }
             Deed::Sync { back, prune } => {
-                let revision = back.and_then(|back| self.world.handle().git().before(&self.tip(), back));
+                let revision = back.and_then(|back| self.frame.world.handle().git().before(&self.tip(), back));
                 self.sync(revision, *prune);
             }
             Deed::Terminate => {
@@ -368,8 +297,8 @@ impl<'a> Run<'a> {
             ),
             Deed::Policy(policy) => self.patch(&SyncCase::key(), json!({"spec": {"syncPolicy": policy}})),
             Deed::Git(condition) => {
-                self.world.handle().git().set(*condition);
-                lock(&self.judge).git_trouble(Timestamp::MAX);
+                self.frame.world.handle().git().set(*condition);
+                self.frame.judge().git_trouble(Timestamp::MAX);
                 return true;
             }
             Deed::Limits(limits) => {
@@ -381,10 +310,10 @@ impl<'a> Run<'a> {
                 let _ = api.scale("horizontal-pod-autoscaler", &target, *replicas);
             }
             Deed::Abort => {
-                let _ = self.world.act(&somewhere(Kind::Rollout, "web"), &Verb::Abort);
+                let _ = self.frame.world.act(&somewhere(Kind::Rollout, "web"), &Verb::Abort);
             }
-            Deed::Kill(replica) => self.world.kill(*replica),
-            Deed::Stop(replica) => self.world.stop(*replica),
+            Deed::Kill(replica) => self.frame.world.kill(*replica),
+            Deed::Stop(replica) => self.frame.world.stop(*replica),
             Deed::StealLease => {
                 let lease = Key::new(Kind::Lease, replica::NAMESPACE, LEASE_NAME);
                 self.patch(
@@ -401,48 +330,29 @@ impl<'a> Run<'a> {
         false
     }
 
-    /// Ends what lasted.
-    fn undo(&mut self, deed: &Deed) {
-        let now = self.world.now();
-        match deed {
-            Deed::Git(_) => {
-                self.story.line(now, "world", || "Git is well again".to_owned());
-                self.world.handle().git().set(Condition::Up);
-                lock(&self.judge).git_trouble(now);
-            }
-            Deed::Limits(_) => {
-                let spec = SyncCase::project()["spec"].clone();
-                self.patch(&SyncCase::project_key(), json!({"spec": spec}));
-            }
-            _ => {}
-        }
-    }
-
     /// Faults are over. Whatever is not as it should be by now, somebody who looks is told.
     fn calm(&mut self) -> Lives {
-        let now = self.world.now();
-        self.story.line(now, "world", || "calm".to_owned());
-        self.schedule(&[], now);
-        for (_, deed) in std::mem::take(&mut self.ends) {
-            self.undo(&deed);
-        }
+        let now = self.frame.world.now();
+        self.calm_down();
         // A last back-off may still run.
         self.advance(later(now, VISIBLE))?;
-        lock(&self.judge).calm(SignedDuration::from_secs(60));
-        let now = self.world.now();
+        self.frame.judge().calm(SignedDuration::from_secs(60));
+        let now = self.frame.world.now();
         if let Standing::Silent(found) = self.standing()
             && !self.has_arrived()
         {
             let found = format!("{VISIBLE:?} into calm it is {found}");
-            lock(&self.judge).restless(now, found, "Synced, or a word about why not");
+            self.frame
+                .judge()
+                .restless(now, found, "Synced, or a word about why not");
         }
-        self.verdict()
+        self.frame.verdict()
     }
 
     /// A person pushes a good commit; it must be reached.
     fn arrive(&mut self) -> Lives {
         for round in 0..HELP_MAX {
-            let now = self.world.now();
+            let now = self.frame.world.now();
             let number = 90 + u64::try_from(round).unwrap_or(0);
             let mut content = self.content();
             content.form = Form::Good;
@@ -455,7 +365,8 @@ impl<'a> Run<'a> {
                 Change::HookImage(format!("job:v{number}")),
                 Change::Late(number),
             ]);
-            self.story
+            self.frame
+                .story
                 .line(now, "—", || "user helps: pushes a good commit".to_owned());
             self.push(content.after(&good));
             let app = self.application();
@@ -467,8 +378,9 @@ impl<'a> Run<'a> {
                     json!({"metadata": {"annotations": {"argocd.argoproj.io/refresh": "normal"}}}),
                 );
                 self.advance(later(now, Duration::from_secs(20)))?;
-                self.story
-                    .line(self.world.now(), "—", || "user helps: syncs with prune".to_owned());
+                self.frame.story.line(self.frame.world.now(), "—", || {
+                    "user helps: syncs with prune".to_owned()
+                });
                 self.sync(None, true);
             }
             if self.wait_for_arrival(PATIENCE)? {
@@ -476,53 +388,17 @@ impl<'a> Run<'a> {
             }
         }
         let found = format!("{:?} whatever a person does", self.standing());
-        lock(&self.judge).restless(self.world.now(), found, "Synced and Healthy");
-        self.verdict()
+        self.frame
+            .judge()
+            .restless(self.frame.world.now(), found, "Synced and Healthy");
+        self.frame.verdict()
     }
 
     /// C1 and S8: the end is as the commit says, and nothing more is written.
     fn end(&mut self) -> Lives {
-        self.rest()?;
-        {
-            let now = self.world.now();
-            let api = self.world.api().clone();
-            let state = api.state();
-            lock(&self.judge).at_rest(now, &state);
-        }
-        self.verdict()?;
-        let before = lock(&self.judge).writes().0;
-        self.advance(later(self.world.now(), SILENCE))?;
-        let now = self.world.now();
-        {
-            let mut judge = lock(&self.judge);
-            let (writes, last) = judge.writes();
-            if writes != before {
-                let found = format!("{} writes at rest, the last one {last}", writes - before);
-                judge.restless(now, found, "none");
-            }
-        }
-        self.verdict()
-    }
-
-    /// Lets time pass until no controller writes any more.
-    fn rest(&mut self) -> Lives {
-        let limit = later(self.world.now(), REST_MAX);
-        loop {
-            let writes = lock(&self.judge).writes().0;
-            self.advance(later(self.world.now(), QUIET))?;
-            let now = self.world.now();
-            let mut judge = lock(&self.judge);
-            let (after, last) = judge.writes();
-            if after == writes {
-                return Ok(());
-            }
-            if now > limit {
-                let found = format!("still writing: {last}");
-                judge.restless(now, found, "rest");
-                drop(judge);
-                return self.verdict();
-            }
-        }
+        self.rest(QUIET, REST_MAX)?;
+        self.frame.at_rest()?;
+        self.silence(SILENCE)
     }
 }
 
@@ -536,10 +412,6 @@ fn stranger(id: &str) -> Value {
         "apiVersion": "v1", "kind": "ConfigMap",
         "metadata": {"name": "stranger", "namespace": DESTINATION, "annotations": annotations},
     })
-}
-
-fn lock(judge: &SharedJudge) -> MutexGuard<'_, SyncJudge> {
-    judge.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What must be allowed for in a case.

@@ -1,7 +1,7 @@
 //! Makes a failing case smaller as long as it still breaks the same promise.
 
 use super::{case::SyncCase, run};
-use crate::{oracle::Rule, run::Failure, shrink::smallest};
+use crate::{frame::Failure, oracle::Rule, shrink::smallest};
 use tidegate::sim::replica::Seams;
 
 /// Runs that a shrinking may take.

@@ -103,7 +103,7 @@ impl SyncJudge {
     }
 
     /// Judges what came to rest: S8 without excuses, and nothing of an operation left behind.
-    pub fn at_rest(&mut self, at: Timestamp, state: &State) {
+    pub(super) fn arrived_well(&mut self, at: Timestamp, state: &State) {
         let Some(app) = facts::application(state).cloned() else {
             return;
         };

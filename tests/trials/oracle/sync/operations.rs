@@ -218,7 +218,7 @@ impl SyncJudge {
     }
 
     /// S2: some time after a good commit was pushed nothing older is still being tried.
-    pub fn flow(&mut self, at: Timestamp, state: &State) {
+    pub(super) fn newest_first(&mut self, at: Timestamp, state: &State) {
         if self.allowance.reaction.is_none() {
             return;
         }
