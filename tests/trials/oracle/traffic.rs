@@ -33,6 +33,8 @@ pub struct Rules {
     foreign_sizes: BTreeSet<String>,
     /// Since when an aborted update gets requests although the stable pods could take them.
     abort_open: Option<Timestamp>,
+    /// The steps in which the update was aborted; whoever changes them begins anew.
+    aborted_steps: Option<Value>,
     /// Whether a version was ever promoted: before that there is nothing to keep.
     served: bool,
 }
@@ -44,6 +46,7 @@ impl Rules {
             traffic,
             foreign_sizes: BTreeSet::new(),
             abort_open: None,
+            aborted_steps: None,
             served: false,
         }
     }
@@ -57,12 +60,17 @@ impl Rules {
         {
             self.foreign_sizes.insert(key.name.clone());
         }
+        if !look.after.is_aborted() {
+            self.aborted_steps = None;
+        } else if self.aborted_steps.is_none() {
+            self.aborted_steps = Some(look.after.canary_spec()["steps"].clone());
+        }
         if !look.is_ours() {
             return;
         }
         foreign_parts(look, verdicts);
         match key.kind {
-            Kind::Ingress => ingress(look, verdicts),
+            Kind::Ingress => self.ingress(look, verdicts),
             Kind::Service => service(look, verdicts),
             Kind::ReplicaSet => self.replica_set(look, verdicts),
             Kind::Rollout if look.commit.subresource == "status" => recorded_weights(look, verdicts),
@@ -197,6 +205,89 @@ impl Rules {
         });
     }
 
+    /// T1, T2, T4 and T5 at the canary Ingress; T8 at every other.
+    fn ingress(&self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        if look.commit.key.name != look.subject.canary_ingress() {
+            verdicts.ensure(false, || {
+                at_write(
+                    Rule::T8,
+                    look,
+                    format!("{:?} by {}", look.commit.verb, look.commit.actor),
+                    "a foreign Ingress is only read",
+                )
+            });
+            return;
+        }
+        let weight = |object: &Option<Arc<Value>>| object.as_deref().map_or(0, weight_of);
+        let (from, to) = (weight(&look.commit.before), weight(&look.commit.after));
+        let total = look.after.total();
+        verdicts.ensure((0..=total).contains(&to), || {
+            at_write(Rule::T1, look, format!("weight {to}"), format!("0 to {total}"))
+        });
+        let lately = || look.scenes.lately(look.commit.at);
+        let stable = look.after.recorded("stableRS");
+        // A stable ReplicaSet that is lost is stood in for by the pods that its Service leads to.
+        let serves = |scene: &Scene| {
+            let behind = scene.stable.as_deref().unwrap_or_default();
+            scene.ready(stable) > 0 || scene.ready(behind) > 0
+        };
+        if to < from && look.after.is_aborted() && lately().all(|scene| !serves(scene) && scene.replicas() > 0) {
+            let carried = look.before.canary.clone().unwrap_or_default();
+            let healthy = lately().all(|scene| scene.ready(&carried) > 0) && !carried.is_empty() && carried != stable;
+            verdicts.ensure(!healthy, || {
+                at_write(
+                    Rule::T4,
+                    look,
+                    format!("weight {from} to {to} while no stable pod is ready"),
+                    "requests stay where healthy pods are",
+                )
+            });
+        }
+        if to > from {
+            self.rise(look, from, to, verdicts);
+        }
+    }
+
+    fn rise(&self, look: &Look<'_>, from: i64, to: i64, verdicts: &mut Verdicts) {
+        let lately = || look.scenes.lately(look.commit.at);
+        let begins_anew = self
+            .aborted_steps
+            .as_ref()
+            .is_some_and(|steps| *steps != look.after.canary_spec()["steps"]);
+        verdicts.ensure(begins_anew || !lately().all(Scene::is_aborted), || {
+            at_write(
+                Rule::T5,
+                look,
+                format!("weight {from} to {to}"),
+                "no rise after an abort",
+            )
+        });
+        let total = look.after.total();
+        let canary = look.after.canary_spec();
+        let scaled =
+            canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
+        let wanted = lately().map(Scene::replicas).min().unwrap_or(0);
+        let needed = if scaled { 1 } else { share(wanted, to, total).max(1) };
+        let behind: BTreeSet<&str> = lately().filter_map(|scene| scene.canary.as_deref()).collect();
+        let most = behind
+            .iter()
+            .map(|hash| look.scenes.most_ready(look.commit.at, hash))
+            .max()
+            .unwrap_or(0);
+        verdicts.ensure(most >= needed, || {
+            let behind: Vec<&str> = behind.into_iter().collect();
+            at_write(
+                Rule::T2,
+                look,
+                format!(
+                    "weight {from} to {to} with {most} ready pods of {}",
+                    behind.join(" or ")
+                ),
+                format!("at least {needed}"),
+            )
+        });
+    }
+
     /// Judges requests: none may fail because of the order of our writes, and an abort must take effect.
     pub fn flow(&mut self, at: Timestamp, scene: &Scene, disturbed: bool, verdicts: &mut Verdicts) {
         let (now, answered, config, known, follows) = {
@@ -296,85 +387,6 @@ pub(super) fn share_of(config: &Config, hash: &str, state: &State) -> f64 {
         sum += destination.share / entries * theirs as f64 / destination.pods.len() as f64;
     }
     sum
-}
-
-/// T1, T2, T4 and T5 at the canary Ingress; T8 at every other.
-fn ingress(look: &Look<'_>, verdicts: &mut Verdicts) {
-    if look.commit.key.name != look.subject.canary_ingress() {
-        verdicts.ensure(false, || {
-            at_write(
-                Rule::T8,
-                look,
-                format!("{:?} by {}", look.commit.verb, look.commit.actor),
-                "a foreign Ingress is only read",
-            )
-        });
-        return;
-    }
-    let weight = |object: &Option<Arc<Value>>| object.as_deref().map_or(0, weight_of);
-    let (from, to) = (weight(&look.commit.before), weight(&look.commit.after));
-    let total = look.after.total();
-    verdicts.ensure((0..=total).contains(&to), || {
-        at_write(Rule::T1, look, format!("weight {to}"), format!("0 to {total}"))
-    });
-    let lately = || look.scenes.lately(look.commit.at);
-    let stable = look.after.recorded("stableRS");
-    // A stable ReplicaSet that is lost is stood in for by the pods that its Service leads to.
-    let serves = |scene: &Scene| {
-        let behind = scene.stable.as_deref().unwrap_or_default();
-        scene.ready(stable) > 0 || scene.ready(behind) > 0
-    };
-    if to < from && look.after.is_aborted() && lately().all(|scene| !serves(scene) && scene.replicas() > 0) {
-        let carried = look.before.canary.clone().unwrap_or_default();
-        let healthy = lately().all(|scene| scene.ready(&carried) > 0) && !carried.is_empty() && carried != stable;
-        verdicts.ensure(!healthy, || {
-            at_write(
-                Rule::T4,
-                look,
-                format!("weight {from} to {to} while no stable pod is ready"),
-                "requests stay where healthy pods are",
-            )
-        });
-    }
-    if to > from {
-        rise(look, from, to, verdicts);
-    }
-}
-
-fn rise(look: &Look<'_>, from: i64, to: i64, verdicts: &mut Verdicts) {
-    let lately = || look.scenes.lately(look.commit.at);
-    verdicts.ensure(!lately().all(Scene::is_aborted), || {
-        at_write(
-            Rule::T5,
-            look,
-            format!("weight {from} to {to}"),
-            "no rise after an abort",
-        )
-    });
-    let total = look.after.total();
-    let canary = look.after.canary_spec();
-    let scaled =
-        canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
-    let wanted = lately().map(Scene::replicas).min().unwrap_or(0);
-    let needed = if scaled { 1 } else { share(wanted, to, total).max(1) };
-    let behind: BTreeSet<&str> = lately().filter_map(|scene| scene.canary.as_deref()).collect();
-    let most = behind
-        .iter()
-        .map(|hash| look.scenes.most_ready(look.commit.at, hash))
-        .max()
-        .unwrap_or(0);
-    verdicts.ensure(most >= needed, || {
-        let behind: Vec<&str> = behind.into_iter().collect();
-        at_write(
-            Rule::T2,
-            look,
-            format!(
-                "weight {from} to {to} with {most} ready pods of {}",
-                behind.join(" or ")
-            ),
-            format!("at least {needed}"),
-        )
-    });
 }
 
 /// T2, T7 and T8 at Services.
