@@ -103,3 +103,54 @@ fn a_hook_that_cannot_be_let_go_is_tried_again_with_pauses() {
     let tried = REFUSALS - *left.lock().unwrap();
     assert!((2..30).contains(&tried), "{tried} tries in a minute");
 }
+
+/// Refuses to show ConfigMaps one by one, once it is told to.
+struct Blind(Arc<Mutex<bool>>);
+
+impl Faults for Blind {
+    fn on_request(&mut self, request: &RequestInfo<'_>) -> RequestFate {
+        if *self.0.lock().unwrap() && request.kind == Some(Kind::ConfigMap) && request.verb == Asked::Get {
+            return RequestFate::Refuse(refusal::refused(503, "ServiceUnavailable", "not now"));
+        }
+        RequestFate::Pass
+    }
+}
+
+/// S8: the index took what a finalizer held for gone, for ever, when the API server would not tell.
+#[test]
+fn what_a_finalizer_holds_is_not_taken_for_gone_when_it_cannot_be_read() {
+    let mut world = World::new(Options {
+        syncs: true,
+        ..Options::default()
+    })
+    .unwrap();
+    let is_blind = Arc::new(Mutex::new(false));
+    world.api().set_faults(Some(Box::new(Blind(Arc::clone(&is_blind)))));
+    let git = world.handle().git().clone();
+    let first = git.push(MAIN, &files(&[("one", "a"), ("two", "b")]), "first");
+    world.create(application()).unwrap();
+    world.start_all();
+    let minutes = Duration::from_secs(600);
+    assert!(world.run_until(minutes, |world| is_synced_to(world, &first)));
+
+    let hold = |finalizers: Value| api::Change::Merge(json!({"metadata": {"finalizers": finalizers}}));
+    let two = config_map("two");
+    world
+        .api()
+        .patch("somebody", &two, &hold(json!(["example.com/hold"])))
+        .unwrap();
+    world.run_for(Duration::from_secs(1));
+    *is_blind.lock().unwrap() = true;
+    let second = git.push(MAIN, &files(&[("one", "a")]), "second");
+    let is_leaving = |world: &World| {
+        let two = world.get(&config_map("two"));
+        two.is_none_or(|two| !two["metadata"]["deletionTimestamp"].is_null())
+    };
+    assert!(world.run_until(minutes, is_leaving));
+    world.run_for(Duration::from_secs(60));
+    assert!(world.get(&two).is_some());
+    assert!(!is_synced_to(&world, &second), "shown as Synced with an object left");
+
+    world.api().patch("somebody", &two, &hold(json!([]))).unwrap();
+    assert!(world.run_until(minutes, |world| is_synced_to(world, &second)));
+}
