@@ -140,7 +140,7 @@ impl Rules {
             return;
         }
         let is_stable = !set.hash.is_empty() && lately().all(|scene| scene.recorded("stableRS") == set.hash);
-        let aborted = is_stable && lately().all(Scene::is_aborted);
+        let aborted = is_stable && lately().all(Scene::is_aborted) && !self.begins_anew(look);
         let current = look.after.recorded("currentPodHash") == set.hash;
         if aborted && !current && (look.after.is_routed() || look.after.canary_spec().is_null()) {
             verdicts.ensure(after >= wanted.min(before), || {
@@ -154,6 +154,12 @@ impl Rules {
         }
         self.traffic_first(look, &set.hash, (before, after), wanted, verdicts);
         floor(look, (before, after), verdicts);
+    }
+
+    /// Whether somebody changed the steps of an aborted update, which is an update anew.
+    fn begins_anew(&self, look: &Look<'_>) -> bool {
+        let steps = &look.after.canary_spec()["steps"];
+        self.aborted_steps.as_ref().is_some_and(|before| before != steps)
     }
 
     /// T3: what the data plane sends to these pods, now or by what it has begun to take up.
@@ -250,11 +256,7 @@ impl Rules {
 
     fn rise(&self, look: &Look<'_>, from: i64, to: i64, verdicts: &mut Verdicts) {
         let lately = || look.scenes.lately(look.commit.at);
-        let begins_anew = self
-            .aborted_steps
-            .as_ref()
-            .is_some_and(|steps| *steps != look.after.canary_spec()["steps"]);
-        verdicts.ensure(begins_anew || !lately().all(Scene::is_aborted), || {
+        verdicts.ensure(self.begins_anew(look) || !lately().all(Scene::is_aborted), || {
             at_write(
                 Rule::T5,
                 look,
