@@ -1,6 +1,7 @@
 //! Plays a scenario: deploys the Rollout, updates it, lets happen what is to happen, and tells the story.
 
 mod director;
+mod interference;
 mod verdict;
 
 use self::director::Director;
@@ -112,8 +113,10 @@ impl Stage {
         let recorder = Recorder::default();
         let noting = recorder.clone();
         world.observe(move |commit, _| noting.note(commit));
+        let mut director = Director::new(scenario);
+        director.take_hold(&world);
         Ok(Self {
-            director: Director::new(scenario),
+            director,
             zero: world.now(),
             world,
             rollout: key,
@@ -218,7 +221,7 @@ impl Stage {
             self.look();
             for verb in self
                 .director
-                .due(&mut self.world, self.zero, &self.last, &self.versions.new)
+                .due(&mut self.world, self.zero, &self.last, &self.versions)
             {
                 // What is refused is in the story.
                 let _ = self.act(&verb);

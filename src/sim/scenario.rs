@@ -13,7 +13,7 @@ use crate::{
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, time::Duration};
 
 /// A scenario.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -185,8 +185,46 @@ pub enum Trouble {
     NoTraffic,
     /// The controllers are killed, and started again after the fault's length.
     Kill,
+    /// The controllers are killed once they have written so often, and started again after the fault's length.
+    KillAtWrite(u32),
     /// The data plane takes this long to follow.
     DataPlaneDelay(Duration),
+    /// What the API server answers the controllers.
+    Api(Connection),
+    /// The API server answers the controllers later by this.
+    ApiDelay(Duration),
+    /// The controllers hear of changes later by this.
+    WatchDelay(Duration),
+    /// The controllers' watches end, and cannot be taken up where they were.
+    WatchesEnd,
+    /// Somebody takes the leader's Lease.
+    LeaseStolen,
+    /// The controllers' clocks go wrong by so many seconds.
+    Clock(i64),
+    /// So many pods of one version go down.
+    PodsDown(usize, Role),
+}
+
+/// What the API server answers the controllers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Connection {
+    /// Nothing: it cannot be reached.
+    Down,
+    /// An internal error.
+    Error,
+    /// Every write meets a conflict.
+    Conflict,
+    /// Every write is done, and its answer lost.
+    Lost,
+}
+
+/// Which version.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// The one before the update.
+    Stable,
+    /// The one after it.
+    New,
 }
 
 /// Something a person does.
@@ -268,6 +306,24 @@ impl Scenario {
     }
 }
 
+const FAULTS: &[&str] = &[
+    "errors",
+    "slow",
+    "crash",
+    "podsDown",
+    "metrics",
+    "noTraffic",
+    "kill",
+    "killAtWrite",
+    "lease",
+    "clock",
+    "dataPlaneDelay",
+    "api",
+    "apiDelay",
+    "watchDelay",
+    "watches",
+];
+
 impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let words = Words::deserialize(from)?;
@@ -297,22 +353,24 @@ impl Fault {
             ])?),
             "noTraffic" => Trouble::NoTraffic,
             "kill" => words.choice(&[("controller", Trouble::Kill)])?,
+            "killAtWrite" => Trouble::KillAtWrite(words.number::<NonZeroU32>()?.get()),
             "dataPlaneDelay" => Trouble::DataPlaneDelay(words.span()?),
-            other => {
-                return Err(words::unknown(
-                    "fault",
-                    other,
-                    &[
-                        "errors",
-                        "slow",
-                        "crash",
-                        "metrics",
-                        "noTraffic",
-                        "kill",
-                        "dataPlaneDelay",
-                    ],
-                ));
+            "api" => Trouble::Api(words.choice(&[
+                ("down", Connection::Down),
+                ("error", Connection::Error),
+                ("conflict", Connection::Conflict),
+                ("lost", Connection::Lost),
+            ])?),
+            "apiDelay" => Trouble::ApiDelay(words.span()?),
+            "watchDelay" => Trouble::WatchDelay(words.span()?),
+            "watches" => words.choice(&[("end", Trouble::WatchesEnd)])?,
+            "lease" => words.choice(&[("stolen", Trouble::LeaseStolen)])?,
+            "clock" => Trouble::Clock(words.seconds()?),
+            "podsDown" => {
+                let count = words.number()?;
+                Trouble::PodsDown(count, words.choice(&[("stable", Role::Stable), ("new", Role::New)])?)
             }
+            other => return Err(words::unknown("fault", other, FAULTS)),
         };
         let when = words.when()?;
         words.end()?;

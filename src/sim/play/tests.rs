@@ -117,3 +117,43 @@ fn a_version_that_never_ran_is_told() {
     let error = play(&cast, &Scenario::default(), false).unwrap_err().to_string();
     assert!(error.contains("InvalidSpec"), "{error}");
 }
+
+/// Each breaks something between the controllers and the API server; all must get over it.
+#[test]
+fn troubles_between_controllers_and_the_api_server_delay_and_lose_nothing() {
+    let undisturbed = shop("").totals.promoted_after.unwrap();
+    for fault in [
+        "api: down from step 2 for 1m",
+        "api: error from step 2 for 1m",
+        "api: conflict from step 2 for 1m",
+        "api: lost from step 2 for 1m",
+        "apiDelay: 2s",
+        "watchDelay: 10s from step 1 for 2m",
+        "watches: end at step 2",
+        "killAtWrite: 1 from step 2",
+        "killAtWrite: 2 from step 2 for 1m",
+        "clock: 5m at step 2 for 3m",
+        "lease: stolen at step 2",
+    ] {
+        let story = shop(&format!(
+            "{{controllers: 2, faults: [{{{fault}}}], expect: [promoted, noFailedRequests]}}"
+        ));
+        assert!(
+            story.expectations.iter().all(|checked| checked.held),
+            "{fault}: {:#?}",
+            verdicts(&story)
+        );
+        assert!(story.faults[0].began.is_some(), "{fault}");
+        assert!(story.faults[0].ended.is_some() || !fault.contains(" for "), "{fault}");
+        let late = story.totals.promoted_after.unwrap() - undisturbed;
+        // What was noted in a wrong time is waited for.
+        assert!(late < 330.0, "{fault}: {late} s late");
+    }
+}
+
+#[test]
+fn pods_that_go_down_are_seen() {
+    let story = shop("{faults: [{podsDown: 3 stable at step 1 for 30s}], expect: [promoted, {minReady: 6}]}");
+    let told = verdicts(&story);
+    assert!(told[0].starts_with("yes") && told[1].starts_with("no"), "{told:?}");
+}

@@ -35,6 +35,14 @@ faults:
 - noTraffic: from start
 - kill: controller at 2m
 - dataPlaneDelay: 10s
+- api: lost at step 1
+- apiDelay: 2s
+- watchDelay: 10s for 1m
+- watches: end at 2m
+- lease: stolen
+- clock: -5m
+- podsDown: 2 stable for 1m
+- killAtWrite: 3 from step 2
 expect:
 - promoted within 30m
 - rolledBack
@@ -86,6 +94,14 @@ expect:
             (Trouble::NoTraffic, Moment::Start, None),
             (Trouble::Kill, Moment::After(seconds(120)), None),
             (Trouble::DataPlaneDelay(seconds(10)), Moment::Start, None),
+            (Trouble::Api(Connection::Lost), Moment::Step(1), None),
+            (Trouble::ApiDelay(seconds(2)), Moment::Start, None),
+            (Trouble::WatchDelay(seconds(10)), Moment::Start, Some(60)),
+            (Trouble::WatchesEnd, Moment::After(seconds(120)), None),
+            (Trouble::LeaseStolen, Moment::Start, None),
+            (Trouble::Clock(-300), Moment::Start, None),
+            (Trouble::PodsDown(2, Role::Stable), Moment::Start, Some(60)),
+            (Trouble::KillAtWrite(3), Moment::Step(2), None),
         ]
     );
     assert_eq!(
@@ -134,7 +150,13 @@ fn errors_name_the_path_and_what_is_expected() {
     );
     refuses(
         "faults: [{error: 5%}]",
-        "faults[0]: unknown fault `error`; expected one of errors, slow, crash, metrics, noTraffic, kill, dataPlaneDelay",
+        "faults[0]: unknown fault `error`; expected one of errors, slow, crash, podsDown, metrics, noTraffic, kill, \
+        killAtWrite, lease, clock, dataPlaneDelay, api, apiDelay, watchDelay, watches",
+    );
+    refuses("faults: [{killAtWrite: 0}]", "faults[0]: expected a number, found `0`");
+    refuses(
+        "faults: [{podsDown: 2}]",
+        "faults[0]: expected one of stable, new after `podsDown`, found nothing",
     );
     refuses(
         "faults: [{metrics: dead}]",

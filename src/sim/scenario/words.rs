@@ -1,6 +1,7 @@
 //! Lines of words in a scenario: a head word and what follows, written as `head rest` or `head: rest`.
 
 use super::{Moment, Span, When};
+use crate::lang::duration;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use std::{collections::VecDeque, str::FromStr, time::Duration};
@@ -102,6 +103,13 @@ impl Words {
 
     pub(super) fn span(&mut self) -> Result<Duration, String> {
         Span::parse(&self.word("a duration such as `300ms`")?).map(|span| span.0)
+    }
+
+    /// A length of time with a sign, such as `-5m`, in seconds.
+    pub(super) fn seconds(&mut self) -> Result<i64, String> {
+        let word = self.word("a duration such as `5m` or `-5m`")?;
+        let parsed = duration::parse(&word).map_err(|error| error.to_string())?;
+        Ok(parsed.as_secs())
     }
 
     pub(super) fn choice<T: Copy>(&mut self, choices: &[(&str, T)]) -> Result<T, String> {
