@@ -363,12 +363,16 @@ impl<K: Stored> Store<K> {
         self.tell(change);
     }
 
-    /// Forgets one object.
+    /// Forgets one object, which was deleted in this version.
     pub(crate) fn remove(&self, object: &K) {
         let change = {
             let mut contents = self.write();
             contents.raise_high_water(object);
-            contents.remove(&ObjectKey::of(object))
+            if contents.is_outdated(object) {
+                None
+            } else {
+                contents.remove(&ObjectKey::of(object))
+            }
         };
         self.tell(change);
     }
@@ -413,16 +417,23 @@ impl<K: Stored> Store<K> {
 }
 
 impl<K: Stored> Contents<K> {
-    /// Stores an object unless the same one is known in a newer version. Versions that are no numbers cannot be
-    /// compared; then the last word counts.
+    /// Stores an object unless it is known in a newer version, or another one has its name by now.
     fn put_newer(&mut self, object: K) -> Option<Change<K>> {
+        if self.is_outdated(&object) {
+            None
+        } else {
+            self.put(object)
+        }
+    }
+
+    /// Whether a newer version of what has this name is known. Versions that are no numbers cannot be compared; then the
+    /// last word counts.
+    fn is_outdated(&self, object: &K) -> bool {
         let number = |object: &K| object.meta().resource_version.as_ref()?.parse::<u64>().ok();
-        let known = self.objects.get(&ObjectKey::of(&object));
-        let is_older = known.is_some_and(|known| {
-            known.meta().uid == object.meta().uid
-                && matches!((number(known), number(&object)), (Some(known), Some(new)) if new < known)
-        });
-        if is_older { None } else { self.put(object) }
+        let known = self.objects.get(&ObjectKey::of(object));
+        known.is_some_and(
+            |known| matches!((number(known), number(object)), (Some(known), Some(reported)) if reported < known),
+        )
     }
 
     fn put(&mut self, object: K) -> Option<Change<K>> {

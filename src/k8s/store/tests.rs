@@ -185,10 +185,13 @@ async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
     assert_ne!(first.metadata.resource_version.as_ref(), Some(&second));
 
     store.put_reported((*first).clone());
+    let mut predecessor = (*first).clone();
+    predecessor.metadata.uid = Some("of-the-one-before".to_owned());
+    store.remove(&predecessor);
     assert_eq!(
         stored(),
         Some(second),
-        "a late event of the first version says nothing new"
+        "late events of the first version and of its predecessor say nothing new"
     );
 
     let mut third = (*first).clone();
