@@ -8,6 +8,7 @@
 // L0: words.
 pub mod api;
 pub mod class;
+pub mod json;
 pub mod lang;
 
 // L1: decisions. Pure: no client, no clock, no task, no environment.

@@ -2,6 +2,7 @@
 //!
 //! A plan knows no client. `k8s::apply` executes it; a simulator may replay it; `tidegate why` may print it.
 
+use crate::json::At as _;
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -147,7 +148,7 @@ impl ObjectRef {
 
     /// The reference of an object given as JSON; absent parts are empty.
     pub fn of(object: &Value) -> Self {
-        let text = |pointer: &str| object.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let text = |pointer: &str| object.at(pointer).and_then(Value::as_str).map(str::to_owned);
         Self {
             api_version: text("/apiVersion").unwrap_or_default(),
             kind: text("/kind").unwrap_or_default(),

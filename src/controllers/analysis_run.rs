@@ -15,6 +15,7 @@ use crate::{
         queue::WorkQueue,
         retry::ReconcileError,
     },
+    json::At as _,
     k8s::{
         ledger::{Freshness, Subject},
         store::{Change, ObjectKey},
@@ -153,7 +154,7 @@ impl Shell {
 fn has_ended(run: &AnalysisRun, change: &StatusChange) -> bool {
     let phase_now = match change {
         StatusChange::Unchanged => None,
-        StatusChange::Merge { patch, .. } => patch.pointer("/status/phase").and_then(serde_json::Value::as_str),
+        StatusChange::Merge { patch, .. } => patch.at("/status/phase").and_then(serde_json::Value::as_str),
     };
     let phase_before = run.status.as_ref().map(|status| status.phase.as_str());
     phase_now.or(phase_before).is_some_and(phase::completed)

@@ -9,6 +9,7 @@ use crate::{
     api::{scalar::wire_time, well_known::SYNC_MANAGER},
     class::Class,
     clock::SharedClock,
+    json::At as _,
     k8s::{error::ApiError, lease::Fence},
     plan::{Precondition, Propagation},
     sync::{
@@ -182,7 +183,7 @@ impl SyncWriter {
             return Ok(());
         };
         let rest: Vec<&Value> = live
-            .pointer("/metadata/finalizers")
+            .at("/metadata/finalizers")
             .and_then(Value::as_array)
             .into_iter()
             .flatten()

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     api::{replica_set::ReplicaSet, well_known},
+    json::At as _,
     plan::{Action, EventKind, EventRecord, ObjectRef, Plan, Precondition, StatusChange, merge_patch},
 };
 use jiff::Timestamp;
@@ -350,7 +351,7 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
     let hash = view.revisions.hash.as_str();
     let mut template = view.spec.template.clone().unwrap_or_default();
     let mut labels = template
-        .pointer("/metadata/labels")
+        .at("/metadata/labels")
         .and_then(Value::as_object)
         .cloned()
         .unwrap_or_default();

@@ -2,6 +2,7 @@
 
 use super::{decision::Decision, progress::Turn, view::View};
 use crate::api::{rollout_status::RolloutDuration, scalar::wire_time};
+use crate::json::At as _;
 use serde_json::Value;
 
 /// An update that ended.
@@ -17,7 +18,7 @@ pub struct Finished {
 
 /// The update that a status change ends, if it ends one now.
 pub(crate) fn finished(before: Option<&RolloutDuration>, patch: &Value) -> Option<Finished> {
-    let change = patch.pointer("/status/duration")?;
+    let change = patch.at("/status/duration")?;
     // A merge patch holds what differs: an end that is in it is new.
     change.get("finishedAt")?.as_str()?;
     let mut duration = serde_json::to_value(before.cloned().unwrap_or_default()).ok()?;

@@ -5,6 +5,7 @@ mod canary;
 mod references;
 
 use super::view::View;
+use crate::json::At as _;
 use serde_json::Value;
 use std::fmt;
 
@@ -87,7 +88,7 @@ fn own(view: &View<'_>) -> Vec<Problem> {
             let labels = spec
                 .template
                 .as_ref()
-                .and_then(|template| template.pointer("/metadata/labels"))
+                .and_then(|template| template.at("/metadata/labels"))
                 .cloned();
             let labels = labels.as_ref().and_then(Value::as_object);
             for (key, value) in selector.match_labels.iter().flatten() {

@@ -2,6 +2,7 @@
 
 use super::models::{data_plane::Entry, pairs, text};
 use crate::api::{API_VERSION, well_known};
+use crate::json::At as _;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -140,7 +141,7 @@ impl Cast {
     }
 
     fn stable_ingresses(&self) -> Vec<String> {
-        let nginx = self.rollout.pointer("/spec/strategy/canary/trafficRouting/nginx");
+        let nginx = self.rollout.at("/spec/strategy/canary/trafficRouting/nginx");
         let one = nginx
             .map(|nginx| text(nginx, "/stableIngress"))
             .filter(|name| !name.is_empty());
@@ -196,7 +197,7 @@ impl Cast {
     fn port(&self) -> i64 {
         let port = self
             .rollout
-            .pointer("/spec/template/spec/containers/0/ports/0/containerPort");
+            .at("/spec/template/spec/containers/0/ports/0/containerPort");
         port.and_then(Value::as_i64).unwrap_or(80)
     }
 
@@ -206,7 +207,7 @@ impl Cast {
         }
         let selector = self
             .rollout
-            .pointer("/spec/selector/matchLabels")
+            .at("/spec/selector/matchLabels")
             .cloned()
             .unwrap_or_else(|| json!({}));
         let port = self.port();
@@ -255,7 +256,7 @@ impl Cast {
     fn template(&self, kind: &str, name: &str) -> Value {
         let mut arguments = BTreeSet::new();
         argument_names(
-            self.rollout.pointer("/spec/strategy").unwrap_or(&Value::Null),
+            self.rollout.at("/spec/strategy").unwrap_or(&Value::Null),
             &mut arguments,
         );
         let args: Vec<Value> = arguments
@@ -277,7 +278,7 @@ impl Cast {
     fn supply_secrets(&mut self) {
         let mut wanted = BTreeSet::new();
         for template in &self.others {
-            secret_references(template.pointer("/spec/args").unwrap_or(&Value::Null), &mut wanted);
+            secret_references(template.at("/spec/args").unwrap_or(&Value::Null), &mut wanted);
         }
         for (secret, key) in wanted {
             if self.has("Secret", &secret) {

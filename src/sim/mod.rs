@@ -9,7 +9,6 @@ pub mod api;
 pub mod cast;
 pub mod clock;
 pub mod dice;
-pub mod json;
 pub mod models;
 pub mod play;
 pub mod replica;

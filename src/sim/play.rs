@@ -14,6 +14,7 @@ use super::{
     timeline::{Act, Frame, Outcome, Recorder, Story, Totals, Versions, frame, since},
     world::{Options, World},
 };
+use crate::json::At as _;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -306,7 +307,7 @@ impl Stage {
         let Some(rollout) = self.world.get(&self.rollout) else {
             return;
         };
-        let aborted = rollout.pointer("/status/abort") == Some(&Value::Bool(true));
+        let aborted = rollout.at("/status/abort") == Some(&Value::Bool(true));
         let replicas = super::models::number(&rollout, "/spec/replicas").unwrap_or(1);
         let stable = text(&rollout, "/status/stableRS");
         let totals: &mut Totals = &mut self.story.totals;
@@ -438,7 +439,7 @@ fn image(rollout: &Value) -> String {
 }
 
 fn strategy(rollout: &Value) -> String {
-    let has = |pointer: &str| rollout.pointer(pointer).is_some_and(|found| !found.is_null());
+    let has = |pointer: &str| rollout.at(pointer).is_some_and(|found| !found.is_null());
     match () {
         () if has("/spec/strategy/blueGreen") => "blue-green",
         () if has("/spec/strategy/canary/trafficRouting/nginx") => "canary through nginx",

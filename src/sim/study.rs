@@ -10,6 +10,7 @@ use super::{
     scenario::{Event, Fault, Moment, Scenario, Trouble, When},
     timeline::{Catch, Frame, Story, Worst},
 };
+use crate::json::At as _;
 use serde_json::Value;
 use std::{collections::BTreeSet, time::Duration};
 
@@ -104,5 +105,5 @@ fn has_analysis(rollout: &Value) -> bool {
             _ => false,
         }
     }
-    rollout.pointer("/spec/strategy").is_some_and(names_template)
+    rollout.at("/spec/strategy").is_some_and(names_template)
 }

@@ -11,6 +11,7 @@ use super::{
     models::{data_plane::Traffic, is_going, is_ready, number, pods::hash_of, text},
     world::USER,
 };
+use crate::json::At as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::Value;
@@ -365,12 +366,12 @@ pub fn since(zero: Timestamp, at: Timestamp) -> f64 {
 
 fn analysis(key: &Key, run: &Value, (began, now): (f64, f64), before: Option<&Analysis>) -> Analysis {
     let label = |name: &str| {
-        run.pointer("/metadata/labels")
+        run.at("/metadata/labels")
             .and_then(|labels| labels.get(name))
             .and_then(Value::as_str)
     };
     let results = run
-        .pointer("/status/metricResults")
+        .at("/status/metricResults")
         .and_then(Value::as_array)
         .into_iter()
         .flatten();
@@ -497,7 +498,7 @@ impl Frame {
 
 /// A step in words.
 fn doing(rollout: &Value, step: Option<i64>) -> String {
-    let steps = rollout.pointer("/spec/strategy/canary/steps").and_then(Value::as_array);
+    let steps = rollout.at("/spec/strategy/canary/steps").and_then(Value::as_array);
     let (Some(steps), Some(index)) = (steps, step.and_then(|step| usize::try_from(step).ok())) else {
         return String::new();
     };

@@ -14,6 +14,7 @@ use crate::api::{
     application_status::{Hold, OperationState},
     scalar::wire_time,
 };
+use crate::json::At as _;
 use jiff::Timestamp;
 
 /// What the decision is based on.
@@ -164,7 +165,7 @@ fn abort_message(comparison: &Comparison) -> Option<String> {
     let live = comparison.live.as_deref()?;
     health::condition_message(live, "RolloutAborted").or_else(|| {
         let message = text(live, "/status/message");
-        (live.pointer("/status/abort") == Some(&true.into())).then(|| message.to_owned())
+        (live.at("/status/abort") == Some(&true.into())).then(|| message.to_owned())
     })
 }
 

@@ -5,7 +5,7 @@ use super::{
     order::Phase,
     resource::{annotation, text},
 };
-use crate::api::well_known::HOOK;
+use crate::{api::well_known::HOOK, json::At as _};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ pub fn delete_policies(object: &Value) -> DeletePolicies {
 /// Whether a live hook is kept from going away until its end was seen.
 pub fn is_held(object: &Value) -> bool {
     object
-        .pointer("/metadata/finalizers")
+        .at("/metadata/finalizers")
         .and_then(Value::as_array)
         .is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER))
 }

@@ -1,5 +1,6 @@
 //! Container images in an object.
 
+use crate::json::At as _;
 use serde_json::Value;
 
 /// Places of pod templates.
@@ -10,7 +11,7 @@ pub fn of_object(object: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for template in TEMPLATES {
         for list in ["initContainers", "containers"] {
-            let containers = object.pointer(&format!("{template}/{list}")).and_then(Value::as_array);
+            let containers = object.at(&format!("{template}/{list}")).and_then(Value::as_array);
             let images = containers
                 .into_iter()
                 .flatten()

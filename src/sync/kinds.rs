@@ -1,6 +1,7 @@
 //! What the destination cluster knows about kinds, as far as decisions need it.
 
 use super::resource::{ResourceKey, group_of, text};
+use crate::json::At as _;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -46,7 +47,7 @@ impl Kinds {
         let mut kinds = self.clone();
         for definition in targets.filter(|object| text(object, "/kind") == "CustomResourceDefinition") {
             let versions: Vec<String> = definition
-                .pointer("/spec/versions")
+                .at("/spec/versions")
                 .and_then(Value::as_array)
                 .into_iter()
                 .flatten()

@@ -1,6 +1,6 @@
 //! Names of objects, and whose they are: keys and tracking ids (reference, applications 2.7).
 
-use crate::api::well_known::TRACKING_ID;
+use crate::{api::well_known::TRACKING_ID, json::At as _};
 use serde_json::Value;
 use std::fmt;
 
@@ -58,12 +58,12 @@ pub fn version_of(api_version: &str) -> &str {
 
 /// The text at a JSON pointer; empty when absent or of another type.
 pub fn text<'a>(object: &'a Value, pointer: &str) -> &'a str {
-    object.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+    object.at(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// The whole number at a JSON pointer.
 pub fn number(object: &Value, pointer: &str) -> Option<i64> {
-    object.pointer(pointer).and_then(Value::as_i64)
+    object.at(pointer).and_then(Value::as_i64)
 }
 
 /// An annotation of an object.
@@ -78,9 +78,7 @@ pub fn annotation_lists(object: &Value, key: &str, entry: &str) -> bool {
 
 /// Whether the API server is deleting the object.
 pub fn is_deleting(object: &Value) -> bool {
-    object
-        .pointer("/metadata/deletionTimestamp")
-        .is_some_and(|at| !at.is_null())
+    object.at("/metadata/deletionTimestamp").is_some_and(|at| !at.is_null())
 }
 
 /// The name an application has in tracking ids: its name, or `<namespace>_<name>` outside the control plane's namespace.

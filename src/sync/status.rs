@@ -18,6 +18,7 @@ use crate::{
         scalar::wire_time,
         well_known::IGNORE_HEALTHCHECK,
     },
+    json::At as _,
     plan::{EventKind, EventRecord, ObjectRef},
 };
 use jiff::Timestamp;
@@ -256,7 +257,7 @@ pub fn summary(comparisons: &[Comparison]) -> ApplicationSummary {
 }
 
 fn ingress_urls(ingress: &Value) -> Vec<String> {
-    let list = |pointer: &str| ingress.pointer(pointer).and_then(Value::as_array).into_iter().flatten();
+    let list = |pointer: &str| ingress.at(pointer).and_then(Value::as_array).into_iter().flatten();
     let secured: Vec<&str> = list("/spec/tls")
         .filter_map(|tls| tls.get("hosts")?.as_array())
         .flatten()

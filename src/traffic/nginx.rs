@@ -5,6 +5,7 @@
 use super::{Routing, Weights};
 use crate::{
     api::{rollout::Rollout, traffic::NginxTrafficRouting, well_known},
+    json::At as _,
     plan::{Action, ObjectRef, Precondition},
 };
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend, IngressRule, IngressServiceBackend};
@@ -371,7 +372,7 @@ fn annotations(nginx: &NginxTrafficRouting, stable: &Ingress, weights: Weights) 
 /// Whether the live Ingress already has every desired field.
 fn carries(live: &Ingress, desired: &Value) -> bool {
     let live = serde_json::to_value(live).unwrap_or_default();
-    let owned = |pointer: &str| (live.pointer(pointer), desired.pointer(pointer));
+    let owned = |pointer: &str| (live.at(pointer), desired.at(pointer));
     let annotations = match owned("/metadata/annotations") {
         (Some(Value::Object(live)), Some(Value::Object(desired))) => {
             desired.iter().all(|(key, value)| live.get(key) == Some(value))

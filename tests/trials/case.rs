@@ -11,6 +11,7 @@ use crate::{
 use serde_json::{Value, json};
 use tidegate::{
     api::{self, well_known},
+    json::At as _,
     sim::{api::kinds::Kind, dice::Dice},
 };
 
@@ -92,7 +93,7 @@ impl Case {
     pub fn size(&self) -> usize {
         let steps = self
             .rollout
-            .pointer("/spec/strategy/canary/steps")
+            .at("/spec/strategy/canary/steps")
             .and_then(Value::as_array)
             .map_or(0, Vec::len);
         self.faults.len() + self.events.len() + steps + self.controllers
@@ -172,7 +173,7 @@ fn rollout(family: Family, dice: &mut Dice) -> Value {
     }
     if dice.chance(10) {
         // Not smaller than the limit of ReplicaSets that wait to be scaled down, where there is one.
-        let least = spec.pointer("/strategy/blueGreen/scaleDownDelayRevisionLimit");
+        let least = spec.at("/strategy/blueGreen/scaleDownDelayRevisionLimit");
         let least = least.and_then(Value::as_u64).unwrap_or(0);
         set(&mut spec, "revisionHistoryLimit", json!(dice.below(2).max(least)));
     }

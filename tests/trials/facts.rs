@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::time::Duration;
-use tidegate::sim::json::At as _;
+use tidegate::json::At as _;
 
 /// The value at a path such as `/spec/replicas`; keys that hold a `/` cannot be asked for.
 pub fn at<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use std::time::Duration;
 use tidegate::{
+    json::At as _,
     k8s::lease::LEASE_NAME,
     sim::{
         api::{
@@ -401,7 +402,7 @@ impl<'a> Run<'a> {
         let object = self.frame.world.get(&rollout);
         let replicas = object
             .as_deref()
-            .and_then(|rollout| rollout.pointer("/spec/replicas")?.as_i64())
+            .and_then(|rollout| rollout.at("/spec/replicas")?.as_i64())
             .unwrap_or(1);
         if replicas == 0 {
             verbs.push(Verb::Scale(2));
@@ -438,7 +439,7 @@ fn aborts_into_crash(scene: &Scene, state: &State) -> bool {
         key.kind == Kind::ReplicaSet
             && text(set, "/spec/template/spec/containers/0/image").contains("-crash")
             && set
-                .pointer("/spec/replicas")
+                .at("/spec/replicas")
                 .and_then(serde_json::Value::as_i64)
                 .unwrap_or(0)
                 > 0

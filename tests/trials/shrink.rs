@@ -2,7 +2,7 @@
 
 use crate::{case::Case, frame::Failure, oracle::Rule, run};
 use serde_json::Value;
-use tidegate::sim::replica::Seams;
+use tidegate::{json::At as _, sim::replica::Seams};
 
 /// Runs that a shrinking may take.
 const RUNS_MAX: usize = 400;
@@ -79,11 +79,7 @@ fn candidates(case: &Case) -> Vec<Case> {
             }
         });
     }
-    let replicas = case
-        .rollout
-        .pointer("/spec/replicas")
-        .and_then(Value::as_u64)
-        .unwrap_or(1);
+    let replicas = case.rollout.at("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
     for fewer in [1, 2].into_iter().filter(|fewer| *fewer < replicas) {
         with(&|case| {
             if let Some(replicas) = case.rollout.pointer_mut("/spec/replicas") {
@@ -96,7 +92,7 @@ fn candidates(case: &Case) -> Vec<Case> {
 
 fn steps(rollout: &Value) -> usize {
     rollout
-        .pointer("/spec/strategy/canary/steps")
+        .at("/spec/strategy/canary/steps")
         .and_then(Value::as_array)
         .map_or(0, Vec::len)
 }
@@ -113,7 +109,7 @@ fn options(rollout: &Value) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for strategy in ["canary", "blueGreen"] {
         let pointer = format!("/spec/strategy/{strategy}");
-        let fields = rollout.pointer(&pointer).and_then(Value::as_object);
+        let fields = rollout.at(&pointer).and_then(Value::as_object);
         let optional = fields
             .into_iter()
             .flatten()

@@ -12,6 +12,7 @@ use std::{
 };
 use tidegate::{
     api::well_known,
+    json::At as _,
     plan,
     sim::api::{
         faults::{EventFate, EventInfo, RequestFate, RequestInfo, Verb, WatchInfo},
@@ -144,8 +145,7 @@ fn told(commit: &Commit) -> Option<String> {
         ),
         Kind::ReplicaSet => sizes(before, after, created),
         Kind::Pod => {
-            let ready =
-                |pod: &Value| pod.pointer("/status/conditions/0/status") == Some(&Value::String("True".to_owned()));
+            let ready = |pod: &Value| pod.at("/status/conditions/0/status") == Some(&Value::String("True".to_owned()));
             if ready(before) == ready(after) {
                 return None;
             }
@@ -159,7 +159,7 @@ fn told(commit: &Commit) -> Option<String> {
 }
 
 fn sizes(before: &Value, after: &Value, created: bool) -> String {
-    let of = |set: &Value, pointer: &str| set.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+    let of = |set: &Value, pointer: &str| set.at(pointer).and_then(Value::as_i64).unwrap_or(0);
     let mut text = String::new();
     let size = |set: &Value| of(set, "/spec/replicas");
     if created || size(before) != size(after) {
@@ -170,7 +170,7 @@ fn sizes(before: &Value, after: &Value, created: bool) -> String {
         let _ = write!(text, "available {} to {} ", available(before), available(after));
     }
     let deadline = |set: &Value| {
-        let annotations = set.pointer("/metadata/annotations");
+        let annotations = set.at("/metadata/annotations");
         annotations
             .and_then(|all| all.get(well_known::SCALE_DOWN_DEADLINE))
             .cloned()
@@ -226,8 +226,8 @@ fn application(before: &Value, after: &Value) -> String {
     ];
     let mut text = String::new();
     for part in parts {
-        let value = after.pointer(part).unwrap_or(&Value::Null);
-        if before.pointer(part).unwrap_or(&Value::Null) != value {
+        let value = after.at(part).unwrap_or(&Value::Null);
+        if before.at(part).unwrap_or(&Value::Null) != value {
             let shown: String = value.to_string().chars().take(400).collect();
             let _ = write!(text, "{}={shown} ", part.trim_start_matches("/status"));
         }

@@ -3,6 +3,7 @@
 use super::Problem;
 use crate::{
     api::well_known,
+    json::At as _,
     rollout::{
         runs::{Purpose, Wanted},
         view::View,
@@ -114,7 +115,7 @@ fn service(view: &View<'_>, field: &str, name: &str, problems: &mut Vec<Problem>
         .spec
         .template
         .as_ref()
-        .and_then(|template| template.pointer("/metadata/labels"));
+        .and_then(|template| template.at("/metadata/labels"));
     let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
     for (key, value) in selector
         .into_iter()

@@ -18,7 +18,7 @@ use super::{
     validate::validate,
 };
 use crate::clock::SharedClock;
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -8,7 +8,7 @@ use super::{
     kinds::{Key, Kind},
     state::uid_of,
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use serde_json::Value;
 
 /// In whose name garbage is collected.

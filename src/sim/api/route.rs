@@ -10,7 +10,7 @@ use super::{
     selector::{Fields, Labels},
     stored::Form,
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use axum::http::{HeaderMap, Method, header};
 use serde_json::Value;
 use std::{collections::BTreeMap, time::Duration};

@@ -4,7 +4,7 @@ use super::{
     kinds::Kind,
     refusal::{Refused, bad_request},
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use serde_json::Value;
 
 /// A label selector; the default selects everything.

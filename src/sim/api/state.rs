@@ -8,7 +8,7 @@ use super::{
     stored::Stored,
     watch::Hub,
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -5,7 +5,7 @@ use super::{
     refusal::{Refused, invalid},
     state::meta,
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use serde_json::Value;
 
 /// Longest `metadata.name`, as a DNS subdomain.

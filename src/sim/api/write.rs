@@ -16,7 +16,7 @@ use super::{
     state::{meta, uid_of},
     stored::Stored,
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use kube::core::response::{StatusCause, StatusDetails};
 use serde_json::{Value, json};
 use std::sync::Arc;

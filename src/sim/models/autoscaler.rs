@@ -1,7 +1,7 @@
 //! The horizontal pod autoscaler: writes the scale of what it is pointed at.
 
 use super::{Model, accepted, later, number, stamp, text, truth::SharedTruth};
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,

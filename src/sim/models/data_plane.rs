@@ -10,7 +10,7 @@ use super::{
     sooner, text,
     truth::{Flow, SharedTruth, Stream, Truth},
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::sim::{
     api::{
         SimApi,

@@ -2,7 +2,7 @@
 //! truthfully which generation it is about.
 
 use super::{Model, accepted, behaviour::Behaviour, is_going, later, number, sooner, stamp, text};
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,

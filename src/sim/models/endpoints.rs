@@ -1,11 +1,11 @@
 //! The EndpointSlice controller: one slice for each Service with a selector.
 
 use super::{Model, accepted, is_going, is_ready, pairs, text};
+use crate::json::At as _;
 use crate::sim::api::{
     Change, Deletion, SimApi,
     kinds::{Key, Kind},
 };
-use crate::sim::json::At as _;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use std::{collections::BTreeSet, sync::Arc};

@@ -1,7 +1,7 @@
 //! The Job controller: a Job ends in its time, well or badly as the version under test behaves.
 
 use super::{Model, accepted, is_going, later, sooner, stamp, text, truth::SharedTruth};
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::sim::{
     api::{
         Change, SimApi,

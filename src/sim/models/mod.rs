@@ -23,7 +23,7 @@ use super::{
     api::{SimApi, kinds::Kind, refusal::Refused},
     dice::{Dice, Range},
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use std::{sync::Arc, time::Duration};

@@ -1,7 +1,7 @@
 //! What people do, by the same decisions as the command line.
 
 use super::{number, text};
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::{
     api::rollout::Rollout,
     cli::{image, promote},

@@ -4,7 +4,7 @@ use super::{
     Model, is_going, is_ready, later, ready_condition, sooner, stamp, text, time,
     truth::{SharedTruth, Truth},
 };
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::{
     api::well_known,
     sim::{

@@ -1,7 +1,7 @@
 //! The ReplicaSet controller: as many pods as wanted, and their counts in the status.
 
 use super::{Model, accepted, is_going, is_ready, later, number, pods::ready_since, sooner, text};
-use crate::sim::json::At as _;
+use crate::json::At as _;
 use crate::sim::{
     api::{
         Change, Deletion, SimApi,

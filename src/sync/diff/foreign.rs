@@ -3,7 +3,7 @@
 //! respected. The live value is copied into what we apply, and the write is guarded by the version it was read at.
 
 use super::{ignore::IgnoreRules, managed, normalize};
-use crate::{api::well_known::POD_TEMPLATE_HASH, sync::resource::text};
+use crate::{api::well_known::POD_TEMPLATE_HASH, json::At as _, sync::resource::text};
 use serde_json::Value;
 
 /// What is applied for one object.
@@ -25,17 +25,17 @@ pub fn prepare(target: &Value, live: Option<&Value>, autoscaled: bool, respected
         };
     };
     let mut copied = false;
-    if body.pointer("/spec/replicas").is_some()
+    if body.at("/spec/replicas").is_some()
         && (autoscaled || managed::scaled_by_autoscaler(live))
-        && let Some(replicas) = live.pointer("/spec/replicas")
+        && let Some(replicas) = live.at("/spec/replicas")
     {
         copied |= put(&mut body, "/spec/replicas", replicas);
     }
     if text(&body, "/kind") == "Service"
-        && let Some(Value::Object(wanted)) = body.pointer("/spec/selector")
+        && let Some(Value::Object(wanted)) = body.at("/spec/selector")
         && !wanted.contains_key(POD_TEMPLATE_HASH)
         && let Some(hash) = live
-            .pointer("/spec/selector")
+            .at("/spec/selector")
             .and_then(|selector| selector.get(POD_TEMPLATE_HASH))
     {
         // The API server replaces selectors as a whole, so leaving the hash out would remove it (guarantee T7).
@@ -46,7 +46,7 @@ pub fn prepare(target: &Value, live: Option<&Value>, autoscaled: bool, respected
             if pointer.starts_with("/status") {
                 continue;
             }
-            if let (Some(_), Some(value)) = (body.pointer(pointer), live.pointer(pointer)) {
+            if let (Some(_), Some(value)) = (body.at(pointer), live.at(pointer)) {
                 copied |= put(&mut body, pointer, &value.clone());
             }
         }

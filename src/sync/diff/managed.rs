@@ -1,6 +1,7 @@
 //! What we wrote before: our entry in `metadata.managedFields`, and the annotation older tools left.
 
 use crate::api::well_known::{LAST_APPLIED, SYNC_MANAGER};
+use crate::json::At as _;
 use serde_json::{Map, Value};
 
 /// Manager of `kubectl apply` without `--server-side`.
@@ -40,7 +41,7 @@ pub fn scaled_by_autoscaler(live: &Value) -> bool {
                 .and_then(Value::as_str)
                 .unwrap_or_default()
                 .starts_with("kubectl")
-            && entry.pointer("/fieldsV1/f:spec/f:replicas").is_some()
+            && entry.at("/fieldsV1/f:spec/f:replicas").is_some()
     })
 }
 
@@ -100,7 +101,7 @@ fn union(into: &mut Value, from: &Value) {
 }
 
 fn entries(live: &Value) -> impl Iterator<Item = &Value> {
-    live.pointer("/metadata/managedFields")
+    live.at("/metadata/managedFields")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()

@@ -2,7 +2,7 @@
 //! and no operation is about to change it.
 
 use super::{Code, Health};
-use crate::sync::resource::text;
+use crate::{json::At as _, sync::resource::text};
 use serde_json::Value;
 
 pub(super) fn health(object: &Value) -> Health {
@@ -11,7 +11,7 @@ pub(super) fn health(object: &Value) -> Health {
         name => Code::parse(name).unwrap_or_default(),
     };
     let same = |wanted: &str, compared: &str| {
-        let (a, b) = (object.pointer(wanted), object.pointer(compared));
+        let (a, b) = (object.at(wanted), object.at(compared));
         a.is_none() || b.is_none() || a == b
     };
     if !same("/spec/source", "/status/sync/comparedTo/source")

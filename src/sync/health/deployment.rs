@@ -1,11 +1,12 @@
 //! apps/v1 Deployment.
 
 use super::{Code, Health, conditions, count, is_behind};
+use crate::json::At as _;
 use crate::sync::resource::{number, text};
 use serde_json::Value;
 
 pub(super) fn health(object: &Value) -> Health {
-    if object.pointer("/spec/paused") == Some(&Value::Bool(true)) {
+    if object.at("/spec/paused") == Some(&Value::Bool(true)) {
         return Health::new(Code::Suspended, "Deployment is paused");
     }
     if is_behind(object) {

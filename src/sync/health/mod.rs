@@ -22,7 +22,7 @@ mod workflow;
 pub mod worst;
 
 use super::resource::{annotation, group_of, is_deleting, number, text, version_of};
-use crate::api::well_known::HOOK;
+use crate::{api::well_known::HOOK, json::At as _};
 use serde_json::Value;
 
 /// How well something is, best first.
@@ -105,7 +105,7 @@ pub const HOOK_FINALIZER: &str = "argocd.argoproj.io/hook-finalizer";
 /// Judges a live object; `None` when its kind has no check.
 pub fn of_object(object: &Value) -> Option<Health> {
     let held_for_hook = object
-        .pointer("/metadata/finalizers")
+        .at("/metadata/finalizers")
         .and_then(Value::as_array)
         .is_some_and(|finalizers| finalizers.iter().any(|finalizer| finalizer == HOOK_FINALIZER));
     if is_deleting(object) && !held_for_hook {
@@ -162,7 +162,7 @@ fn count(object: &Value, pointer: &str) -> i64 {
 /// `status.conditions[]`.
 fn conditions(object: &Value) -> impl Iterator<Item = (&str, &str, &str, &str)> {
     object
-        .pointer("/status/conditions")
+        .at("/status/conditions")
         .and_then(Value::as_array)
         .into_iter()
         .flatten()

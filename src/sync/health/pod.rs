@@ -1,6 +1,7 @@
 //! v1 Pod.
 
 use super::{Code, Health, conditions, count, is_hook};
+use crate::json::At as _;
 use crate::sync::resource::{annotation, text};
 use serde_json::Value;
 
@@ -32,7 +33,7 @@ pub(super) fn health(object: &Value) -> Health {
         "Running" if always => {
             let ready = conditions(object).any(|(kind, status, _, _)| kind == "Ready" && status == "True");
             let ended = statuses(object, "/status/containerStatuses")
-                .any(|status| status.pointer("/lastState/terminated").is_some());
+                .any(|status| status.at("/lastState/terminated").is_some());
             match (ready, ended) {
                 (true, _) => Health::new(Code::Healthy, message),
                 (false, true) => Health::new(Code::Degraded, message),
@@ -51,7 +52,7 @@ fn failed(object: &Value) -> Health {
     }
     let cause = statuses(object, "/status/initContainerStatuses")
         .chain(statuses(object, "/status/containerStatuses"))
-        .filter_map(|status| Some((status, status.pointer("/state/terminated")?)))
+        .filter_map(|status| Some((status, status.at("/state/terminated")?)))
         .find_map(|(status, ended)| {
             let exit_code = count(ended, "/exitCode");
             let (said, reason) = (text(ended, "/message"), text(ended, "/reason"));
@@ -72,5 +73,5 @@ fn failed(object: &Value) -> Health {
 }
 
 fn statuses<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> {
-    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+    object.at(pointer).and_then(Value::as_array).into_iter().flatten()
 }

@@ -3,6 +3,7 @@
 use super::{Code, Health, conditions};
 use crate::{
     api::well_known::WORKLOAD_GENERATION,
+    json::At as _,
     sync::resource::{annotation, number, text},
 };
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub(super) fn health(object: &Value) -> Health {
 /// Whether the status describes the present generation. It is text; what is no number was written by a version that
 /// stored a hash, and counts as observed.
 fn is_observed(object: &Value) -> bool {
-    let observed = match object.pointer("/status/observedGeneration") {
+    let observed = match object.at("/status/observedGeneration") {
         None | Some(Value::Null) => return false,
         Some(Value::String(text)) if text.is_empty() => return false,
         Some(Value::String(text)) => text.parse().ok(),
@@ -49,8 +50,8 @@ fn is_observed(object: &Value) -> bool {
 
 fn waits_to_unpause(object: &Value) -> bool {
     let pauses = object
-        .pointer("/status/pauseConditions")
+        .at("/status/pauseConditions")
         .and_then(Value::as_array)
         .is_some_and(|list| !list.is_empty());
-    object.pointer("/status/controllerPause") == Some(&Value::Bool(true)) && !pauses
+    object.at("/status/controllerPause") == Some(&Value::Bool(true)) && !pauses
 }

@@ -1,6 +1,7 @@
 //! apps/v1 StatefulSet; never Degraded.
 
 use super::{Code, Health, count, is_behind};
+use crate::json::At as _;
 use crate::sync::resource::{number, text};
 use serde_json::Value;
 
@@ -22,7 +23,7 @@ pub(super) fn health(object: &Value) -> Health {
     let strategy = text(object, "/spec/updateStrategy/type");
     if strategy == "RollingUpdate"
         && let Some(rolling) = object
-            .pointer("/spec/updateStrategy/rollingUpdate")
+            .at("/spec/updateStrategy/rollingUpdate")
             .filter(|rolling| !rolling.is_null())
     {
         let partition = number(rolling, "/partition").unwrap_or(0);

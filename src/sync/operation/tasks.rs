@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     api::well_known::SYNC_MANAGER,
+    json::At as _,
     plan::{Precondition, Propagation},
     sync::{
         compare::{Comparison, SyncCode},
@@ -373,7 +374,7 @@ pub fn identity(live: &Value) -> Precondition {
 }
 
 fn is_applied_by_us(live: &Value) -> bool {
-    let entries = live.pointer("/metadata/managedFields").and_then(Value::as_array);
+    let entries = live.at("/metadata/managedFields").and_then(Value::as_array);
     entries
         .into_iter()
         .flatten()

@@ -6,6 +6,7 @@ use crate::{
         application_status::{OperationWait, ResourceResult},
         scalar::wire_time,
     },
+    json::At as _,
     sync::{
         health::{self, Code},
         order::Task,
@@ -137,7 +138,7 @@ fn expired(view: &View<'_>, reason: Reason, tasks: &[&Task<'_>], limit: SignedDu
 /// `, held by finalizers a, b`.
 pub(crate) fn held_by(live: Option<&Value>) -> String {
     let finalizers: Vec<&str> = live
-        .and_then(|live| live.pointer("/metadata/finalizers")?.as_array())
+        .and_then(|live| live.at("/metadata/finalizers")?.as_array())
         .into_iter()
         .flatten()
         .filter_map(Value::as_str)

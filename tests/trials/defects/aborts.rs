@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tidegate::{
     controllers::Planner,
+    json::At as _,
     plan::{Action, ObjectRef, Plan, Precondition, StatusChange},
     rollout::{plan, snapshot::Snapshot},
 };
@@ -238,8 +239,8 @@ fn never_smaller(snapshot: &Snapshot<'_>) -> Plan {
         let name = action.target().name;
         let before = snapshot.replica_sets.iter().find(|set| set.name() == name);
         let size = match action {
-            Action::Apply { fields, .. } => fields.pointer("/spec/replicas"),
-            Action::Merge { patch, .. } => patch.pointer("/spec/replicas"),
+            Action::Apply { fields, .. } => fields.at("/spec/replicas"),
+            Action::Merge { patch, .. } => patch.at("/spec/replicas"),
             Action::Create { .. } | Action::Delete { .. } => None,
         };
         action.target().kind == "ReplicaSet"

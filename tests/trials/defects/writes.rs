@@ -5,6 +5,7 @@
 use serde_json::{Value, json};
 use tidegate::{
     controllers::Planner,
+    json::At as _,
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
     rollout::{plan, snapshot::Snapshot},
 };
@@ -151,7 +152,7 @@ fn no_delay(snapshot: &Snapshot<'_>) -> Plan {
     let mut plan = plan(snapshot);
     for action in actions(&mut plan).filter(|action| action.target().kind == "ReplicaSet") {
         if let Action::Apply { fields, .. } = action
-            && fields.pointer("/metadata/annotations/scale-down-deadline").is_some()
+            && fields.at("/metadata/annotations/scale-down-deadline").is_some()
         {
             fields["spec"]["replicas"] = json!(0);
         }

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 /// A value at a path.
 pub trait At {
-    /// The value at a JSON pointer whose keys hold no `/` or `~`. `Value::pointer`, which allows for them, takes ten times
-    /// as long: a good part of a simulated run.
+    /// The value at a JSON pointer whose keys hold no `/` or `~`. `Value::pointer`, which allows for them, copies every key
+    /// twice.
     fn at(&self, pointer: &str) -> Option<&Value>;
 }
 
