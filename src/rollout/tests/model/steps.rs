@@ -66,6 +66,7 @@ fn walk(steps: &[Value]) -> (Vec<i64>, Vec<i64>) {
             return (world.weights.clone(), stops);
         }
         stops.push(world.status()["currentStepIndex"].as_i64().unwrap());
+        assert!(stops.len() <= steps.len(), "{steps:?} stops at {stops:?} and on");
         world.patch("Rollout", "web", &json!({"status": {"pauseConditions": null}}));
     }
 }
