@@ -134,6 +134,23 @@ impl World {
             .context("cannot start the controller")
     }
 
+    /// What a command of the plugin prints in this namespace.
+    pub(super) async fn tidegate(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(arguments)
+            .args(["--namespace", &self.namespace])
+            .env_clear()
+            .env("KUBECONFIG", self.cluster.kubeconfig())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("cannot run the plugin")?;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let (status, out, error) = (output.status, text(output.stdout), text(output.stderr));
+        ensure!(status.success(), "{arguments:?} ended with {status}: {error}\n{out}");
+        Ok(out)
+    }
+
     fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
         let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2";

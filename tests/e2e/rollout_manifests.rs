@@ -63,6 +63,8 @@ async fn walk(manifest: &str) -> Result<()> {
     world.apply(NEEDED).await?;
     world.apply(manifest).await?;
     let first = world.healthy(name).await?;
+    let told = world.tidegate(&["simulate", "--quick", "--from-cluster", name]).await?;
+    ensure!(told.contains("promoted"), "the update was simulated otherwise: {told}");
     let mut changed = container;
     changed["image"] = json!("demo:v2");
     world
