@@ -28,6 +28,7 @@ impl<'a> Canary<'a> {
             self.skip_to_the_end(decision);
         }
         let user_paused = view.spec.paused;
+        let recorded = decision.progress.step_index;
         if !user_paused && view.revisions.new.is_some() {
             let because = match self.background(decision) {
                 Standing::Abort(because) => Some(because),
@@ -42,12 +43,18 @@ impl<'a> Canary<'a> {
             }
         }
         let index = decision.progress.step_index;
+        // What a step asks for is done on the strength of its record: were it written before, and the record lost, the
+        // next pass would take it back and write it again, in turns (guarantee D3).
+        let goes_on = index != recorded;
         let inconclusive = decision
             .progress
             .pauses
             .iter()
             .any(|pause| pause.reason == INCONCLUSIVE);
-        if (user_paused || inconclusive) && !view.is_scaling_event() {
+        if goes_on {
+            decision.freeze(view);
+            decision.wakes.push(view.now());
+        } else if (user_paused || inconclusive) && !view.is_scaling_event() {
             decision.freeze(view);
         } else {
             self.resize(index, decision);
@@ -57,9 +64,16 @@ impl<'a> Canary<'a> {
             return self.weight_when_stepping(self.observed, false, decision);
         }
         let capacity = self.has_capacity(index);
-        let weight = self.weight_when_stepping(weight_at(self.strategy, index, self.total), capacity, decision);
+        let wanted = if goes_on {
+            self.observed
+        } else {
+            weight_at(self.strategy, index, self.total)
+        };
+        let weight = self.weight_when_stepping(wanted, capacity, decision);
         if index >= self.steps() && capacity {
-            if !self.routed || self.settled(self.total) {
+            if goes_on {
+                decision.wait_for("WaitingForStatus", "the last step is recorded", None);
+            } else if !self.routed || self.settled(self.total) {
                 self.promote(self.promotion_reason(), decision);
             } else {
                 self.wait_for_the_data_plane(weight, decision);

@@ -1,6 +1,7 @@
 //! What the simulation found (`tests/soak`), each as a small story.
 
 use super::fixtures::{deployed, hash, image, nginx, paused, phase, resume, selected};
+use crate::plan::StatusChange;
 use serde_json::json;
 
 /// T2: endpoints and weights reach the data plane on their own ways. A Service without endpoints under a rising weight
@@ -109,4 +110,40 @@ fn a_held_preview_is_led_to_no_version_that_is_not_there() {
         world.settle();
     }
     assert_ne!(selected(&world, "web-canary"), json!("nobody"));
+}
+
+/// D3: a pass that went on to a step wrote its weight and sizes before the status named it. With that status lost, the next
+/// pass took them back, and the one after it wrote them again, in turns.
+#[test]
+fn what_a_step_asks_for_waits_until_the_step_is_recorded() {
+    let steps = json!([{"setWeight": 20}, {"setWeight": 60}, {"setCanaryScale": {"replicas": 4}}, {"setWeight": 80}]);
+    for strategy in [
+        nginx(steps),
+        json!({"canary": {"steps": [{"setWeight": 20}, {"setWeight": 60}]}}),
+    ] {
+        let mut world = deployed(strategy);
+        image(&mut world, "demo:v2");
+        let recorded = std::cell::Cell::new(0);
+        world.run_until("v2 is healthy", |world, plan| {
+            let goes_on = match &plan.status {
+                StatusChange::Merge { patch, .. } => {
+                    let has = |field| patch.pointer(field).is_some();
+                    // The pass that sees the new version begins it.
+                    has("/status/currentStepIndex") && !has("/status/currentPodHash")
+                }
+                StatusChange::Unchanged => false,
+            };
+            if goes_on {
+                let acts = plan.stages.iter().flat_map(|stage| &stage.0);
+                let kinds: Vec<String> = acts.map(|action| action.target().kind).collect();
+                recorded.set(recorded.get() + 1);
+                assert!(
+                    !kinds.iter().any(|kind| kind == "Ingress" || kind == "ReplicaSet"),
+                    "{kinds:?}"
+                );
+            }
+            phase(world, "Healthy") && hash(world, "stableRS") == hash(world, "currentPodHash")
+        });
+        assert!(recorded.get() > 1, "{recorded:?}");
+    }
 }

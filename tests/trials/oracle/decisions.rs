@@ -33,9 +33,6 @@ pub struct Rules {
     created: BTreeMap<Gate, (u64, String)>,
     /// When anything last moved.
     moved: Option<Timestamp>,
-    /// The share of requests that the current version had when we last wrote a weight, and when that was: a pass writes
-    /// the next weight before it records that the one before was reached.
-    reached: Option<(Timestamp, f64)>,
 }
 
 /// What an analysis is for: owner, type, step and hash.
@@ -49,7 +46,6 @@ impl Rules {
             attempt: 0,
             created: BTreeMap::new(),
             moved: None,
-            reached: None,
         }
     }
 
@@ -66,10 +62,6 @@ impl Rules {
             Kind::Rollout if look.commit.key == look.subject.rollout() => self.rollout(look, verdicts),
             Kind::AnalysisRun if look.is_ours() && look.commit.verb == Verb::Create => self.run(look, verdicts),
             Kind::ReplicaSet if look.is_ours() && look.commit.verb == Verb::Create => revision(look, verdicts),
-            Kind::Ingress if look.is_ours() => {
-                let share = self.share(look, look.after.recorded("currentPodHash"));
-                self.reached = Some((look.commit.at, share));
-            }
             Kind::Service if look.is_ours() && look.commit.key.name == look.subject.stable_service => {
                 switch(look, verdicts);
             }
@@ -173,12 +165,8 @@ impl Rules {
         } else if let Some(weight) = step.get("setWeight").and_then(Value::as_i64) {
             let wanted = weight as f64 / look.before.total() as f64;
             let reached = self.share(look, hash);
-            let is_recent = |at: Timestamp| look.commit.at.duration_since(at) <= look.allowance.staleness;
-            let earlier = self.reached.filter(|(at, _)| is_recent(*at)).map(|(_, share)| share);
-            let mut shares = [reached].into_iter().chain(earlier);
-            let was_reached = shares.any(|share| (share - wanted).abs() < SHARE_SLACK);
             let judged = look.before.is_routed() && !look.is_disturbed() && !empty_lately(look);
-            verdicts.ensure(!judged || was_reached, || {
+            verdicts.ensure(!judged || (reached - wanted).abs() < SHARE_SLACK, || {
                 let found = format!(
                     "step {index} passed while the data plane sends {:.0}% to {hash}",
                     reached * 100.0
@@ -203,10 +191,8 @@ impl Rules {
             .min()
             .unwrap_or(0);
         let known = field(old, "currentPodHash") == hash;
-        // Without pods there is nothing to go through step by step; and where pods are the weights, those of a version
-        // that is there already may be enough for all of them.
-        let at_once = !look.before.is_routed() && steps.iter().all(|step| step.get("setWeight").is_some());
-        let gone_through = index >= steps.len() && (known || at_once || empty_lately(look));
+        // Without pods there is nothing to go through step by step.
+        let gone_through = index >= steps.len() && (known || empty_lately(look));
         verdicts.ensure(gone_through || steps.is_empty(), || {
             at_write(
                 Rule::D3,

@@ -59,7 +59,7 @@ impl Oracle {
         let live = &world.objects;
         match action {
             Action::Create { object } if sees.all && object["kind"] == "ReplicaSet" => self.growth(
-                live,
+                (view, live),
                 text(&object["metadata"], "name"),
                 0,
                 object["spec"]["replicas"].as_i64().unwrap(),
@@ -109,7 +109,7 @@ impl Oracle {
                         return self.shrink(world, view, &set, after);
                     }
                     if sees.own {
-                        self.growth(live, &set.name, set.spec, after)
+                        self.growth((view, live), &set.name, set.spec, after)
                     } else {
                         Ok(())
                     }
@@ -237,12 +237,12 @@ impl Oracle {
         })
     }
 
-    /// T6 for growth: never beyond the surge.
-    fn growth(&self, live: &Objects, name: &str, size: i64, after: i64) -> Verdict {
+    /// T6 for growth: never beyond the surge of what is wanted, or was when its author looked.
+    fn growth(&self, (view, live): (&Objects, &Objects), name: &str, size: i64, after: i64) -> Verdict {
         if self.family != Family::Basic {
             return Ok(());
         }
-        let wanted = replicas(live);
+        let wanted = replicas(live).max(replicas(view));
         let (surge, _) = facts::budget(&rollout(live)["spec"]["strategy"]["canary"], wanted);
         let before: i64 = sets(live).iter().map(|set| set.spec).sum();
         let sum = before + after - size;
