@@ -91,10 +91,7 @@ impl Story {
     /// An accepted write.
     pub fn commit(&self, commit: &Commit) {
         let about_lease = commit.key.kind == Kind::Lease && commit.actor.starts_with(CONTROLLERS);
-        let noise = matches!(
-            commit.key.kind,
-            Kind::Event | Kind::EventsEvent | Kind::EndpointSlice | Kind::Job
-        );
+        let noise = matches!(commit.key.kind, Kind::Event | Kind::EventsEvent | Kind::EndpointSlice);
         if self.lines.is_none() || noise || about_lease {
             return;
         }
