@@ -288,7 +288,9 @@ impl<'a> Pass<'a> {
         let since = state.started_at.as_ref().map_or(self.snapshot.now, |at| at.0);
         let deployed = self.before.history.last().and_then(|last| last.deployed_at.as_ref());
         let deployed = deployed.map_or(Timestamp::UNIX_EPOCH, |at| at.0);
+        // An empty source that is permitted to be one means all of it.
         let exceeds_share = state.operation.initiated_by.automated
+            && has_objects
             && !prune::is_approved(self.annotation(DELETION_APPROVED), deployed)
             && pinned.is_some_and(|compared| prune::exceeds_share(&compared.comparisons).is_some());
         prune::Request {

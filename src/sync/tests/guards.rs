@@ -88,6 +88,22 @@ fn a_retry_prunes_no_more_than_the_allowed_share() {
 }
 
 #[test]
+fn an_empty_source_prunes_all_where_that_is_permitted() {
+    let many = (0..8).map(|number| config(&format!("a{number}"), "1")).collect();
+    let mut world = World::automated(many);
+    let policy = world.app.spec.sync_policy.as_mut().unwrap();
+    policy.automated.as_mut().unwrap().allow_empty = Some(true);
+    world.settle();
+    world.desired = Ok(commit("c2", vec![]));
+    world.settle();
+    assert_eq!(
+        (world.state().sync.status.as_str(), world.operation().phase.as_str()),
+        ("Synced", "Succeeded")
+    );
+    assert!(world.state().resources.is_empty(), "{:?}", world.state().resources);
+}
+
+#[test]
 fn an_empty_source_prunes_nothing() {
     let mut world = World::automated(vec![config("a", "1")]);
     world.settle();
