@@ -3,7 +3,6 @@
 use crate::{
     class::Class,
     k8s::{apply::ApplyError, error::ApiError},
-    plan::ObjectRef,
 };
 use std::{error::Error, fmt, time::Duration};
 
@@ -56,7 +55,7 @@ impl Error for ReconcileError {
 
 impl ReconcileError {
     /// An object could not be read.
-    pub fn from_reading(target: &ObjectRef, error: ApiError) -> Self {
+    pub fn from_reading(target: &impl fmt::Display, error: ApiError) -> Self {
         Self {
             step: Step::Observe,
             class: error.class(),

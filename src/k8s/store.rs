@@ -301,7 +301,7 @@ impl<K: Stored> Store<K> {
                 Ok(watcher::Event::Init) => pending = Some(Vec::new()),
                 Ok(watcher::Event::InitApply(object)) => pending.get_or_insert_default().push(pruned(object)),
                 Ok(watcher::Event::InitDone) => self.replace(pending.take().unwrap_or_default()),
-                Ok(watcher::Event::Apply(object)) => self.put_reported(pruned(object)),
+                Ok(watcher::Event::Apply(object)) => self.put(pruned(object)),
                 Ok(watcher::Event::Delete(object)) => self.remove(&object),
                 Err(error) if optional && is_unavailable(&error) => {
                     if !self.is_ready() {
@@ -342,19 +342,8 @@ impl<K: Stored> Store<K> {
         Ok(())
     }
 
-    /// Stores one object.
-    #[cfg(test)]
-    pub(crate) fn put(&self, object: K) {
-        let change = {
-            let mut contents = self.write();
-            contents.raise_high_water(&object);
-            contents.put(object)
-        };
-        self.tell(change);
-    }
-
     /// Stores what a watch reports. It may come after the object was read again, and be older than that.
-    fn put_reported(&self, object: K) {
+    pub(crate) fn put(&self, object: K) {
         let change = {
             let mut contents = self.write();
             contents.raise_high_water(&object);

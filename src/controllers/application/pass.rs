@@ -242,12 +242,9 @@ async fn observe(
     let live = match live(shell, app, instance, &wanted).await {
         Ok(live) => live,
         Err(LiveError::Read { key, source }) if desired::may_pass(source.class()) => {
-            let label = source.label();
             return Err(ReconcileError {
-                step: Step::Observe,
                 class: Class::Transient,
-                label,
-                source: format!("failed to read {key}: {source}").into(),
+                ..ReconcileError::from_reading(&key, source)
             });
         }
         // What is not seen would be taken for missing: nothing is applied, a running operation included.

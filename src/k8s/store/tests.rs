@@ -184,7 +184,7 @@ async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
     let second = stored().unwrap();
     assert_ne!(first.metadata.resource_version.as_ref(), Some(&second));
 
-    store.put_reported((*first).clone());
+    store.put((*first).clone());
     let mut predecessor = (*first).clone();
     predecessor.metadata.uid = Some("of-the-one-before".to_owned());
     store.remove(&predecessor);
@@ -196,7 +196,7 @@ async fn an_object_read_again_is_taken_unless_a_newer_one_came_meanwhile() {
 
     let mut third = (*first).clone();
     third.metadata.resource_version = Some("999999".to_owned());
-    store.put_reported(third);
+    store.put(third);
     store.reread(&api.client(), &key).await.unwrap();
     assert_eq!(stored().as_deref(), Some("999999"));
 

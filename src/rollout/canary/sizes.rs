@@ -20,12 +20,7 @@ impl<'a> Canary<'a> {
         }
         let weight = weight_at(self.strategy, index, self.total);
         if !self.routed {
-            let budget = budget(
-                self.strategy.max_surge.as_ref(),
-                self.strategy.max_unavailable.as_ref(),
-                replicas,
-            );
-            let pair = approximate(replicas, weight, self.total, budget.surge > 0);
+            let pair = approximate(replicas, weight, self.total, self.budget().surge > 0);
             // Guarantee T3: the stable Service keeps a pod until promotion leads it to the new ones.
             let room = self.room_beside_one();
             if pair.1 == 0 && room > 0 && self.keeps_stable() {

@@ -144,33 +144,25 @@ impl Director {
         let (due, ahead): (Vec<Event>, Vec<Event>) = self.events.drain(..).partition(|event| reached(event.when));
         self.events = ahead;
         let mut changed = false;
-        for index in 0..self.faults.len() {
-            let Some(Staged { fault, state, .. }) = self.faults.get(index) else {
-                continue;
-            };
-            let fault = fault.clone();
-            let next = match state {
+        let mut faults = std::mem::take(&mut self.faults);
+        for Staged { fault, state, span } in &mut faults {
+            match state {
                 State::Ahead if reached(fault.when.from) => {
                     self.began = Some(self.began.unwrap_or_else(|| since(zero, now)));
-                    self.begin(world, &fault, versions);
-                    State::Active(now, versions.new.clone())
+                    self.begin(world, fault, versions);
+                    span.began = Some(since(zero, now));
+                    *state = State::Active(now, versions.new.clone());
                 }
-                State::Active(began, _) if self.ends(&fault, *began).is_some_and(|end| now >= end) => {
-                    self.end(world, &fault);
-                    State::Over
+                State::Active(began, _) if self.ends(fault, *began).is_some_and(|end| now >= end) => {
+                    self.end(world, fault);
+                    span.ended = Some(since(zero, now));
+                    *state = State::Over;
                 }
                 State::Ahead | State::Active(..) | State::Over => continue,
-            };
-            changed = true;
-            if let Some(staged) = self.faults.get_mut(index) {
-                let at = Some(since(zero, now));
-                match next {
-                    State::Active(..) => staged.span.began = at,
-                    State::Ahead | State::Over => staged.span.ended = at,
-                }
-                staged.state = next;
             }
+            changed = true;
         }
+        self.faults = faults;
         if changed {
             self.set(world);
         }

@@ -67,6 +67,14 @@ fn an_application_follows_its_repository_the_same_way_each_time() {
     assert_eq!(life(), life());
 }
 
+fn syncing() -> World {
+    let options = Options {
+        syncs: true,
+        ..Options::default()
+    };
+    World::new(options).unwrap()
+}
+
 /// Refuses to let hooks go, so many times.
 struct Stubborn(Arc<Mutex<usize>>);
 
@@ -84,11 +92,7 @@ impl Faults for Stubborn {
 #[test]
 fn a_hook_that_cannot_be_let_go_is_tried_again_with_pauses() {
     const REFUSALS: usize = 2_000;
-    let mut world = World::new(Options {
-        syncs: true,
-        ..Options::default()
-    })
-    .unwrap();
+    let mut world = syncing();
     let left = Arc::new(Mutex::new(REFUSALS));
     world.api().set_faults(Some(Box::new(Stubborn(Arc::clone(&left)))));
     let job = json!({"apiVersion": "batch/v1", "kind": "Job",
@@ -119,11 +123,7 @@ impl Faults for Blind {
 /// S8: the index took what a finalizer held for gone, for ever, when the API server would not tell.
 #[test]
 fn what_a_finalizer_holds_is_not_taken_for_gone_when_it_cannot_be_read() {
-    let mut world = World::new(Options {
-        syncs: true,
-        ..Options::default()
-    })
-    .unwrap();
+    let mut world = syncing();
     let is_blind = Arc::new(Mutex::new(false));
     world.api().set_faults(Some(Box::new(Blind(Arc::clone(&is_blind)))));
     let git = world.handle().git().clone();
