@@ -212,7 +212,11 @@ impl Director {
     /// What is to be undone when it ends.
     fn end(&self, world: &mut World, fault: &Fault) {
         match fault.what {
-            Trouble::Kill | Trouble::KillAtWrite(_) => world.start_all(),
+            Trouble::Kill => world.start_all(),
+            Trouble::KillAtWrite(_) => {
+                self.interference.orders().killed = None;
+                world.start_all();
+            }
             Trouble::Clock(seconds) => jump(world, -seconds),
             Trouble::DataPlaneDelay(_) => world.handle().data_plane_delay(self.data_plane),
             _ => {}

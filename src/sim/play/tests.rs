@@ -157,3 +157,14 @@ fn pods_that_go_down_are_seen() {
     let told = verdicts(&story);
     assert!(told[0].starts_with("yes") && told[1].starts_with("no"), "{told:?}");
 }
+
+#[test]
+fn a_controller_killed_at_a_write_can_be_killed_at_another() {
+    let story =
+        shop("{faults: [{killAtWrite: 1 from step 1}, {killAtWrite: 1 from step 3 for 40s}], expect: [promoted]}");
+    let lengths: Vec<f64> = (story.faults.iter())
+        .filter_map(|fault| Some(fault.ended? - fault.began?))
+        .collect();
+    assert!(lengths.len() == 2 && lengths[1] >= 40.0, "{lengths:?}");
+    assert!(story.expectations[0].held, "{:?}", verdicts(&story));
+}
