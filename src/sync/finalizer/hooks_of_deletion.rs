@@ -80,7 +80,7 @@ fn judge(deleting: &Deleting<'_>, hook: &Hook) -> Judged {
     let created = text(live, "/metadata/creationTimestamp").parse::<Timestamp>().ok();
     let is_own = created.is_some_and(|created| created.as_second() >= deleting.since().as_second());
     match operation::ended(true, Some(live), &hook.key) {
-        _ if !is_own && is_deleting(live) => Judged::Leaving,
+        _ if !is_own && is_deleting(live) && !hooks::is_held(live) => Judged::Leaving,
         _ if !is_own => Judged::Stale,
         Some(Ok(_)) => Judged::Succeeded,
         Some(Err(_)) if is_deleting(live) && !hooks::is_held(live) => Judged::Leaving,

@@ -280,3 +280,24 @@ fn a_destination_we_do_not_serve_holds_nothing_back() {
     });
     assert_eq!(deletion, Deletion::Release(vec!["other".into()]));
 }
+
+#[test]
+fn a_hook_of_an_earlier_time_that_only_our_finalizer_keeps_is_let_go() {
+    let app = app(&[PRE_DELETE_FINALIZER], &[]);
+    let targets = hooks(&[("before", "PreDelete")]);
+    let now = at("2026-01-01T00:00:02Z");
+    let mut old = job("before", "PreDelete");
+    old["metadata"]["creationTimestamp"] = json!("2025-12-31T23:59:00Z");
+    old["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:01Z");
+    let decide_with = |finalizer: &str| {
+        let mut held = old.clone();
+        held["metadata"]["finalizers"] = json!([finalizer]);
+        let cluster: LiveObjects = [(ResourceKey::of(&held), Arc::new(held))].into();
+        decide(&app, "app", &cluster, &targets, now)
+    };
+    let Deletion::Work(works) = decide_with("argocd.argoproj.io/hook-finalizer") else {
+        panic!("it waits")
+    };
+    assert!(matches!(works[0].deed, Deed::Delete { .. }));
+    assert!(matches!(decide_with("example.com/keep"), Deletion::Await(_)));
+}

@@ -97,15 +97,23 @@ pub(super) fn stale(view: &View<'_>, task: &Task<'_>) -> Option<Work> {
     })
 }
 
-/// Takes our finalizer off the hooks that are known to have ended.
+/// Takes our finalizer off the hooks that are known to have ended, and off those of an earlier attempt that are being
+/// deleted: nobody waits for their end, and a crash may have come between their deletion and their release
+/// (guarantee C4).
 pub(super) fn releases(view: &View<'_>, tasks: &[&Task<'_>]) -> Vec<Work> {
-    let has_ended = |task: &&&Task<'_>| {
-        task.is_hook && matches!(record::state_of(view.state, task), State::Succeeded | State::Failed)
+    let release_of = |task: &&Task<'_>| {
+        let live = task.comparison.live.as_deref()?;
+        let may_go = match record::state_of(view.state, task) {
+            State::Succeeded | State::Failed => true,
+            State::Pending => is_deleting(live),
+            State::Running | State::Pruned => false,
+        };
+        may_go.then(|| release(task.key(), live, task.phase)).flatten()
     };
     tasks
         .iter()
-        .filter(has_ended)
-        .filter_map(|task| release(task.key(), task.comparison.live.as_deref()?, task.phase))
+        .filter(|task| task.is_hook)
+        .filter_map(release_of)
         .collect()
 }
 

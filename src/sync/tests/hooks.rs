@@ -209,6 +209,30 @@ fn a_retry_runs_a_failed_hook_again() {
 }
 
 #[test]
+fn a_crash_between_deleting_an_old_hook_and_letting_go_of_it_does_not_keep_it() {
+    let mut world = World::automated(vec![job("before", "PreSync"), config("a", "1")]);
+    world.settle();
+    world.status(
+        "before",
+        json!({"conditions": [{"type": "Failed", "status": "True", "message": "boom"}]}),
+    );
+    world.later(1);
+    world.settle();
+    world.did("+before");
+    // The deletion that makes way for the second attempt came through, and then the process died: our finalizer still
+    // holds the hook.
+    world.edit("before", |object| {
+        object["metadata"]["deletionTimestamp"] = json!("1970-01-12T13:46:45Z");
+        object["metadata"]["finalizers"] = json!(["argocd.argoproj.io/hook-finalizer"]);
+    });
+    world.released.clear();
+    world.later(5);
+    world.settle();
+    assert_eq!(world.released, ["before"]);
+    world.did("+before");
+}
+
+#[test]
 fn a_hook_that_never_ends_fails_when_its_time_is_up() {
     let mut world = World::new(json!({}), vec![job("before", "PreSync"), config("a", "1")]);
     world.ask(json!({"sync": {}}));

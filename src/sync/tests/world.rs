@@ -3,6 +3,7 @@
 pub(super) use crate::sync::*;
 use crate::sync::{
     kinds::KindFacts,
+    resource::is_deleting,
     work::{Deed, Report, Work},
 };
 pub(super) use serde_json::json;
@@ -239,6 +240,7 @@ impl World {
             Deed::Try { .. } => Ok("tried".into()),
             Deed::Release => {
                 self.edit(&work.key.name, |object| object["metadata"]["finalizers"] = json!([]));
+                self.live.retain(|key, object| *key != work.key || !is_deleting(object));
                 self.released.push(work.key.name.clone());
                 Ok("released".into())
             }
