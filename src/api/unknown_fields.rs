@@ -1,7 +1,7 @@
 //! Finds fields the API does not know (guarantee C6): an API server drops them without a word, a user meant something.
 
 use super::crd::schema;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// A field that has no meaning.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -57,7 +57,7 @@ fn look_at_members<'a>(
         } else if let (Some(known), false, true) = (known, preserved, found.len() < UNKNOWN_FIELDS_MAX) {
             found.push(UnknownField {
                 path,
-                suggestion: closest(name, known),
+                suggestion: closest(name, known.keys().map(String::as_str)).map(str::to_owned),
             });
         }
     }
@@ -77,16 +77,16 @@ fn member_path(path: &str, name: &str) -> String {
 }
 
 /// The known name nearest to what was written, if it is near enough to be a slip.
-fn closest(name: &str, known: &Map<String, Value>) -> Option<String> {
+pub fn closest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let written = name.to_lowercase();
     // A third of the letters wrong is still a slip; more is another word.
     let near = (written.chars().count() / 3).max(1);
     known
-        .keys()
+        .into_iter()
         .map(|candidate| (distance(&written, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= near)
         .min()
-        .map(|(_, candidate)| candidate.clone())
+        .map(|(_, candidate)| candidate)
 }
 
 /// Longer names than this are not compared: no field's is, and the cost grows with the square.

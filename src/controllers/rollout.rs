@@ -25,6 +25,9 @@ use std::{sync::Arc, time::Duration};
 /// Time until the next look when the stores do not show our own writes yet; the watch event usually comes sooner.
 const STALE_DELAY: Duration = Duration::from_millis(100);
 
+/// Time until the next look when a kind of another project has not been listed yet; its first list usually comes sooner.
+const UNREADY_DELAY: Duration = Duration::from_secs(1);
+
 /// Runs until the process is to stop.
 pub async fn run(context: Arc<Context>) {
     let queue = Arc::new(WorkQueue::default());
@@ -61,6 +64,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
             context.reread(&Subject::new("Rollout", key), &targets).await?;
             return Ok(Next::In(Duration::ZERO));
         }
+        Observation::Unready => return Ok(Next::In(UNREADY_DELAY)),
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
     };

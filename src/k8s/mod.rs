@@ -9,6 +9,7 @@ pub mod backoff;
 pub mod cell;
 pub mod client;
 pub mod error;
+pub mod foreign;
 pub mod kinds;
 pub mod lease;
 pub mod ledger;

@@ -15,9 +15,11 @@ use crate::{
     },
     plan::ObjectRef,
     rollout::snapshot::{Settings, Snapshot},
+    traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use kube::core::DynamicObject;
 use std::{collections::BTreeMap, sync::Arc};
 
 /// What was found about a Rollout.
@@ -35,6 +37,8 @@ pub enum Observation {
         /// What was written.
         targets: Vec<ObjectRef>,
     },
+    /// It names a kind of another project of which the first list has not arrived; its arrival wakes the Rollout.
+    Unready,
     /// The Rollout belongs to a controller with another instance id.
     Foreign,
     /// The Rollout is not there, or is going: its children are the garbage collector's.
@@ -48,6 +52,8 @@ pub struct Observed {
     replica_sets: Vec<Arc<ReplicaSet>>,
     services: Vec<Arc<Service>>,
     ingresses: Vec<Arc<Ingress>>,
+    foreign: Vec<(ForeignKind, Arc<DynamicObject>)>,
+    unserved: Vec<Unserved>,
     analysis_runs: Vec<Arc<AnalysisRun>>,
     analysis_templates: Vec<Arc<AnalysisTemplate>>,
     cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
@@ -63,6 +69,10 @@ impl Observed {
             replica_sets: borrowed(&self.replica_sets),
             services: borrowed(&self.services),
             ingresses: borrowed(&self.ingresses),
+            foreign: (self.foreign.iter())
+                .map(|(kind, object)| Foreign { kind: *kind, object })
+                .collect(),
+            unserved: &self.unserved,
             analysis_runs: borrowed(&self.analysis_runs),
             analysis_templates: borrowed(&self.analysis_templates),
             cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
@@ -107,11 +117,16 @@ pub fn observe(
         Freshness::Overdue(targets) => return Observation::Overdue { targets },
     }
     let references = References::of_rollout(&rollout);
+    let Some(unserved) = stores.foreign.unserved(references.foreign_kinds()) else {
+        return Observation::Unready;
+    };
     let (analysis_templates, cluster_analysis_templates) = templates(stores, &key.namespace, &references);
     Observation::Complete(Box::new(Observed {
         replica_sets: replica_sets(stores, &rollout, &key.namespace),
         services: services(stores, key, &references),
         ingresses: ingresses(stores, &rollout, &key.namespace, &references),
+        foreign: foreign(stores, &references),
+        unserved,
         analysis_runs: stores.analysis_runs.find(&owned_by(&rollout)),
         analysis_templates,
         cluster_analysis_templates,
@@ -159,6 +174,13 @@ fn ingresses(stores: &Stores, rollout: &Rollout, namespace: &str, references: &R
         .iter()
         .filter_map(|name| stores.ingresses.get(&ObjectKey::new(namespace, name.as_str())));
     unique(named.chain(stores.ingresses.find(&owned_by(rollout))))
+}
+
+fn foreign(stores: &Stores, references: &References) -> Vec<(ForeignKind, Arc<DynamicObject>)> {
+    let named = references.foreign.iter();
+    named
+        .filter_map(|(kind, key)| Some((*kind, stores.foreign.store(*kind)?.get(key)?)))
+        .collect()
 }
 
 fn unique<K: kube::Resource>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>> {

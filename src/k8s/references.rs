@@ -9,6 +9,7 @@ use crate::{
         strategy::{AnalysisTemplateRef, BlueGreenStrategy, CanaryStrategy, RolloutAnalysis},
     },
     k8s::store::{ObjectKey, Term},
+    traffic::{Router, foreign::ForeignKind},
 };
 use std::collections::BTreeSet;
 
@@ -22,6 +23,8 @@ pub struct References {
     pub services: BTreeSet<String>,
     /// Ingresses, the derived canary Ingresses included.
     pub ingresses: BTreeSet<String>,
+    /// Objects of other projects, with their namespaces.
+    pub foreign: BTreeSet<(ForeignKind, ObjectKey)>,
     /// `AnalysisTemplate`s.
     pub templates: BTreeSet<String>,
     /// `ClusterAnalysisTemplate`s.
@@ -35,6 +38,7 @@ impl References {
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
         if let Some(canary) = &rollout.spec.strategy.canary {
             references.add_canary(name, canary);
+            references.add_foreign(rollout.metadata.namespace.as_deref().unwrap_or_default(), canary);
         }
         if let Some(blue_green) = &rollout.spec.strategy.blue_green {
             references.add_blue_green(blue_green);
@@ -56,11 +60,27 @@ impl References {
         let ingresses = self.ingresses.iter().map(|name| Term::Ingress(key(name)));
         let templates = self.templates.iter().map(|name| Term::Template(key(name)));
         let cluster_templates = self.cluster_templates.iter().cloned().map(Term::ClusterTemplate);
+        let foreign = self.foreign.iter().cloned().map(|(kind, key)| Term::Foreign(kind, key));
+        let kinds = self.foreign_kinds().into_iter().map(Term::ForeignKind);
         services
             .chain(ingresses)
+            .chain(foreign)
+            .chain(kinds)
             .chain(templates)
             .chain(cluster_templates)
             .collect()
+    }
+
+    /// The kinds of other projects among them.
+    pub fn foreign_kinds(&self) -> BTreeSet<ForeignKind> {
+        self.foreign.iter().map(|(kind, _)| *kind).collect()
+    }
+
+    fn add_foreign(&mut self, namespace: &str, canary: &CanaryStrategy) {
+        let routers = canary.traffic_routing.iter().flat_map(Router::all);
+        let named = routers.flat_map(|router| router.references(namespace));
+        self.foreign
+            .extend(named.map(|(kind, namespace, name)| (kind, ObjectKey::new(namespace, name))));
     }
 
     fn add_canary(&mut self, rollout: &str, canary: &CanaryStrategy) {

@@ -3,7 +3,10 @@
 //! Reading never touches the network and never copies an object. Listeners hear of each change once, with the object
 //! before and after; a relist that brings nothing new is silent.
 
-use crate::k8s::{backoff::WatchBackoff, cell::WaitCell};
+use crate::{
+    k8s::{backoff::WatchBackoff, cell::WaitCell},
+    traffic::foreign::ForeignKind,
+};
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::{
@@ -73,6 +76,10 @@ pub enum Term {
     Service(ObjectKey),
     /// It refers to this Ingress.
     Ingress(ObjectKey),
+    /// It refers to this object of another project.
+    Foreign(ForeignKind, ObjectKey),
+    /// It refers to some object of this kind of another project.
+    ForeignKind(ForeignKind),
     /// It refers to this `AnalysisTemplate`.
     Template(ObjectKey),
     /// It refers to the `ClusterAnalysisTemplate` of this name.
@@ -80,7 +87,7 @@ pub enum Term {
 }
 
 /// A kind that is kept in a store.
-pub trait Stored: Resource<DynamicType = ()> + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static {
+pub trait Stored: Resource + Clone + fmt::Debug + DeserializeOwned + Send + Sync + 'static {
     /// Drops what no decision needs. Called before the object is stored.
     fn prune(&mut self) {
         prune_metadata(self);
@@ -292,25 +299,51 @@ impl<K: Stored> Store<K> {
     where
         K: Serialize,
     {
-        let kind = K::kind(&());
+        let kind = api.resource_url().to_owned();
         let events = watcher(api, watcher::Config::default()).backoff(WatchBackoff::default());
         let mut events = std::pin::pin!(events);
         let mut pending: Option<Vec<K>> = None;
         while let Some(event) = events.next().await {
             match event {
-                Ok(watcher::Event::Init) => pending = Some(Vec::new()),
-                Ok(watcher::Event::InitApply(object)) => pending.get_or_insert_default().push(pruned(object)),
-                Ok(watcher::Event::InitDone) => self.replace(pending.take().unwrap_or_default()),
-                Ok(watcher::Event::Apply(object)) => self.put(pruned(object)),
-                Ok(watcher::Event::Delete(object)) => self.remove(&object),
                 Err(error) if optional && is_unavailable(&error) => {
                     if !self.is_ready() {
                         tracing::warn!(%kind, %error, "The kind is not available; going on without it.");
                     }
                     self.shared.ready.set(true);
                 }
-                Err(error) => tracing::warn!(%kind, %error, "A watch failed; trying again."),
+                event => self.take(&kind, event, &mut pending),
             }
+        }
+    }
+
+    /// Watches until the server ceases to serve the kind, or to permit it, and says so. The store is not ready before
+    /// the first list.
+    pub(crate) async fn watch_while_served(&self, api: Api<K>) -> String {
+        self.shared.ready.set(false);
+        let kind = api.resource_url().to_owned();
+        let events = watcher(api, watcher::Config::default()).backoff(WatchBackoff::default());
+        let mut events = std::pin::pin!(events);
+        let mut pending: Option<Vec<K>> = None;
+        while let Some(event) = events.next().await {
+            match event {
+                Err(error) if is_unavailable(&error) => {
+                    self.replace(Vec::new());
+                    return format!("{kind} cannot be watched: {error}");
+                }
+                event => self.take(&kind, event, &mut pending),
+            }
+        }
+        format!("the watch of {kind} ended")
+    }
+
+    fn take(&self, kind: &str, event: Result<watcher::Event<K>, watcher::Error>, pending: &mut Option<Vec<K>>) {
+        match event {
+            Ok(watcher::Event::Init) => *pending = Some(Vec::new()),
+            Ok(watcher::Event::InitApply(object)) => pending.get_or_insert_default().push(pruned(object)),
+            Ok(watcher::Event::InitDone) => self.replace(pending.take().unwrap_or_default()),
+            Ok(watcher::Event::Apply(object)) => self.put(pruned(object)),
+            Ok(watcher::Event::Delete(object)) => self.remove(&object),
+            Err(error) => tracing::warn!(%kind, %error, "A watch failed; trying again."),
         }
     }
 
@@ -321,10 +354,15 @@ impl<K: Stored> Store<K> {
     /// When the server does not answer the question.
     pub(crate) async fn reread(&self, client: &Client, key: &ObjectKey) -> Result<(), kube::Error>
     where
-        K: Resource<Scope = NamespaceResourceScope>,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
     {
+        self.reread_by(&Api::namespaced(client.clone(), &key.namespace), key)
+            .await
+    }
+
+    /// [`Store::reread`] for a kind that is known at run time only; `api` is that of the object's namespace.
+    pub(crate) async fn reread_by(&self, api: &Api<K>, key: &ObjectKey) -> Result<(), kube::Error> {
         let known = self.get(key);
-        let api = Api::<K>::namespaced(client.clone(), &key.namespace);
         let change = match api.get_opt(&key.name).await? {
             Some(object) => self.write().put_newer(pruned(object)),
             None => {

@@ -10,11 +10,13 @@ use crate::{
         well_known,
     },
     k8s::{
+        foreign::ForeignStores,
         ledger::Written,
         references::References,
         store::{Change, ObjectKey, Store, Stored, Term, controller_of, ownership_term, prune_metadata},
     },
     plan::ObjectRef,
+    traffic::foreign::ForeignKind,
 };
 use k8s_openapi::{
     api::{core::v1::Service, networking::v1::Ingress},
@@ -60,6 +62,8 @@ pub struct Stores {
     pub services: Store<Service>,
     /// Ingresses.
     pub ingresses: Store<Ingress>,
+    /// Kinds of other projects that routers look at.
+    pub foreign: ForeignStores,
     /// AnalysisRuns.
     pub analysis_runs: Store<AnalysisRun>,
     /// `AnalysisTemplate`s.
@@ -80,6 +84,7 @@ impl Stores {
             replica_sets,
             services,
             ingresses,
+            foreign,
             analysis_runs,
             analysis_templates,
             cluster_analysis_templates,
@@ -90,6 +95,7 @@ impl Stores {
         tasks.spawn(replica_sets.watch(scope.api(client), false));
         tasks.spawn(services.watch(scope.api(client), false));
         tasks.spawn(ingresses.watch(scope.api(client), false));
+        foreign.start(client, scope, tasks);
         tasks.spawn(analysis_runs.watch(scope.api(client), false));
         tasks.spawn(analysis_templates.watch(scope.api(client), false));
         // With rights in one namespace only, cluster templates cannot be read; Rollouts naming them get a condition.
@@ -158,6 +164,7 @@ impl Stores {
             rollouts.extend(change.sides().filter_map(|ingress| owning_rollout(ingress.as_ref())));
             rollouts
         });
+        self.wake_by_foreign_kinds(&wake);
         on_change(&self.analysis_runs, &wake, |change| {
             change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
         });
@@ -171,12 +178,28 @@ impl Stores {
         });
     }
 
+    fn wake_by_foreign_kinds(&self, wake: &(impl Fn(ObjectKey) + Clone + Send + Sync + 'static)) {
+        for kind in ForeignKind::ALL.iter().copied() {
+            if let Some(store) = self.foreign.store(kind) {
+                let rollouts = self.rollouts.clone();
+                on_change(store, wake, move |change| {
+                    rollouts.find_keys(&Term::Foreign(kind, change.key.clone()))
+                });
+            }
+            let (rollouts, wake) = (self.rollouts.clone(), wake.clone());
+            self.foreign.listen(kind, move || {
+                rollouts.find_keys(&Term::ForeignKind(kind)).into_iter().for_each(&wake);
+            });
+        }
+    }
+
     /// Forgets everybody who listens; for the end of a replica within a process that goes on.
     pub fn forget_listeners(&self) {
         self.rollouts.forget_listeners();
         self.replica_sets.forget_listeners();
         self.services.forget_listeners();
         self.ingresses.forget_listeners();
+        self.foreign.forget_listeners();
         self.analysis_runs.forget_listeners();
         self.analysis_templates.forget_listeners();
         self.cluster_analysis_templates.forget_listeners();
@@ -199,7 +222,8 @@ impl Stores {
             "Service" if target.api_version == "v1" => seen(&self.services, &key, written),
             "Ingress" if target.api_version.starts_with("networking.k8s.io/") => seen(&self.ingresses, &key, written),
             "AnalysisRun" => seen(&self.analysis_runs, &key, written),
-            _ => true,
+            _ => (foreign_kind(target).and_then(|kind| self.foreign.store(kind)))
+                .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
         }
     }
 
@@ -218,7 +242,10 @@ impl Stores {
                 self.ingresses.reread(client, &key).await
             }
             "AnalysisRun" => self.analysis_runs.reread(client, &key).await,
-            _ => Ok(()),
+            _ => match foreign_kind(target) {
+                Some(kind) => self.foreign.reread(client, kind, &key).await,
+                None => Ok(()),
+            },
         }
     }
 
@@ -258,6 +285,11 @@ impl Stores {
         }
         rollouts
     }
+}
+
+fn foreign_kind(target: &ObjectRef) -> Option<ForeignKind> {
+    let (group, _) = target.api_version.split_once('/')?;
+    ForeignKind::of(group, &target.kind)
 }
 
 fn on_change<K: Stored>(

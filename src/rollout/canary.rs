@@ -16,7 +16,7 @@ use super::{
     runs, services,
     view::View,
 };
-use crate::api::strategy::CanaryStrategy;
+use crate::{api::strategy::CanaryStrategy, traffic::Router};
 
 /// Facts about this canary, read once.
 pub(crate) struct Canary<'a> {
@@ -34,6 +34,12 @@ pub(crate) struct Canary<'a> {
     quiet: bool,
     /// The ReplicaSet the written weight was for.
     carried_hash: String,
+    /// The routers of the specification.
+    routers: Vec<Router<'a>>,
+    /// Whether requests reach the canary beside the weight, by a header route or a mirror.
+    apart: bool,
+    /// Why the data plane is known not to follow what the routers' objects say.
+    lag: Option<String>,
 }
 
 /// Decides about a canary.
@@ -76,6 +82,7 @@ impl<'a> Canary<'a> {
             ..Progress::default()
         };
         decision.create_with = view.replicas;
+        decision.managed_routes = Some(Vec::new());
         if view.spec.paused && view.status.stable_rs.is_empty() && !view.is_scaling_event() {
             decision.wait_for("Paused", "paused by spec.paused", None);
             decision.freeze(view);
@@ -118,6 +125,7 @@ impl<'a> Canary<'a> {
             decision.event("SkipSteps", "Rollback to stable ReplicaSets");
         }
         decision.create_with = self.view.replicas;
+        decision.managed_routes = Some(Vec::new());
         self.resize(self.steps(), decision);
         if self.view.new_available() < self.view.replicas {
             self.wait_for_all(decision);
@@ -177,7 +185,7 @@ impl<'a> Canary<'a> {
         // sends requests to it.
         let free = !(self.routed || self.leaving)
             || self.carried_hash == *hash
-            || (self.observed == 0 && self.quiet)
+            || (self.observed == 0 && self.quiet && !self.apart)
             || self.takes_over();
         if free && let Some(reached) = services::reachable(view, service, hash) {
             return Some(reached);
@@ -187,7 +195,8 @@ impl<'a> Canary<'a> {
         if !selected.is_empty() && view.revisions.with_hash(selected).is_some() {
             return None;
         }
-        let carried = services::reachable(view, service, &self.carried_hash).filter(|_| self.observed > 0);
+        let carried =
+            services::reachable(view, service, &self.carried_hash).filter(|_| self.observed > 0 || self.apart);
         carried.or_else(|| services::reachable(view, service, stable_hash))
     }
 }

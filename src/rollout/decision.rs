@@ -8,6 +8,7 @@ use crate::{
         scalar::wire_time,
     },
     plan::{Action, EventKind},
+    traffic::routes::Route,
 };
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -35,6 +36,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) weights: Option<TrafficWeights>,
     /// When they were last written.
     pub(crate) weights_written_at: Option<Time>,
+    /// Header and mirror routes the routers should have; absent: those that are there stay.
+    pub(crate) managed_routes: Option<Vec<Route<'a>>>,
     /// AnalysisRuns to create, stop and delete.
     pub(crate) runs: Vec<Action>,
     /// The one thing waited for.

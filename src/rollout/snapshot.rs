@@ -1,9 +1,12 @@
 //! What one decision about a Rollout is based on: immutable, borrowed, complete.
 
-use crate::api::{
-    analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
-    replica_set::ReplicaSet,
-    rollout::Rollout,
+use crate::{
+    api::{
+        analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        replica_set::ReplicaSet,
+        rollout::Rollout,
+    },
+    traffic::foreign::{Foreign, Unserved},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
@@ -20,6 +23,10 @@ pub struct Snapshot<'a> {
     /// Ingresses of its namespace that its specification names (stable Ingresses and the canary Ingresses derived from
     /// them), and those it controls.
     pub ingresses: Vec<&'a Ingress>,
+    /// Objects of other projects that its routers look at.
+    pub foreign: Vec<Foreign<'a>>,
+    /// Kinds of other projects that its specification names and that cannot be read.
+    pub unserved: &'a [Unserved],
     /// AnalysisRuns it controls.
     pub analysis_runs: Vec<&'a AnalysisRun>,
     /// Every `AnalysisTemplate` of its namespace that it refers to, directly or through other templates.

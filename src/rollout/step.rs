@@ -3,7 +3,7 @@
 use crate::{
     api::{
         scalar::IntOrString,
-        strategy::{CanaryStep, CanaryStrategy, RolloutAnalysis, SetCanaryScale},
+        strategy::{CanaryStep, CanaryStrategy, RolloutAnalysis, SetCanaryScale, SetHeaderRoute, SetMirrorRoute},
     },
     lang::duration,
 };
@@ -19,6 +19,10 @@ pub(crate) enum Step<'a> {
     SetCanaryScale(&'a SetCanaryScale),
     /// Run an analysis and wait for it.
     Analysis(&'a RolloutAnalysis),
+    /// Requests with certain headers go to the canary, or do no more.
+    SetHeaderRoute(&'a SetHeaderRoute),
+    /// Requests are copied to the canary, or are no more.
+    SetMirrorRoute(&'a SetMirrorRoute),
     /// A step that is not supported, by its field name.
     Unsupported(&'static str),
 }
@@ -53,14 +57,13 @@ impl<'a> Step<'a> {
         if let Some(scale) = set_canary_scale {
             return Some(Self::SetCanaryScale(scale));
         }
-        let rest = [
-            (set_header_route.is_some(), "setHeaderRoute"),
-            (set_mirror_route.is_some(), "setMirrorRoute"),
-            (plugin.is_some(), "plugin"),
-        ];
-        rest.into_iter()
-            .find(|(set, _)| *set)
-            .map(|(_, name)| Self::Unsupported(name))
+        if let Some(route) = set_header_route {
+            return Some(Self::SetHeaderRoute(route));
+        }
+        if let Some(route) = set_mirror_route {
+            return Some(Self::SetMirrorRoute(route));
+        }
+        plugin.is_some().then_some(Self::Unsupported("plugin"))
     }
 
     /// The text of events (reference, rollouts 9.2).
@@ -82,6 +85,8 @@ impl<'a> Step<'a> {
             }
             Self::SetCanaryScale(_) => "setCanaryScale{matchTrafficWeight: true}".to_owned(),
             Self::Analysis(_) => "analysis".to_owned(),
+            Self::SetHeaderRoute(route) => format!("setHeaderRoute: {}", route.name),
+            Self::SetMirrorRoute(route) => format!("setMirrorRoute: {}", route.name),
             Self::Unsupported(name) => (*name).to_owned(),
         }
     }

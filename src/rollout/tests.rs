@@ -4,6 +4,7 @@ mod aborts;
 mod chaos;
 mod drain;
 mod fixtures;
+mod gateway;
 mod golden;
 mod hazards;
 mod held;

@@ -3,6 +3,7 @@
 
 mod canary;
 mod references;
+mod routes;
 
 use super::view::View;
 use crate::json::At as _;

@@ -1,5 +1,5 @@
 use super::*;
-use serde_json::json;
+use serde_json::{Map, json};
 
 #[track_caller]
 fn check(kind: &str, object: Value, expected: &[(&str, Option<&str>)]) {

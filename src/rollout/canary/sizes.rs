@@ -9,6 +9,7 @@ use crate::{
         retire::{self, ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire},
         step::{scale_at, weight_at},
     },
+    traffic::routes::routes_at,
 };
 
 impl<'a> Canary<'a> {
@@ -107,7 +108,7 @@ impl<'a> Canary<'a> {
             } else {
                 canary
             };
-            let kept = self.kept(new, weight_at(self.strategy, index, self.total));
+            let kept = self.kept(new, index);
             decision.sizes.push(Sizing::in_use(new, wanted.max(kept)));
         }
         if let Some(set) = self.stable_apart() {
@@ -118,12 +119,14 @@ impl<'a> Canary<'a> {
         self.retire_older(decision);
     }
 
-    /// Pods of the new ReplicaSet that stay until a lower weight was written and followed (guarantee T3).
-    fn kept(&self, new: &ReplicaSet, weight: i32) -> i32 {
-        if self.quiet && self.observed <= weight {
+    /// Pods of the new ReplicaSet that stay until a lower weight, or the end of its routes, was written and followed
+    /// (guarantee T3).
+    fn kept(&self, new: &ReplicaSet, index: usize) -> i32 {
+        let apart = self.apart && routes_at(self.strategy, index).is_empty();
+        if self.quiet && !apart && self.observed <= weight_at(self.strategy, index, self.total) {
             return 0;
         }
-        if self.quiet && self.view.is_scaling_event() {
+        if self.quiet && !apart && self.view.is_scaling_event() {
             // The user made the whole rollout smaller: the share of requests is one of fewer pods.
             return share(self.view.replicas, self.observed, self.total).min(new.replicas());
         }
@@ -154,8 +157,8 @@ impl<'a> Canary<'a> {
                 .strategy
                 .abort_scale_down_delay_seconds
                 .unwrap_or(ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT);
-            let needed =
-                self.observed > 0 || !self.quiet || self.is_selected(new) || view.stable_available() < view.replicas;
+            let reached = self.observed > 0 || self.apart || !self.quiet || self.is_selected(new);
+            let needed = reached || view.stable_available() < view.replicas;
             let (sizing, until) = retire(view, new, i64::from(delay), needed || delay == 0);
             decision.sizes.push(sizing);
             decision.wakes.extend(until);
@@ -189,7 +192,7 @@ impl<'a> Canary<'a> {
         };
         let limit = self.strategy.scale_down_delay_revision_limit;
         let in_use = |set: &ReplicaSet| {
-            let weighted = self.observed > 0 && self.carried_hash == set.pod_hash();
+            let weighted = (self.observed > 0 || self.apart) && self.carried_hash == set.pod_hash();
             weighted || self.is_selected(set)
         };
         retire::retire_older(self.view, i64::from(delay), limit, in_use, decision);

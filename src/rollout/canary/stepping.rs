@@ -59,6 +59,9 @@ impl<'a> Canary<'a> {
         } else {
             self.resize(index, decision);
         }
+        if !goes_on && !user_paused {
+            decision.managed_routes = Some(self.routes_when_stepping(index));
+        }
         if user_paused {
             decision.wait_for("Paused", "paused by spec.paused", None);
             return self.weight_when_stepping(self.observed, false, decision);
@@ -151,6 +154,7 @@ impl<'a> Canary<'a> {
                 Step::SetWeight(weight) => self.set_weight(index, weight, decision),
                 Step::SetCanaryScale(_) if self.has_capacity(index) => Standing::Done,
                 Step::SetCanaryScale(_) | Step::Unsupported(_) => Standing::Waiting,
+                Step::SetHeaderRoute(_) | Step::SetMirrorRoute(_) => self.set_route(index, decision),
                 Step::Pause(seconds) => self.pause(seconds, decision),
                 Step::Analysis(analysis) => self.analyse(&Wanted::of(Purpose::Step(index), analysis), decision),
             };
@@ -185,6 +189,24 @@ impl<'a> Canary<'a> {
             return Standing::Waiting;
         }
         Standing::Done
+    }
+
+    /// A header route or a mirror, or the end of one. Where the step has no pods for it, it comes with the first pod.
+    fn set_route(&self, index: usize, decision: &mut Decision<'a>) -> Standing {
+        if !self.has_capacity(index) {
+            return Standing::Waiting;
+        }
+        let (canary, _) = self.targets(index);
+        if canary == 0 || self.routes_stand(index) {
+            return Standing::Done;
+        }
+        let message = "the data plane follows the routes of this step".to_owned();
+        decision.wait_for(
+            "WaitingForDataPlane",
+            self.lag.clone().unwrap_or(message),
+            self.settles_at(),
+        );
+        Standing::Waiting
     }
 
     fn pause(&self, seconds: Option<i64>, decision: &mut Decision<'a>) -> Standing {
@@ -241,7 +263,10 @@ impl<'a> Canary<'a> {
     }
 
     fn wait_for_the_data_plane(&self, weight: i32, decision: &mut Decision<'a>) {
-        let message = format!("the data plane follows weight {weight}");
+        let message = self
+            .lag
+            .clone()
+            .unwrap_or_else(|| format!("the data plane follows weight {weight}"));
         decision.wait_for("WaitingForDataPlane", message, self.settles_at());
     }
 

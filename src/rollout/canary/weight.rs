@@ -7,11 +7,36 @@ use crate::{
         rollout_status::{TrafficWeights, Weight, WeightDestination},
         scalar::wire_time,
         strategy::CanaryStrategy,
-        traffic::NginxTrafficRouting,
     },
     rollout::{decision::Decision, replicas::share, view::View},
-    traffic::{Weights, nginx},
+    traffic::{
+        self, Objects, Router, Wanted, Weights, nginx,
+        routes::{Route, routes_at},
+    },
 };
+
+/// The objects that routers look at.
+fn objects<'a>(view: &'a View<'a>) -> Objects<'a> {
+    Objects {
+        ingresses: &view.snapshot.ingresses,
+        foreign: &view.snapshot.foreign,
+    }
+}
+
+fn wanted<'a>(
+    view: &View<'a>,
+    strategy: &'a CanaryStrategy,
+    weights: Weights,
+    routes: Option<&'a [Route<'a>]>,
+) -> Wanted<'a> {
+    Wanted {
+        rollout: view.snapshot.rollout,
+        stable_service: &strategy.stable_service,
+        canary_service: &strategy.canary_service,
+        weights,
+        routes,
+    }
+}
 
 impl<'a> Canary<'a> {
     pub(super) fn of(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Self {
@@ -22,18 +47,23 @@ impl<'a> Canary<'a> {
             .filter(|total| *total > 0)
             .unwrap_or(100);
         let (rollout, ingresses) = (view.snapshot.rollout, view.snapshot.ingresses.as_slice());
-        let nginx = routing.and_then(|routing| routing.nginx.as_ref());
-        let observed = match nginx {
-            Some(nginx) => nginx::observed(rollout, nginx, ingresses),
-            None => nginx::left_behind(rollout, ingresses),
+        let routers = routing.map(Router::all).unwrap_or_default();
+        let wanted = wanted(view, strategy, Weights { canary: 0, total }, None);
+        let traffic = traffic::seen(&routers, &wanted, objects(view));
+        // What the specification names no more may still send requests.
+        let left_behind = match routing.is_some_and(|routing| routing.nginx.is_some()) {
+            true => 0,
+            false => nginx::left_behind(rollout, ingresses),
         };
+        let observed = traffic.weight.max(left_behind);
         let recorded = status.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
-        let everywhere = nginx.is_none_or(|nginx| nginx::everywhere(rollout, nginx, ingresses, observed));
+        let everywhere = traffic.everywhere && (routers.is_empty() || left_behind == 0);
         let seen = (status.weights.as_ref()).is_none_or(|weights| weights.verified != Some(false));
         // A status without this time was written by the original, or long ago. A weight that is not the recorded one
         // was written, or changed by somebody, at a time that is not known.
         let quiet = recorded == observed
             && everywhere
+            && traffic.lag.is_none()
             && seen
             && (status.weights_written_at.as_ref()).is_none_or(|written| view.drained_at(written.0) <= view.now());
         let left = observed == 0 && quiet && nginx::retire(rollout, ingresses).is_empty();
@@ -49,14 +79,10 @@ impl<'a> Canary<'a> {
                 .weights
                 .map(|weights| weights.canary.pod_template_hash)
                 .unwrap_or_default(),
+            routers,
+            apart: traffic.routed_apart,
+            lag: traffic.lag,
         }
-    }
-
-    fn nginx(&self) -> Option<&'a NginxTrafficRouting> {
-        self.strategy
-            .traffic_routing
-            .as_ref()
-            .and_then(|routing| routing.nginx.as_ref())
     }
 
     fn persisted(&self) -> Option<&TrafficWeights> {
@@ -109,8 +135,7 @@ impl<'a> Canary<'a> {
             return 0;
         }
         let view = self.view;
-        let interrupted = self.observed > 0 && self.carried_hash != view.revisions.hash;
-        let wanted = if interrupted || view.new_available() == 0 {
+        let wanted = if self.is_interrupted() || view.new_available() == 0 {
             0
         } else {
             wanted
@@ -128,6 +153,38 @@ impl<'a> Canary<'a> {
             return self.observed;
         }
         wanted
+    }
+
+    /// Whether requests still reach the pods of an update that a newer one interrupted.
+    fn is_interrupted(&self) -> bool {
+        (self.observed > 0 || self.apart) && self.carried_hash != self.view.revisions.hash
+    }
+
+    /// The header and mirror routes at a step. None lead to a canary without pods, or to another version's
+    /// (guarantee T2).
+    pub(super) fn routes_when_stepping(&self, index: usize) -> Vec<Route<'a>> {
+        if self.is_interrupted() || self.view.new_available() == 0 || !self.leads_to_new() {
+            return Vec::new();
+        }
+        routes_at(self.strategy, index)
+    }
+
+    /// Whether the routers' objects hold the routes of a step, and the data plane follows.
+    pub(super) fn routes_stand(&self, index: usize) -> bool {
+        let routes = routes_at(self.strategy, index);
+        if self.routes_when_stepping(index) != routes {
+            return false;
+        }
+        let weights = Weights {
+            canary: self.observed,
+            total: self.total,
+        };
+        let wanted = wanted(self.view, self.strategy, weights, Some(&routes));
+        let mut routed = self
+            .routers
+            .iter()
+            .map(|router| router.route(&wanted, objects(self.view)));
+        self.quiet && routed.all(|routing| routing.written)
     }
 
     /// Whether the stable pods can take what `canary_weight` leaves to them. No stable pod is needed where no canary
@@ -161,6 +218,7 @@ impl<'a> Canary<'a> {
     /// After an abort: nothing goes to the canary as soon as the stable pods can take it (guarantees T4 and T5).
     pub(super) fn weight_when_aborted(&self, decision: &mut Decision<'_>) -> i32 {
         if self.stable_can_take(0) {
+            decision.managed_routes = Some(Vec::new());
             return 0;
         }
         decision.wait_for("WaitingForStableCapacity", self.stable_capacity(0), None);
@@ -211,7 +269,8 @@ impl<'a> Canary<'a> {
         let before = self.persisted();
         let recorded = before.map_or(0, |weights| weights.canary.weight.0);
         let pending = before.is_some_and(|weights| weights.verified == Some(false));
-        let follows = view.is_promoted() && target > 0 && !self.stable_follows();
+        // The drain time begins when who carries out the weights says that they were taken up.
+        let follows = (view.is_promoted() && target > 0 && !self.stable_follows()) || self.lag.is_some();
         let written = reweighted || self.observed != target || recorded != target;
         let starts = written || (follows && !pending);
         weights.verified = (starts || (pending && follows)).then_some(false);
@@ -242,23 +301,15 @@ impl<'a> Canary<'a> {
         let view = self.view;
         decision.wakes.extend(self.settles_at());
         let mut reweighted = false;
-        if let Some(nginx) = self.nginx() {
-            let services = (
-                self.strategy.stable_service.as_str(),
-                self.strategy.canary_service.as_str(),
-            );
-            let weights = Weights {
-                canary: target,
-                total: self.total,
-            };
-            let routing = nginx::route(
-                view.snapshot.rollout,
-                nginx,
-                services,
-                &view.snapshot.ingresses,
-                weights,
-            );
-            reweighted = routing.reweighted;
+        let routes = decision.managed_routes.clone();
+        let weights = Weights {
+            canary: target,
+            total: self.total,
+        };
+        let wanted = wanted(view, self.strategy, weights, routes.as_deref());
+        for router in &self.routers {
+            let routing = router.route(&wanted, objects(view));
+            reweighted |= routing.reweighted;
             decision.routes.extend(routing.edits);
             for (reason, message) in routing.events {
                 decision.event(reason, message);
@@ -270,9 +321,15 @@ impl<'a> Canary<'a> {
                 }
             }
         }
-        if self.leaving && target == 0 {
+        let has_nginx = self.routers.iter().any(|router| matches!(router, Router::Nginx(_)));
+        let may_retire = if self.leaving {
+            target == 0
+        } else {
+            self.stable_can_take(0)
+        };
+        if !has_nginx && may_retire {
             let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
-            reweighted = !edits.is_empty();
+            reweighted |= !edits.is_empty();
             decision.routes.extend(edits);
         }
         let destination = |weight, service: &str, hash: &str| WeightDestination {
@@ -282,7 +339,8 @@ impl<'a> Canary<'a> {
         };
         // A weight above zero stays with the pods it was raised for; only at zero does it change hands.
         let taken_over = target > 0 && self.taken_over(decision);
-        let keeps_hands = target > 0 && self.observed > 0 && !self.carried_hash.is_empty() && !taken_over;
+        let stands = (target > 0 && self.observed > 0) || self.apart;
+        let keeps_hands = stands && !self.carried_hash.is_empty() && !taken_over;
         let canary_hash = if keeps_hands {
             &self.carried_hash
         } else {

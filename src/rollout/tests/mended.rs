@@ -306,6 +306,8 @@ fn a_collision_leads_to_another_name() {
         replica_sets: vec![],
         services: vec![],
         ingresses: vec![],
+        foreign: vec![],
+        unserved: &[],
         analysis_runs: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],

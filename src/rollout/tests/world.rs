@@ -9,9 +9,11 @@ use crate::{
     },
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
     rollout::snapshot::{Settings, Snapshot},
+    traffic::foreign::{Foreign, ForeignKind},
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -24,6 +26,42 @@ fn all<T: serde::de::DeserializeOwned>(objects: &Objects, kind: &str) -> Vec<T> 
     of_kind
         .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
         .collect()
+}
+
+/// Reads every object of another project's kind.
+fn foreign(objects: &Objects) -> Vec<(ForeignKind, DynamicObject)> {
+    let known = |value: &Value| {
+        let group = value["apiVersion"].as_str()?.split('/').next()?;
+        ForeignKind::of(group, value["kind"].as_str()?)
+    };
+    let objects = objects.values();
+    objects
+        .filter_map(|object| Some((known(object)?, serde_json::from_value(object.clone()).unwrap())))
+        .collect()
+}
+
+/// The canary's weight in a canary Ingress or an HTTPRoute, or in a patch of one.
+fn weight_in(object: &Value) -> Option<i64> {
+    let annotation = &object["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
+    if let Some(text) = annotation.as_str() {
+        return Some(text.parse().unwrap());
+    }
+    let rules = object["spec"]["rules"].as_array()?;
+    rules.iter().find_map(|rule| {
+        let backends = rule["backendRefs"].as_array()?;
+        let weight = |name: &str| backends.iter().find(|backend| backend["name"] == name)?["weight"].as_i64();
+        weight("web-stable")?;
+        weight("web-canary")
+    })
+}
+
+/// Whether a rule of an HTTPRoute leads to the canary alone.
+pub(super) fn leads_apart(object: &Value) -> bool {
+    let rules = object["spec"]["rules"].as_array();
+    rules.into_iter().flatten().any(|rule| {
+        let backends = rule["backendRefs"].as_array();
+        backends.is_some_and(|backends| backends.iter().all(|backend| backend["name"] == "web-canary"))
+    })
 }
 
 pub(super) struct World {
@@ -116,6 +154,7 @@ impl World {
             all::<Service>(view, "Service"),
             all::<Ingress>(view, "Ingress"),
         );
+        let foreign = foreign(view);
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
@@ -125,6 +164,11 @@ impl World {
             replica_sets: sets.iter().collect(),
             services: services.iter().collect(),
             ingresses: ingresses.iter().collect(),
+            foreign: foreign
+                .iter()
+                .map(|(kind, object)| Foreign { kind: *kind, object })
+                .collect(),
+            unserved: &[],
             analysis_runs: runs.iter().collect(),
             analysis_templates: templates.iter().collect(),
             cluster_analysis_templates: vec![],
@@ -204,14 +248,9 @@ impl World {
                 let mut object = self.objects.get(&key).cloned().unwrap_or_else(|| {
                     json!({"apiVersion": target.api_version, "kind": target.kind, "metadata": {"name": target.name}})
                 });
-                let weight = |object: &Value| {
-                    object["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
-                        .as_str()
-                        .map(|text| text.parse::<i64>().unwrap())
-                };
-                let before = weight(&object).unwrap_or(0);
+                let before = weight_in(&object).unwrap_or(0);
                 json_patch::merge(&mut object, fields);
-                if let Some(weight) = weight(&object).filter(|weight| *weight != before) {
+                if let Some(weight) = weight_in(&object).filter(|weight| *weight != before) {
                     self.weights.push(weight);
                     self.last_weight_change = Some((self.now, before, self.selected("web-canary")));
                 }
@@ -261,13 +300,10 @@ impl World {
     }
 
     pub(super) fn weight(&self) -> i64 {
-        let canary = self.objects.get(&("Ingress".to_owned(), "web-web-canary".to_owned()));
-        let text = canary.and_then(|canary| {
-            canary["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"]
-                .as_str()
-                .map(str::to_owned)
-        });
-        text.map_or(0, |text| text.parse().unwrap())
+        let routers = [("Ingress", "web-web-canary"), ("HTTPRoute", "web")];
+        let objects = routers.map(|(kind, name)| self.objects.get(&(kind.to_owned(), name.to_owned())));
+        let weights = objects.into_iter().flatten().filter_map(weight_in);
+        weights.max().unwrap_or(0)
     }
 
     /// When a canary Ingress was last given another weight.
@@ -296,10 +332,9 @@ impl World {
         else {
             return;
         };
-        if target.kind == "Ingress" {
-            let text = &fields["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
-            let weight: i64 = text.as_str().unwrap().parse().unwrap();
-            if weight > self.weight() {
+        if matches!(target.kind.as_str(), "Ingress" | "HTTPRoute") {
+            let weight = weight_in(fields).unwrap();
+            if weight > self.weight() || leads_apart(fields) {
                 let selected =
                     self.get("Service", "web-canary")["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone();
                 let sets = self
@@ -322,7 +357,10 @@ impl World {
         let canary = &spec["strategy"]["canary"];
         let has_gap = spec["replicas"] == 1 && canary["maxSurge"] == 0 && canary["trafficRouting"].is_null();
         let wants_pods = spec["replicas"] != 0 && !has_gap;
-        if target.kind == "ReplicaSet" && wants_pods && self.objects.contains_key(&("Ingress".into(), "web".into())) {
+        let is_routed = ["Ingress", "HTTPRoute"]
+            .iter()
+            .any(|kind| self.objects.contains_key(&((*kind).into(), "web".into())));
+        if target.kind == "ReplicaSet" && wants_pods && is_routed {
             let set = self.get("ReplicaSet", &target.name);
             let hash = &set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH];
             let before = set["spec"]["replicas"].as_i64().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! What is wrong with a canary strategy by itself.
 
-use super::{Problem, history_limit};
+use super::{Problem, history_limit, routes};
 use crate::{
     api::{
         scalar::IntOrString,
@@ -12,6 +12,7 @@ use crate::{
         step::{Step, seconds},
         view::View,
     },
+    traffic::gateway_api::config::{self, GatewayApi},
 };
 use serde_json::Value;
 
@@ -49,13 +50,7 @@ pub(super) fn problems(view: &View<'_>, canary: &CanaryStrategy, problems: &mut 
     }
     let total = routing.and_then(|routing| routing.max_traffic_weight).unwrap_or(100);
     for (index, step) in canary.steps.iter().enumerate() {
-        self::step(
-            step,
-            &format!("{FIELD}.steps[{index}]"),
-            routing.is_some(),
-            total,
-            problems,
-        );
+        self::step(step, &format!("{FIELD}.steps[{index}]"), canary, total, problems);
     }
     history_limit(view, canary.scale_down_delay_revision_limit, FIELD, problems);
 }
@@ -105,10 +100,9 @@ fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &
         ("appMesh", routing.app_mesh.is_some()),
         ("traefik", routing.traefik.is_some()),
         ("apisix", routing.apisix.is_some()),
-        ("plugins", !routing.plugins.is_empty()),
     ];
     for (name, _) in unsupported.iter().filter(|(_, set)| *set) {
-        let message = "this traffic router is not supported yet; supported: nginx";
+        let message = "this traffic router is not supported yet; supported: nginx, and Gateway API as the plugin argoproj-labs/gatewayAPI";
         problems.push(Problem::invalid(
             format!("{FIELD}.trafficRouting.{name}"),
             *name,
@@ -129,6 +123,7 @@ fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &
             ));
         }
     }
+    plugins(routing, problems);
     if let Some(max) = routing.max_traffic_weight.filter(|max| *max < 1) {
         let message = "expected a positive number";
         problems.push(Problem::invalid(
@@ -139,7 +134,27 @@ fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &
     }
 }
 
-fn step(step: &CanaryStep, field: &str, routed: bool, total: i32, problems: &mut Vec<Problem>) {
+fn plugins(routing: &RolloutTrafficRouting, problems: &mut Vec<Problem>) {
+    for (name, value) in &routing.plugins {
+        let field = format!("{FIELD}.trafficRouting.plugins[{name}]");
+        if name != config::PLUGIN {
+            let message = format!("this plugin is not supported yet; supported: {}", config::PLUGIN);
+            problems.push(Problem::invalid(field, name.as_str(), message));
+            continue;
+        }
+        for wrong in GatewayApi::parse(value).err().into_iter().flatten() {
+            let field = if wrong.path.is_empty() {
+                field.clone()
+            } else {
+                format!("{field}.{}", wrong.path)
+            };
+            problems.push(Problem::invalid(field, wrong.found, wrong.message));
+        }
+    }
+}
+
+fn step(step: &CanaryStep, field: &str, canary: &CanaryStrategy, total: i32, problems: &mut Vec<Problem>) {
+    let routed = canary.traffic_routing.is_some();
     const EXACTLY_ONE: &str =
         "Step must have one of the following set: experiment, setWeight, setCanaryScale, plugin or pause";
     let set = [
@@ -178,12 +193,14 @@ fn step(step: &CanaryStep, field: &str, routed: bool, total: i32, problems: &mut
             let message = "SetCanaryScale requires TrafficRouting to be set";
             problems.push(Problem::invalid(format!("{field}.setCanaryScale"), true, message));
         }
+        Some(Step::SetHeaderRoute(route)) => {
+            routes::header(route, &format!("{field}.setHeaderRoute"), canary, problems);
+        }
+        Some(Step::SetMirrorRoute(route)) => {
+            routes::mirror(route, &format!("{field}.setMirrorRoute"), canary, problems);
+        }
         Some(Step::Unsupported(name)) => {
-            let message = match name {
-                "setHeaderRoute" => "SetHeaderRoute requires TrafficRouting, supports Istio and ALB and Apisix",
-                "setMirrorRoute" => "SetMirrorRoute requires TrafficRouting, supports Istio and Plugins",
-                _ => "this step is not supported yet",
-            };
+            let message = "this step is not supported yet";
             problems.push(Problem::invalid(format!("{field}.{name}"), name, message));
         }
         _ => {}

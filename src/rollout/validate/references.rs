@@ -2,13 +2,13 @@
 
 use super::Problem;
 use crate::{
-    api::well_known,
+    api::{strategy::CanaryStrategy, well_known},
     json::At as _,
     rollout::{
         runs::{Purpose, Wanted},
         view::View,
     },
-    traffic::{Weights, nginx},
+    traffic::{self, Objects, Router, Weights, routes::routes_at},
 };
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) fn problems(view: &View<'_>) -> Vec<Problem> {
             &canary.stable_service,
             &mut problems,
         );
-        ingresses(view, &mut problems);
+        routers(view, canary, &mut problems);
         for (index, step) in canary.steps.iter().enumerate() {
             if let Some(wanted) = step
                 .analysis
@@ -129,27 +129,41 @@ fn service(view: &View<'_>, field: &str, name: &str, problems: &mut Vec<Problem>
     }
 }
 
-fn ingresses(view: &View<'_>, problems: &mut Vec<Problem>) {
-    let Some(canary) = &view.spec.strategy.canary else {
-        return;
+fn routers(view: &View<'_>, canary: &CanaryStrategy, problems: &mut Vec<Problem>) {
+    const FIELD: &str = "spec.strategy.canary.trafficRouting";
+    let Some(routing) = &canary.traffic_routing else { return };
+    let wanted = traffic::Wanted {
+        rollout: view.snapshot.rollout,
+        stable_service: &canary.stable_service,
+        canary_service: &canary.canary_service,
+        weights: Weights { canary: 0, total: 100 },
+        routes: None,
     };
-    let Some(spec) = canary
-        .traffic_routing
-        .as_ref()
-        .and_then(|routing| routing.nginx.as_ref())
-    else {
-        return;
+    let objects = Objects {
+        ingresses: &view.snapshot.ingresses,
+        foreign: &view.snapshot.foreign,
     };
-    let services = (canary.stable_service.as_str(), canary.canary_service.as_str());
-    let weights = Weights { canary: 0, total: 100 };
-    let routed = nginx::route(view.snapshot.rollout, spec, services, &view.snapshot.ingresses, weights);
-    let names = nginx::stable_ingresses(spec).join(",");
-    for message in routed.problems {
-        problems.push(Problem::invalid(
-            "spec.strategy.canary.trafficRouting.nginx",
-            names.as_str(),
-            message,
-        ));
+    for router in Router::all(routing) {
+        let field = format!("{FIELD}.{}", router.field());
+        let kinds = router.references(view.namespace());
+        let unserved =
+            (view.snapshot.unserved.iter()).find(|unserved| kinds.iter().any(|(kind, ..)| *kind == unserved.kind));
+        if let Some(unserved) = unserved {
+            problems.push(Problem::invalid(field, router.names(), unserved.message.as_str()));
+            continue;
+        }
+        // The routes of every step: what cannot be made must not be found out in the middle of an update.
+        let steps = (0..canary.steps.len()).map(|index| routes_at(canary, index));
+        let mut messages = router.route(&wanted, objects).problems;
+        for routes in steps.filter(|routes| !routes.is_empty()) {
+            let routes = Some(routes.as_slice());
+            messages.extend(router.route(&traffic::Wanted { routes, ..wanted }, objects).problems);
+        }
+        messages.sort();
+        messages.dedup();
+        for message in messages {
+            problems.push(Problem::invalid(field.as_str(), router.names(), message));
+        }
     }
 }
 

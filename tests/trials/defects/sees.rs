@@ -85,6 +85,7 @@ pub(super) struct Owned {
     pub(super) replica_sets: Vec<ReplicaSet>,
     pub(super) services: Vec<Service>,
     pub(super) ingresses: Vec<Ingress>,
+    foreign: Vec<(ForeignKind, DynamicObject)>,
     pub(super) analysis_runs: Vec<AnalysisRun>,
     templates: Vec<AnalysisTemplate>,
     cluster_templates: Vec<ClusterAnalysisTemplate>,
@@ -99,6 +100,9 @@ impl Owned {
             replica_sets: snapshot.replica_sets.iter().copied().cloned().collect(),
             services: snapshot.services.iter().copied().cloned().collect(),
             ingresses: snapshot.ingresses.iter().copied().cloned().collect(),
+            foreign: (snapshot.foreign.iter())
+                .map(|foreign| (foreign.kind, foreign.object.clone()))
+                .collect(),
             analysis_runs: snapshot.analysis_runs.iter().copied().cloned().collect(),
             templates: snapshot.analysis_templates.iter().copied().cloned().collect(),
             cluster_templates: snapshot.cluster_analysis_templates.iter().copied().cloned().collect(),
@@ -113,6 +117,10 @@ impl Owned {
             replica_sets: self.replica_sets.iter().collect(),
             services: self.services.iter().collect(),
             ingresses: self.ingresses.iter().collect(),
+            foreign: (self.foreign.iter())
+                .map(|(kind, object)| Foreign { kind: *kind, object })
+                .collect(),
+            unserved: &[],
             analysis_runs: self.analysis_runs.iter().collect(),
             analysis_templates: self.templates.iter().collect(),
             cluster_analysis_templates: self.cluster_templates.iter().collect(),

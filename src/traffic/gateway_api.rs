@@ -1,0 +1,213 @@
+//! Gateway API: weights of `backendRefs`, and rules of our own for header routes and mirrors (reference, rollouts 5.9).
+//!
+//! Owns the weights of the two Services' `backendRefs` and the rules named after `managedRoutes`; every other rule and
+//! field stays as it is (guarantee T8). `spec.rules` is one atomic list to the API server, so that server-side apply
+//! would take all of it; the whole list is written back instead, bound to the version it was read in.
+
+pub mod config;
+mod managed;
+mod standing;
+
+use self::config::{GatewayApi, RouteRef};
+use super::{
+    Routing, Seen, Wanted,
+    foreign::{Foreign, ForeignKind},
+};
+use crate::{
+    json::At as _,
+    plan::{Action, ObjectRef, Precondition},
+};
+use serde_json::{Value, json};
+
+/// Field manager of the weights.
+const MANAGER: &str = "tidegate-traffic";
+/// Weight of a `backendRef` that names none.
+const WEIGHT_DEFAULT: i64 = 1;
+
+impl GatewayApi {
+    /// The names of the routes, for people.
+    pub fn names(&self) -> String {
+        let names: Vec<String> = self.routes.iter().map(ToString::to_string).collect();
+        names.join(",")
+    }
+
+    /// The routes: kind, namespace and name.
+    pub fn references(&self, namespace: &str) -> Vec<(ForeignKind, String, String)> {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
+        let routes = self.routes.iter();
+        routes
+            .map(|route| (route.kind, namespace.to_owned(), route.name.clone()))
+            .collect()
+    }
+
+    /// Whether a kind is among the routes that knows requests, and so headers.
+    pub fn knows_requests(&self) -> bool {
+        self.routes.iter().any(|route| route.takes_routes)
+    }
+
+    fn live<'a>(&self, wanted: &Wanted<'_>, route: &RouteRef, objects: &[Foreign<'a>]) -> Option<Foreign<'a>> {
+        let namespace = self.namespace_of(wanted);
+        let mut objects = objects.iter().copied();
+        objects
+            .find(|object| object.kind == route.kind && object.name() == route.name && object.namespace() == namespace)
+    }
+
+    fn namespace_of<'w>(&'w self, wanted: &Wanted<'w>) -> &'w str {
+        let own = wanted.rollout.metadata.namespace.as_deref().unwrap_or_default();
+        self.namespace.as_deref().unwrap_or(own)
+    }
+
+    /// What the routes say.
+    pub fn seen(&self, wanted: &Wanted<'_>, objects: &[Foreign<'_>]) -> Seen {
+        let mut seen = Seen::default();
+        let mut weights = Vec::new();
+        for route in &self.routes {
+            let Some(live) = self.live(wanted, route, objects) else {
+                continue;
+            };
+            for rule in rules(&live) {
+                if managed::is_ours(rule, wanted) {
+                    seen.routed_apart |= leads_to(rule, wanted.canary_service);
+                } else if let Some(weight) = weight_of(rule, wanted) {
+                    weights.push(weight);
+                }
+            }
+            seen.lag = seen.lag.or_else(|| standing::lag(&live));
+        }
+        seen.weight = weights.iter().copied().max().unwrap_or(0);
+        seen.everywhere = weights.iter().all(|weight| *weight == seen.weight);
+        seen
+    }
+
+    /// Edits that make true what is wanted. A route that is missing or does not fit keeps no other from being edited.
+    pub fn route(&self, wanted: &Wanted<'_>, objects: &[Foreign<'_>]) -> Routing {
+        let mut routing = Routing {
+            observed: self.seen(wanted, objects).weight,
+            ..Routing::default()
+        };
+        for route in &self.routes {
+            let Some(live) = self.live(wanted, route, objects) else {
+                let namespace = self.namespace_of(wanted);
+                routing.problems.push(format!(
+                    "{} \"{}\" not found in namespace \"{namespace}\"",
+                    route.kind, route.name
+                ));
+                continue;
+            };
+            match desired(route, wanted, rules(&live)) {
+                Err(problem) => routing
+                    .problems
+                    .push(format!("{} \"{}\" {problem}", route.kind, route.name)),
+                Ok(desired) if desired.as_slice() == rules(&live) => {}
+                Ok(desired) => {
+                    routing.reweighted = true;
+                    routing.edits.push(edit(&live, desired));
+                }
+            }
+        }
+        routing.written = routing.edits.is_empty() && routing.problems.is_empty();
+        routing
+    }
+}
+
+fn edit(live: &Foreign<'_>, rules: Vec<Value>) -> Action {
+    let metadata = &live.object.metadata;
+    Action::Merge {
+        target: ObjectRef::namespaced(live.api_version(), live.kind.kind(), live.namespace(), live.name()),
+        patch: json!({ "spec": { "rules": rules } }),
+        manager: MANAGER,
+        // The list is written whole: what somebody else changed in it since must not be lost.
+        precondition: Some(Precondition {
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+        }),
+    }
+}
+
+fn rules<'a>(live: &Foreign<'a>) -> &'a [Value] {
+    let rules = live.spec().and_then(|spec| spec.get("rules")).and_then(Value::as_array);
+    rules.map_or(&[], Vec::as_slice)
+}
+
+/// The rules as they should be: ours first, then the user's in their order with the weights in place.
+fn desired(route: &RouteRef, wanted: &Wanted<'_>, rules: &[Value]) -> Result<Vec<Value>, String> {
+    let users: Vec<&Value> = rules.iter().filter(|rule| !managed::is_ours(rule, wanted)).collect();
+    if !users.iter().any(|rule| weight_of(rule, wanted).is_some()) {
+        return Err(format!(
+            "has no rule with backendRefs to both Services, \"{}\" and \"{}\"",
+            wanted.stable_service, wanted.canary_service
+        ));
+    }
+    let weighted = users.into_iter().map(|rule| with_weights(rule, wanted));
+    let weighted: Vec<Value> = weighted.collect();
+    let mut all: Vec<Value> = match wanted.routes {
+        Some(routes) if route.takes_routes => managed::rules(route.kind, wanted, routes, &weighted)?,
+        Some(_) => Vec::new(),
+        None => {
+            let ours = rules.iter().filter(|rule| managed::is_ours(rule, wanted));
+            ours.map(|rule| with_weights(rule, wanted)).collect()
+        }
+    };
+    all.extend(weighted);
+    Ok(all)
+}
+
+fn with_weights(rule: &Value, wanted: &Wanted<'_>) -> Value {
+    let mut rule = rule.clone();
+    if weight_of(&rule, wanted).is_none() {
+        return rule;
+    }
+    let shares = [
+        (wanted.canary_service, wanted.weights.canary),
+        (wanted.stable_service, wanted.weights.total - wanted.weights.canary),
+    ];
+    let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
+    for backend in backends.into_iter().flatten() {
+        let share = shares.iter().find(|(service, _)| is_service(backend, service));
+        if let (Some((_, weight)), Some(backend)) = (share, backend.as_object_mut()) {
+            backend.insert("weight".to_owned(), Value::from(*weight));
+        }
+    }
+    rule
+}
+
+/// The canary's share of what the two Services get by a rule, out of the total; `None` when it does not lead to both.
+/// Rounded up, so that a share is never taken for none.
+fn weight_of(rule: &Value, wanted: &Wanted<'_>) -> Option<i32> {
+    let share = |service: &str| {
+        let backends = rule.get("backendRefs").and_then(Value::as_array)?;
+        let mut ours = backends
+            .iter()
+            .filter(|backend| is_service(backend, service))
+            .peekable();
+        ours.peek()?;
+        let weights = ours.map(|backend| backend.get("weight").and_then(Value::as_i64).unwrap_or(WEIGHT_DEFAULT));
+        Some(weights.map(|weight| weight.clamp(0, 1_000_000)).sum::<i64>())
+    };
+    let (canary, stable) = (share(wanted.canary_service)?, share(wanted.stable_service)?);
+    let total = i64::from(wanted.weights.total);
+    if canary + stable == total || canary == 0 {
+        return i32::try_from(canary).ok();
+    }
+    let scaled = (canary * total + canary + stable - 1) / (canary + stable);
+    i32::try_from(scaled).ok()
+}
+
+/// Whether a `backendRef` names this Service. Without group and kind it names a Service.
+fn is_service(backend: &Value, service: &str) -> bool {
+    let text = |field: &str| backend.get(field).and_then(Value::as_str);
+    text("name") == Some(service)
+        && text("kind").is_none_or(|kind| kind == "Service")
+        && text("group").is_none_or(str::is_empty)
+}
+
+/// Whether a rule sends or copies requests to this Service.
+fn leads_to(rule: &Value, service: &str) -> bool {
+    let backends = rule.get("backendRefs").and_then(Value::as_array).into_iter().flatten();
+    let filters = rule.get("filters").and_then(Value::as_array).into_iter().flatten();
+    let mirrored = filters.filter_map(|filter| filter.at("/requestMirror/backendRef"));
+    backends.chain(mirrored).any(|backend| is_service(backend, service))
+}
+
+#[cfg(test)]
+mod tests;
