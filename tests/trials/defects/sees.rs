@@ -3,6 +3,7 @@
 #![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
 
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use tidegate::{
     api::{
@@ -13,6 +14,7 @@ use tidegate::{
     controllers::Planner,
     plan::Plan,
     rollout::snapshot::{Settings, Snapshot},
+    traffic::foreign::{Foreign, ForeignKind},
 };
 use tidegate_trials::oracle::Rule;
 
