@@ -3,11 +3,10 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
+use super::images::{Images, collect_images, image_lines, images_json};
 use super::picture::{Picture, Piece};
 use super::style::{clean, columns, human_duration};
-use super::tree::{
-    Images, Painter, Relatives, collect_images, created, image_lines, images_json, name, namespace, phase_piece,
-};
+use super::tree::{Painter, Relatives, created, name, namespace, phase_piece};
 use crate::api::experiment::Experiment;
 use crate::lang::duration;
 

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use super::images::{Images, collect_images};
 use super::info::{self, Phase};
 use super::style::{clean, columns, human_duration};
 use super::tree;
@@ -125,9 +126,9 @@ pub(crate) fn sorted(rollouts: &[Rollout]) -> Vec<&Rollout> {
 }
 
 fn images(rollout: &Rollout) -> Vec<String> {
-    let mut images = tree::Images::new();
+    let mut images = Images::new();
     if let Some(template) = &rollout.spec.template {
-        tree::collect_images(template, &[], &mut images);
+        collect_images(template, &[], &mut images);
     }
     images.into_iter().map(|(image, _)| image).collect()
 }

@@ -10,6 +10,7 @@ pub mod error;
 pub mod experiment;
 mod files;
 pub mod image;
+mod images;
 pub mod info;
 mod lint;
 pub mod list;
@@ -125,6 +126,10 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
         }
         Command::Verb(Verb::Simulate(args)) => simulate::simulate(*args, &global, &mut terminal).await,
         Command::Verb(verb) => {
+            if let Verb::Promote(args) = &verb {
+                // Wrong words are told without asking a cluster.
+                ask(args)?;
+            }
             let cluster = Cluster::connect(&global).await?;
             act(&mut Session::new(cluster, terminal), verb).await
         }

@@ -5,6 +5,7 @@
     reason = "a broken fixture fails the test"
 )]
 
+mod completion;
 mod simulate;
 
 use axum::{
@@ -413,7 +414,7 @@ fn exit_codes_are_those_of_the_table() {
     assert!(words.starts_with("--full\t") && words.ends_with("\n:4\n"), "{words}");
     assert_eq!(run(&["__complete", "promote", ""]).stdout, b":4\n");
     let both = run(&["promote", "web", "-c", "-a"]);
-    assert_eq!(both.status.code(), Some(3), "the cluster comes first");
+    assert_eq!(both.status.code(), Some(2), "told before a cluster is asked");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("web.yaml");
     std::fs::write(
