@@ -82,8 +82,8 @@ impl Session {
 
     /// The template asked for; one from a file is put to those known.
     async fn root(&self, args: &CreateAnalysisRun, known: &mut Templates) -> Result<AnalysisTemplateRef, CliError> {
-        let Some(path) = &args.from_file else {
-            let name = args.from.clone().unwrap_or_default();
+        let Some(path) = &args.source.from_file else {
+            let name = args.source.from.clone().unwrap_or_default();
             return Ok(AnalysisTemplateRef {
                 template_name: name,
                 cluster_scope: Some(args.global),

@@ -28,8 +28,11 @@ pub enum What {
 /// Stands in every file that `install` writes: only such a file is replaced.
 const MARK: &str = "Written by `tidegate completion`; replaced when it is installed again.";
 
-/// The programs that are completed. All are the same binary; the last two are kubectl's plugins.
+/// The programs that are completed. All are the same binary; those after the first are kubectl's plugins.
 const PROGRAMS: [&str; 3] = ["tidegate", "kubectl-tidegate", "kubectl-argo-rollouts"];
+
+/// Completed only where it is installed.
+const BY_ITS_OLD_NAME: &str = "kubectl-argo-rollouts";
 
 /// The variables that decide where files go.
 const VARIABLES: [&str; 6] = [
@@ -171,7 +174,7 @@ impl Places {
     }
 }
 
-/// Writes the script of every program for the shell, and the shims beside the program where kubectl finds them.
+/// Writes the script of each program for the shell, and the shims beside the program where kubectl finds them.
 fn install(
     places: &Places,
     shell: Option<What>,
@@ -182,15 +185,19 @@ fn install(
         Some(shell) if shell != What::Install => shell,
         _ => places.shell()?,
     };
+    let folders: Vec<PathBuf> = places.path().chain(program_folder.map(Path::to_owned)).collect();
+    let is_there = |program: &str| folders.iter().any(|folder| folder.join(program).exists());
+    let programs = PROGRAMS.into_iter();
+    let programs = programs.filter(|program| *program != BY_ITS_OLD_NAME || is_there(program));
     let mut errors = Vec::new();
     let mut by_hand = Vec::new();
-    for program in PROGRAMS {
+    for program in programs.clone() {
         let (path, left) = places.script(shell, program)?;
         by_hand.extend(left);
         write(&path, &script(shell, program), false, terminal).unwrap_or_else(|error| errors.push(error));
     }
     let (folder, in_path) = shim_folder(places, program_folder)?;
-    for plugin in PROGRAMS.into_iter().skip(1) {
+    for plugin in programs.skip(1) {
         let path = folder.join(shim_name(plugin));
         write(&path, &shim(plugin), true, terminal).unwrap_or_else(|error| errors.push(error));
     }

@@ -117,8 +117,7 @@ fn restored(set: &ReplicaSet, present: &Value) -> Value {
 /// Removes the terms that keep pods away from those of another hash; a user cannot know a hash. Members that are empty
 /// afterwards go as well.
 fn remove_anti_affinity(spec: &mut Map<String, Value>) {
-    let path = ["affinity", "podAntiAffinity"];
-    let [affinity, anti] = path;
+    let (affinity, anti) = ("affinity", "podAntiAffinity");
     let Some(terms) = spec
         .get_mut(affinity)
         .and_then(|affinity| affinity.get_mut(anti))

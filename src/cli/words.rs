@@ -135,7 +135,7 @@ pub(super) enum Verb {
     #[command(subcommand)]
     Terminate(Terminate),
     /// Create objects from files, or an analysis run from a template.
-    #[command(args_conflicts_with_subcommands = true)]
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
     Create {
         #[command(flatten)]
         files: CreateFiles,
@@ -333,7 +333,6 @@ pub(super) enum Create {
 }
 
 #[derive(Args, Clone, Debug, Default)]
-#[group(id = "source", required = true, multiple = false, args = ["from", "from_file"])]
 pub(super) struct CreateAnalysisRun {
     /// Name of the run; absent: `--generate-name`.
     #[arg(long, value_name = "NAME", conflicts_with = "generate_name")]
@@ -347,15 +346,23 @@ pub(super) struct CreateAnalysisRun {
     /// A value for an argument of the template, `NAME=VALUE`; may be repeated.
     #[arg(short = 'a', long = "argument", value_name = "NAME=VALUE", value_parser = argument)]
     pub(super) arguments: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) source: Source,
+    /// `--from` names a ClusterAnalysisTemplate.
+    #[arg(long, conflicts_with = "from_file")]
+    pub(super) global: bool,
+}
+
+/// Where the template is.
+#[derive(Args, Clone, Debug, Default)]
+#[group(required = true, multiple = false)]
+pub(super) struct Source {
     /// Name of an AnalysisTemplate of the namespace.
     #[arg(long, value_name = "TEMPLATE")]
     pub(super) from: Option<String>,
     /// File of an AnalysisTemplate or ClusterAnalysisTemplate; `-` for standard input.
     #[arg(long, value_name = "FILE")]
     pub(super) from_file: Option<PathBuf>,
-    /// `--from` names a ClusterAnalysisTemplate.
-    #[arg(long, conflicts_with = "from_file")]
-    pub(super) global: bool,
 }
 
 #[derive(Args, Clone, Debug, Default)]

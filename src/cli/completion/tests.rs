@@ -35,6 +35,7 @@ fn files_go_where_the_shell_and_kubectl_look() {
     let home = tempfile::tempdir().unwrap();
     let bin = home.path().join("bin");
     std::fs::create_dir(&bin).unwrap();
+    std::fs::write(bin.join(BY_ITS_OLD_NAME), "").unwrap();
     let rest = [
         ("SHELL", "/usr/bin/bash".to_owned()),
         ("PATH", bin.display().to_string()),
@@ -91,7 +92,7 @@ fn a_foreign_file_is_left_alone_and_the_others_are_written() {
     assert_eq!(std::fs::read_to_string(&foreign).unwrap(), "mine");
     assert_eq!(
         said.lines().filter(|line| line.ends_with(" written")).count(),
-        4,
+        2,
         "{said}"
     );
     assert!(said.contains("to do by hand: add "), "{said}");
