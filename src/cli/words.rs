@@ -116,7 +116,7 @@ pub(super) enum Verb {
         #[arg(required = true, value_name = "ROLLOUT")]
         rollouts: Vec<String>,
         /// Not now but after this long, for instance `10s` or `1h`.
-        #[arg(short, long = "in", value_name = "DURATION", value_parser = wait)]
+        #[arg(short = 'i', long = "in", value_name = "DURATION", value_parser = wait)]
         delay: Option<Duration>,
     },
     /// Go back to the pod template of an earlier revision.
@@ -167,7 +167,7 @@ pub(super) enum Verb {
 pub(super) struct Output {
     /// Show it as this.
     #[arg(
-        short,
+        short = 'o',
         long = "output",
         value_enum,
         value_name = "FORMAT",

@@ -151,7 +151,7 @@ spec:
     lint_of(
         text,
         &[
-            "web.yaml:5: Experiment trial: spec.duration: invalid duration \"long\": it has no number",
+            "web.yaml:5: Experiment trial: spec.duration: invalid duration \"long\": a number is expected before each unit",
             "web.yaml:8: Experiment trial: spec.templates[0].selector: This experiment is selecting all pods at index 0. A non-empty selector is required.",
             "web.yaml:9: Experiment trial: spec.templates[1].name: Experiment trial has repeated template name 'a' in templates",
             "web.yaml:10: Experiment trial: spec.templates[1].minReadySeconds: MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index 1",
