@@ -71,6 +71,8 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         replica_sets: Vec::new(),
         services: services.iter().collect(),
         ingresses: ingresses.iter().collect(),
+        foreign: Vec::new(),
+        unserved: &[],
         analysis_runs: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),

@@ -3,7 +3,6 @@
 #![expect(clippy::indexing_slicing, reason = "reading and writing JSON of a known shape")]
 
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
-use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use tidegate::{
     api::{
@@ -14,7 +13,7 @@ use tidegate::{
     controllers::Planner,
     plan::Plan,
     rollout::snapshot::{Settings, Snapshot},
-    traffic::foreign::{Foreign, ForeignKind},
+    traffic::foreign::{Foreign, ForeignKind, ForeignObject},
 };
 use tidegate_trials::oracle::Rule;
 
@@ -87,7 +86,7 @@ pub(super) struct Owned {
     pub(super) replica_sets: Vec<ReplicaSet>,
     pub(super) services: Vec<Service>,
     pub(super) ingresses: Vec<Ingress>,
-    foreign: Vec<(ForeignKind, DynamicObject)>,
+    foreign: Vec<(ForeignKind, ForeignObject)>,
     pub(super) analysis_runs: Vec<AnalysisRun>,
     templates: Vec<AnalysisTemplate>,
     cluster_templates: Vec<ClusterAnalysisTemplate>,
