@@ -38,6 +38,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) weights_written_at: Option<Time>,
     /// Header and mirror routes the routers should have; absent: those that are there stay.
     pub(crate) managed_routes: Option<Vec<Route<'a>>>,
+    /// Whether a router's own objects lead a side to other pods than the newest version's, as read.
+    pub(crate) leads_elsewhere: bool,
     /// AnalysisRuns to create, stop and delete.
     pub(crate) runs: Vec<Action>,
     /// The one thing waited for.
