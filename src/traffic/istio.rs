@@ -177,16 +177,19 @@ fn desired(service: &IstioVirtualService, ask: &Ask<'_>, live: &Foreign<'_>) -> 
                     *route = weighted;
                     split.push(at);
                 }
-                Err(problem) => problems.push(protocol.invalid(&format!(
-                    "{} \"{}\": {} {problem}",
-                    SERVICE,
-                    live.name(),
-                    split::called(protocol, route, at)
-                ))),
+                Err(problem) => {
+                    let called = split::called(protocol, route, at);
+                    let what = format!("{SERVICE} \"{}\": {called} {problem}", live.name());
+                    problems.push(protocol.invalid(&what));
+                    // An abort must go through all the same (guarantee T5).
+                    let over = (ask.wanted.weights.canary == 0).then(|| split::without_canary(route, ask));
+                    *route = over.flatten().unwrap_or_else(|| route.clone());
+                }
             }
         }
-        if protocol == Protocol::Http && !split.is_empty() {
-            has_http = true;
+        let is_over = ask.wanted.routes.is_some_and(<[_]>::is_empty);
+        if protocol == Protocol::Http && (!split.is_empty() || is_over) {
+            has_http = !split.is_empty();
             match managed::with_routes(service, ask, &desired, &split) {
                 Ok(all) => desired = all,
                 Err(problem) => problems.push(format!("{SERVICE} \"{}\": {problem}", live.name())),

@@ -244,6 +244,23 @@ pub(super) fn weight_of(route: &Value, ask: &Ask<'_>) -> Option<i32> {
     Some(edits::share(canary, stable, total))
 }
 
+/// A route that does not fit, without requests for the canary: the stable version gets them. `None` where they have
+/// nowhere to go, or there are none.
+pub(super) fn without_canary(route: &Value, ask: &Ask<'_>) -> Option<Value> {
+    let mut freed = weight_on(route, Side::Canary, ask).filter(|weight| *weight > 0)?;
+    weight_on(route, Side::Stable, ask)?;
+    let mut route = route.clone();
+    for entry in route.get_mut("route")?.as_array_mut()? {
+        let weight = match side(entry, ask) {
+            Side::Canary => 0,
+            Side::Stable => entry.get("weight").and_then(Value::as_i64).unwrap_or(0) + std::mem::take(&mut freed),
+            Side::Other => continue,
+        };
+        entry.as_object_mut()?.insert("weight".to_owned(), Value::from(weight));
+    }
+    Some(route)
+}
+
 /// A route with the weights in place. Other destinations keep theirs, out of the stable version's share (guarantee T1).
 pub(super) fn with_weights(route: &Value, ask: &Ask<'_>) -> Result<Value, String> {
     for (asked, role, service) in [

@@ -166,6 +166,35 @@ fn a_mirror_copies_what_both_match_and_follows_the_weights() {
     assert_eq!(copied, primary(30)["route"], "a mirror that stays has the weights too");
 }
 
+#[test]
+fn an_abort_goes_through_a_route_that_does_not_fit() {
+    let route = |canary: i32, first: i32| json!({"name": "primary", "route": [to("stable", Some(first)), to("canary", Some(canary)), to("stable", Some(30))]});
+    let mut bench = bench(one(), &[virtual_service(json!([primary(0)]))]);
+    bench.make(at_step(0, 0));
+    let made = bench.get("VirtualService", "web")["spec"]["http"][0].clone();
+    bench.patch(
+        "VirtualService",
+        "web",
+        json!({"spec": {"http": [made, route(20, 50)]}}),
+    );
+    let routing = bench.routed(Ask {
+        index: Some(1),
+        ..weight(0)
+    });
+    assert_eq!(
+        routing.problems,
+        [format!(
+            "{INVALID_HTTP}: route \"primary\" has 2 destinations of the stable version (Service \"stable\", or its subset), expected 1"
+        )]
+    );
+    bench.carry_out(&routing.edits);
+    assert_eq!(
+        bench.get("VirtualService", "web")["spec"]["http"],
+        json!([route(0, 70)])
+    );
+    assert_eq!((bench.seen().weight, bench.seen().routed_apart), (0, false));
+}
+
 fn rule(canary: Option<&str>, stable: Option<&str>) -> Value {
     let subset = |name: &str, hash: Option<&str>| {
         let mut subset = json!({"name": name, "labels": {"app": "web"}, "trafficPolicy": {"tls": {"mode": "DISABLE"}}});
