@@ -9,6 +9,7 @@ mod rollout_bad_input;
 mod rollout_canary;
 mod rollout_crash;
 mod rollout_failover;
+mod rollout_gateway;
 mod rollout_manifests;
 mod rollout_repair;
 mod root_application;

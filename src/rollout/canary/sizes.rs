@@ -42,7 +42,13 @@ impl<'a> Canary<'a> {
         } else {
             canary
         };
-        (canary, self.stable_target(weight, floor))
+        // A header route or a mirror needs somebody who answers, whatever the weight (guarantee T2).
+        let answers = if routes_at(self.strategy, index).is_empty() {
+            0
+        } else {
+            replicas.min(1)
+        };
+        (canary.max(answers), self.stable_target(weight, floor))
     }
 
     /// Pods that the new ReplicaSet may have while one of another stays, where pods are the weights.

@@ -191,13 +191,12 @@ impl<'a> Canary<'a> {
         Standing::Done
     }
 
-    /// A header route or a mirror, or the end of one. Where the step has no pods for it, it comes with the first pod.
+    /// A header route or a mirror, or the end of one.
     fn set_route(&self, index: usize, decision: &mut Decision<'a>) -> Standing {
         if !self.has_capacity(index) {
             return Standing::Waiting;
         }
-        let (canary, _) = self.targets(index);
-        if canary == 0 || self.routes_stand(index) {
+        if self.view.replicas == 0 || self.routes_stand(index) {
             return Standing::Done;
         }
         let message = "the data plane follows the routes of this step".to_owned();

@@ -96,6 +96,35 @@ fn a_header_route_comes_when_pods_are_there_and_goes_before_they_go() {
 }
 
 #[test]
+fn a_header_route_keeps_a_pod_that_answers() {
+    let mut world = deployed(json!([
+        testers(), {"pause": {}}, {"setCanaryScale": {"replicas": 0}}, {"pause": {}}, {"setHeaderRoute": {"name": "testers"}}, {"pause": {}}]));
+    image(&mut world, "demo:v2");
+    world.run_until("the first pause", |world, _| {
+        world.status()["currentStepIndex"] == 1 && phase(world, "Paused")
+    });
+    let canary = hash(&world, "currentPodHash");
+    assert!(
+        by_header(&world) && world.set_replicas(&canary) == 1,
+        "at a weight of 0"
+    );
+    resume(&mut world);
+    world.run_until("the second pause", |world, _| {
+        world.status()["currentStepIndex"] == 3 && phase(world, "Paused")
+    });
+    assert!(
+        by_header(&world) && world.set_replicas(&canary) == 1,
+        "although the step says 0"
+    );
+    resume(&mut world);
+    world.run_until("the third pause", |world, _| {
+        world.status()["currentStepIndex"] == 5 && phase(world, "Paused")
+    });
+    world.settle();
+    assert!(!by_header(&world) && world.set_replicas(&canary) == 0);
+}
+
+#[test]
 fn an_abort_takes_the_header_route_away_before_the_pods() {
     let mut world = deployed(json!([{"setCanaryScale": {"replicas": 2}}, testers(), {"pause": {}}]));
     image(&mut world, "demo:v2");

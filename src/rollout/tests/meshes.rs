@@ -167,6 +167,22 @@ fn what_is_wrong_with_a_router_is_named_at_its_field() {
 }
 
 #[test]
+fn hazard_18_a_mirror_with_a_matcher_of_nothing_is_invalid() {
+    let mirror = json!({"name": "copy", "percentage": 5, "match": [{"headers": {"x-who": {}}}]});
+    let mut world = World::of(&[rollout(
+        json!({"canary": {"canaryService": "web-canary", "stableService": "web-stable",
+        "steps": [{"setMirrorRoute": mirror}],
+        "trafficRouting": {"managedRoutes": [{"name": "copy"}], "istio": {"virtualService": {"name": "web"}}}}}),
+    )]);
+    world.pass();
+    let message = world.status()["message"].as_str().unwrap();
+    assert!(
+        message.contains("steps[0].setMirrorRoute.match[0].headers[x-who]"),
+        "{message}"
+    );
+}
+
+#[test]
 fn without_subsets_both_services_are_needed() {
     let routing = json!({"istio": {"virtualService": {"name": "web"}}});
     let mut world = World::of(&[rollout(

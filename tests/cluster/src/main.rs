@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use tidegate_cluster::{
     binaries::{self, Binaries},
-    progress, reaper, supervisor,
+    gateway_api, progress, reaper, supervisor,
 };
 
 /// Runs a real Kubernetes cluster on loopback, for Tidegate's tests and demo
@@ -68,6 +68,7 @@ fn run(command: Command) -> Result<()> {
                     kubectl,
                     kwok,
                 ];
+                gateway_api::ensure().await?;
                 print_line(&paths.map(|path| path.display().to_string()).join("\n"))
             }
             Command::Reap { .. } => Ok(()),

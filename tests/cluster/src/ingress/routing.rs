@@ -14,9 +14,12 @@ use k8s_openapi::{
     },
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::ResourceExt;
+use kube::{ResourceExt, core::DynamicObject};
 
-use super::canary::{self, CanaryRule};
+use super::{
+    canary::{self, CanaryRule},
+    http_route::{self, Wish},
+};
 use crate::workload::loopback_twin;
 
 /// The class this controller serves.
@@ -34,6 +37,8 @@ pub(super) struct Objects {
     pub(super) ingresses: Vec<Arc<Ingress>>,
     pub(super) services: Vec<Arc<Service>>,
     pub(super) slices: Vec<Arc<EndpointSlice>>,
+    /// HTTPRoutes of Gateway API.
+    pub(super) routes: Vec<Arc<DynamicObject>>,
 }
 
 /// Which request goes where. Ordered, so that equal objects give an equal text.
@@ -105,16 +110,21 @@ pub(super) fn routing(objects: &Objects) -> Routing {
     for ingress in canaries {
         claims.add_canary(ingress);
     }
+    for route in objects.routes.iter().filter(|route| http_route::is_served(route)) {
+        for wish in http_route::wishes(route) {
+            claims.add_wish(wish);
+        }
+    }
     claims.resolve(&endpoints)
 }
 
 /// A backend as an Ingress names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Backend {
-    namespace: String,
-    service: String,
+pub(super) struct Backend {
+    pub(super) namespace: String,
+    pub(super) service: String,
     /// Name or number.
-    port: Result<String, i32>,
+    pub(super) port: Result<String, i32>,
 }
 
 impl Backend {
@@ -148,6 +158,8 @@ struct Claim {
     main: Backend,
     /// One canary per rule: the first.
     canary: Option<(Backend, CanaryRule)>,
+    /// Whether a backend without endpoints gets its share all the same, as Gateway API asks.
+    strict: bool,
 }
 
 impl Claims {
@@ -156,6 +168,7 @@ impl Claims {
             self.0.entry(host).or_default().entry(path).or_insert(Claim {
                 main: backend,
                 canary: None,
+                strict: false,
             });
         }
         let namespace = ingress.namespace().unwrap_or_default();
@@ -165,7 +178,26 @@ impl Claims {
             self.0.entry(String::new()).or_default().entry(all).or_insert(Claim {
                 main: backend,
                 canary: None,
+                strict: false,
             });
+        }
+    }
+
+    /// Requests with a header go where their own rule says; their rule comes after the one for all requests.
+    fn add_wish(&mut self, wish: Wish) {
+        let claims = self.0.entry(wish.host).or_default();
+        if !wish.by_header {
+            claims.entry(wish.path).or_insert(Claim {
+                main: wish.main,
+                canary: wish.other,
+                strict: true,
+            });
+        } else if let (Some(claim), Some((backend, rule))) = (claims.get_mut(&wish.path), wish.other) {
+            match &mut claim.canary {
+                Some((canary, present)) if *canary == backend => present.header = rule.header,
+                Some(_) => {}
+                None => claim.canary = Some((backend, rule)),
+            }
         }
     }
 
@@ -184,10 +216,10 @@ impl Claims {
 
     fn resolve(self, endpoints: &Endpoints<'_>) -> Routing {
         let mut routing = Routing::default();
-        let mut upstream = |backend: &Backend| {
+        let mut upstream = |backend: &Backend, strict: bool| {
             let addresses = endpoints.ready(backend);
             let name = backend.upstream_name();
-            (!addresses.is_empty()).then(|| {
+            (strict || !addresses.is_empty()).then(|| {
                 routing.upstreams.insert(name.clone(), addresses);
                 name
             })
@@ -195,12 +227,13 @@ impl Claims {
         let mut hosts = BTreeMap::new();
         for (host, claims) in self.0 {
             let locations = claims.into_iter().map(|(path, claim)| {
-                let stable = upstream(&claim.main);
+                let strict = claim.strict;
+                let stable = upstream(&claim.main, strict);
                 // Without a stable endpoint there is nothing a canary could be an alternative to.
                 let canary = claim.canary.filter(|_| stable.is_some());
                 let canary = canary.and_then(|(backend, rule)| {
                     Some(Canary {
-                        upstream: upstream(&backend)?,
+                        upstream: upstream(&backend, strict)?,
                         rule,
                     })
                 });

@@ -11,6 +11,7 @@ fn objects(ingresses: &[Value], stable: usize, canary: usize) -> Objects {
             .iter()
             .map(object)
             .collect(),
+        routes: Vec::new(),
     }
 }
 
@@ -200,4 +201,56 @@ fn the_default_backend_takes_what_no_host_does() {
 fn a_path_that_cannot_be_said_is_skipped() {
     let odd = ingress("odd", "stable", ("ImplementationSpecific", "/a\nb"), json!({}));
     assert!(routing(&objects(&[odd], 1, 0)).hosts.is_empty());
+}
+
+/// An HTTPRoute that shares requests to `/` between the two Services, with a rule for requests with a header in front.
+fn http_route(weights: [u64; 2]) -> Value {
+    let backend = |name: &str, weight: u64| json!({"name": name, "port": 80, "weight": weight});
+    let path = json!({"type": "PathPrefix", "value": "/"});
+    json!({
+        "metadata": {"name": "web", "namespace": "shop", "generation": 4},
+        "spec": {"parentRefs": [{"name": "nginx"}], "hostnames": ["shop.test"], "rules": [
+            {"matches": [{"path": path, "headers": [{"name": "x-tester", "value": "1"}]}], "backendRefs": [backend("canary", 1)]},
+            {"matches": [{"path": path}], "backendRefs": [backend("stable", weights[0]), backend("canary", weights[1])]},
+        ]},
+    })
+}
+
+#[test]
+fn a_route_shares_requests_by_weight_and_by_header() {
+    let mut objects = objects(&[], 1, 0);
+    objects.routes = vec![object(&http_route([60, 20]))];
+    let location = location(&routing(&objects), &root());
+    let canary = location.canary.unwrap();
+    assert_eq!(
+        (canary.rule.weight, canary.upstream.as_str()),
+        (2_500, "shop_canary_80")
+    );
+    assert_eq!(canary.rule.header.unwrap().name, "x-tester");
+    assert_eq!(location.stable.as_deref(), Some("shop_stable_80"));
+    let routing = routing(&objects);
+    assert!(
+        routing.upstreams["shop_canary_80"].is_empty(),
+        "it gets its share, and fails"
+    );
+}
+
+#[test]
+fn only_routes_of_our_gateway_are_served() {
+    let mut objects = objects(&[], 1, 1);
+    let mut route = http_route([1, 1]);
+    route["spec"]["parentRefs"][0]["name"] = json!("other");
+    objects.routes = vec![object(&route)];
+    assert!(routing(&objects).hosts.is_empty());
+}
+
+#[test]
+fn a_route_is_said_to_be_taken_up_once_for_each_generation() {
+    let mut route = http_route([1, 1]);
+    let read = |route: &Value| serde_json::from_value::<DynamicObject>(route.clone()).unwrap();
+    let status = http_route::status(&read(&route)).unwrap();
+    route["status"] = status["status"].clone();
+    assert_eq!(http_route::status(&read(&route)), None);
+    route["metadata"]["generation"] = json!(5);
+    assert!(http_route::status(&read(&route)).is_some());
 }
