@@ -58,6 +58,13 @@ pub enum Answer {
         /// Why.
         message: String,
     },
+    /// A judgement of the provider's own and the number it comes from, Kayenta's score for instance.
+    Scored {
+        /// A completed phase.
+        phase: Phase,
+        /// The number, as it is shown.
+        text: String,
+    },
     /// No value could be had.
     Error(String),
     /// Not known yet.
@@ -133,6 +140,10 @@ impl Reading {
                 condition::judge(metric, &measured, times.1)
             }
             Answer::Judged { phase, message } => (phase, message),
+            Answer::Scored { phase, text } => {
+                value = text;
+                (phase, String::new())
+            }
             Answer::Error(message) => (Phase::Error, message),
             Answer::UnderWay { resume_at: at } => {
                 resume_at = Some(at);
@@ -267,6 +278,20 @@ mod tests {
         let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
         let reading = Reading::judge(due(Attempt::Begin), &Metric::default(), &known(), answered, times);
         assert!(reading.value.len() < VALUE_BYTES_MAX + 30 && reading.value.ends_with("… (8192 bytes)"));
+    }
+
+    #[test]
+    fn a_score_is_shown_with_its_judgement() {
+        let answered = Answered::plain(Answer::Scored {
+            phase: Phase::Failed,
+            text: "62.5".into(),
+        });
+        let times = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+        let reading = Reading::judge(due(Attempt::Begin), &Metric::default(), &known(), answered, times);
+        assert_eq!(
+            (reading.phase, reading.value.as_str(), reading.message.as_str()),
+            (Phase::Failed, "62.5", "")
+        );
     }
 
     #[test]

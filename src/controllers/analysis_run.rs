@@ -34,7 +34,7 @@ const STALE_DELAY: Duration = Duration::from_millis(100);
 
 /// Runs until the process is to stop, with the real providers.
 pub async fn run(context: Arc<Context>) {
-    let settings = ProviderSettings::from_env();
+    let settings = ProviderSettings::from_env(&context.namespace);
     match Providers::new(context.client.clone(), Arc::clone(&context.clock), &settings) {
         Ok(providers) => {
             let clock = Arc::clone(&context.clock);

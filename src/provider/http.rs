@@ -7,8 +7,9 @@ use crate::{
     clock::SharedClock,
 };
 use reqwest::{
-    Client, Response,
+    Client, Request, Response, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+    redirect::Policy,
 };
 use std::time::Duration;
 
@@ -16,6 +17,10 @@ use std::time::Duration;
 pub const BODY_BYTES_MAX: usize = 10 << 20;
 /// A server that does not accept a connection within this time is away.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a request may wait for its turn at a busy server, beyond its own time limit.
+pub const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Characters of a refusal that are shown.
+const REFUSAL_CHARACTERS_MAX: usize = 200;
 /// No metric may ask for a longer time limit: a measurement that takes longer says nothing about now.
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 /// Sent with every request.
@@ -30,9 +35,6 @@ pub enum HttpError {
     /// A header is not one.
     #[error("header '{0}' has an invalid name or value")]
     Header(String),
-    /// A kind of authentication that is not built yet.
-    #[error("{0} is not supported yet")]
-    Unsupported(&'static str),
     /// The request could not be sent or the answer not read.
     #[error("{}", chain(.0))]
     Request(#[source] reqwest::Error),
@@ -76,6 +78,7 @@ fn chain(error: &reqwest::Error) -> String {
 pub struct Transport {
     verifying: Client,
     insecure: Client,
+    unredirected: Client,
     tokens: oauth2::Tokens,
     /// Places at each address.
     pub gate: Gate,
@@ -96,14 +99,54 @@ impl Transport {
                 .tls_danger_accept_invalid_certs(true)
                 .build()
                 .map_err(HttpError::Setup)?,
+            unredirected: builder().redirect(Policy::none()).build().map_err(HttpError::Setup)?,
             tokens: oauth2::Tokens::new(clock),
             gate: Gate::default(),
         })
     }
 
+    /// The same clients with nothing remembered: to make them takes long, for the many tests that each want their own.
+    #[cfg(test)]
+    pub(crate) fn afresh(&self, clock: SharedClock) -> Self {
+        Self {
+            tokens: oauth2::Tokens::new(clock),
+            gate: Gate::default(),
+            ..self.clone()
+        }
+    }
+
     /// The client that verifies certificates, or the other one (`insecure: true`).
     pub fn client(&self, insecure: bool) -> &Client {
         if insecure { &self.insecure } else { &self.verifying }
+    }
+
+    /// The client for requests with keys in headers of their own: those would follow a redirect to any host, so a redirect
+    /// is an answer like any other.
+    pub fn unredirected(&self) -> &Client {
+        &self.unredirected
+    }
+
+    /// Sends a request once there is a place at its server, and reads the whole answer within `limit`. The error names the
+    /// server and nothing else of the URL, which may hold a secret.
+    pub async fn ask(&self, client: &Client, request: Request, limit: Duration) -> Result<Reply, String> {
+        let server = request.url().origin().ascii_serialization();
+        let Ok(place) = tokio::time::timeout(WAIT_MAX, self.gate.enter(&server)).await else {
+            return Err(format!("no turn at {server} within {WAIT_MAX:?}"));
+        };
+        let exchange = async {
+            let response = client.execute(request).await.map_err(HttpError::Request)?;
+            let status = response.status().as_u16();
+            Ok::<_, HttpError>(Reply {
+                status,
+                body: body(response).await?,
+            })
+        };
+        let reply = tokio::time::timeout(limit, exchange).await;
+        drop(place);
+        match reply {
+            Err(_) => Err(format!("no answer from {server} within {limit:?}")),
+            Ok(reply) => reply.map_err(|error| format!("{server}: {error}")),
+        }
     }
 
     /// The headers of a request: those written, and those that authenticate.
@@ -133,13 +176,11 @@ impl Transport {
         insecure: bool,
     ) -> Result<Option<HeaderValue>, HttpError> {
         let Authentication {
-            sigv4,
+            // A signature is over the whole request, so it comes last: see `aws`.
+            sigv4: _,
             oauth2,
             basic_auth,
         } = authentication;
-        if sigv4.as_ref().is_some_and(|sigv4| *sigv4 != Default::default()) {
-            return Err(HttpError::Unsupported("authentication.sigv4"));
-        }
         if let Some(config) = oauth2.as_ref().filter(|config| !config.token_url.is_empty()) {
             let token = self.tokens.get(self.client(insecure), config).await?;
             return sensitive(format!("Bearer {token}")).map(Some);
@@ -162,7 +203,58 @@ pub fn basic_value(user: &str, password: &str) -> String {
     )
 }
 
-fn sensitive(text: String) -> Result<HeaderValue, HttpError> {
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// The JSON of a success. Anything else is an error that shows the beginning of what was said instead.
+    pub fn json(&self) -> Result<serde_json::Value, String> {
+        serde_json::from_slice(self.success()?).map_err(|error| {
+            let status = self.status;
+            format!("HTTP {status}: the answer is no JSON ({error}): {}", self.beginning())
+        })
+    }
+
+    /// The body of a success.
+    pub fn success(&self) -> Result<&[u8], String> {
+        match self.status {
+            200..300 => Ok(&self.body),
+            status => Err(format!("HTTP {status}: {}", self.beginning())
+                .trim_end_matches([':', ' '])
+                .to_owned()),
+        }
+    }
+
+    fn beginning(&self) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let words: Vec<&str> = text.split_whitespace().collect();
+        words.join(" ").chars().take(REFUSAL_CHARACTERS_MAX).collect()
+    }
+}
+
+/// `path` below the address a user wrote, which may end with a slash and have a path of its own.
+pub fn below(address: &str, path: &str) -> Result<Url, String> {
+    let text = format!("{}/{path}", address.trim().trim_end_matches('/'));
+    let url = Url::parse(&text).map_err(|error| format!("address {:?} is not valid: {error}", plain(address)))?;
+    match url.scheme() {
+        "http" | "https" => Ok(url),
+        other => Err(format!("address must begin with http:// or https://, found {other}:")),
+    }
+}
+
+/// An address without user and password, as far as one can tell.
+fn plain(address: &str) -> &str {
+    address.rsplit_once('@').map_or(address, |(_, host)| host)
+}
+
+/// A value for a header that is not to be shown.
+pub fn sensitive(text: String) -> Result<HeaderValue, HttpError> {
     let mut value: HeaderValue = text
         .parse()
         .map_err(|_| HttpError::Header("Authorization".to_owned()))?;
@@ -190,5 +282,72 @@ pub fn time_limit(seconds: Option<i64>, default: Duration) -> Result<Duration, S
             Ok(seconds) => Ok(Duration::from_secs(seconds).min(TIMEOUT_MAX)),
             Err(_) => Err(format!("timeout must be greater than 0, found {seconds}")),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::testing::{Seen, Server, StillClock, always, transport};
+
+    async fn ask(server: &Server, limit: u64) -> Result<Reply, String> {
+        let transport = transport(StillClock::new());
+        let request = transport.unredirected().get(server.listen().await).build().unwrap();
+        let client = transport.unredirected();
+        transport.ask(client, request, Duration::from_secs(limit)).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_end_is_not_read() {
+        let much = always(200, &"x".repeat(BODY_BYTES_MAX + 1));
+        let problem = ask(&much, 60).await.unwrap_err();
+        assert!(
+            problem.ends_with(": the answer is larger than 10485760 bytes"),
+            "{problem}"
+        );
+        let enough = always(200, &"x".repeat(BODY_BYTES_MAX));
+        assert_eq!(ask(&enough, 60).await.unwrap().body.len(), BODY_BYTES_MAX);
+    }
+
+    // The clock is paused: it jumps as soon as nothing else is to be done.
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_is_not_waited_for_without_end() {
+        let silent = always(0, "");
+        let (transport, address) = (transport(StillClock::new()), silent.listen().await);
+        let client = transport.unredirected();
+        let ask = || {
+            let request = client.get(&address).build().unwrap();
+            transport.ask(client, request, Duration::from_secs(90))
+        };
+        let answers = futures::future::join_all((0..21).map(|_| ask())).await;
+        let problems: Vec<String> = answers.into_iter().map(Result::unwrap_err).collect();
+        assert_eq!(problems[20], format!("no turn at {address} within 60s"));
+        assert_eq!(problems[0], format!("no answer from {address} within 90s"));
+        assert_eq!(silent.seen().len(), 20);
+    }
+
+    #[test]
+    fn addresses_keep_their_path_and_hide_their_password() {
+        for (address, want) in [
+            ("http://a:80", "http://a/x/y"),
+            (" https://a/base/ ", "https://a/base/x/y"),
+        ] {
+            assert_eq!(below(address, "x/y").unwrap().as_str(), want);
+        }
+        assert_eq!(
+            below("user:hush-hush@", "x").unwrap_err(),
+            "address must begin with http:// or https://, found user:"
+        );
+        let problem = below("http://user:hush-hush@[", "x").unwrap_err();
+        assert!(!problem.contains("hush-hush"), "{problem}");
+    }
+
+    #[tokio::test]
+    async fn a_redirect_with_keys_is_not_followed() {
+        let server = Server::new(|_: &Seen| (307, "elsewhere".to_owned()));
+        assert_eq!(
+            ask(&server, 5).await.unwrap().success(),
+            Err("HTTP 307: elsewhere".to_owned())
+        );
     }
 }

@@ -3,13 +3,24 @@
 //! Every provider answers within its time limit, hides nothing, and never takes "no answer" for a value. `desk` runs
 //! them beside the controller, so that a slow one holds up nobody else.
 
+pub mod aws;
+pub mod cloud_watch;
+pub mod datadog;
 pub mod desk;
+pub mod environment;
 pub mod gate;
+pub mod graphite;
 pub mod http;
+pub mod influxdb;
 pub mod job;
+pub mod kayenta;
+pub mod new_relic;
+mod numbers;
 pub mod oauth2;
 pub mod prometheus;
 pub mod secrets;
+pub mod skywalking;
+pub mod wavefront;
 pub mod web;
 
 use crate::{
@@ -20,9 +31,10 @@ use crate::{
     api::analysis::Metric,
     clock::SharedClock,
 };
+use environment::Environment;
 use futures::future::BoxFuture;
 use jiff::Timestamp;
-use std::time::Duration;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// The run a measurement belongs to.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -33,6 +45,8 @@ pub struct RunIdentity {
     pub name: String,
     /// Its uid.
     pub uid: String,
+    /// When it began; absent before that is written.
+    pub started_at: Option<Timestamp>,
 }
 
 /// What is asked of a provider.
@@ -68,80 +82,88 @@ pub struct ProviderSettings {
     pub job_namespace: Option<String>,
     /// Whether `HTTP_PROXY` and its kin are honoured.
     pub no_proxy: bool,
+    /// The controller's own namespace, where Secrets with providers' keys are.
+    pub namespace: String,
+    /// Keys and places that come with the process.
+    pub environment: Environment,
 }
 
 impl ProviderSettings {
-    /// Reads the variables the original reads.
-    pub fn from_env() -> Self {
+    /// Reads the variables the original reads; `namespace` is the controller's own.
+    pub fn from_env(namespace: &str) -> Self {
         let variable = |name| std::env::var(name).ok().filter(|value| !value.is_empty());
         Self {
             prometheus_address: variable("ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"),
             job_namespace: variable("ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE"),
             no_proxy: false,
+            namespace: namespace.to_owned(),
+            environment: Environment::of_process(),
         }
     }
 }
 
-/// One provider of each kind.
-pub struct Providers {
-    /// Answers metrics with `provider.prometheus`.
-    pub prometheus: Box<dyn Provider>,
-    /// Answers metrics with `provider.web`.
-    pub web: Box<dyn Provider>,
-    /// Answers metrics with `provider.job`.
-    pub job: Box<dyn Provider>,
-}
+/// Providers by the field name of their metrics, such as `prometheus`.
+pub struct Providers(BTreeMap<&'static str, Box<dyn Provider>>);
 
 impl std::fmt::Debug for Providers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Providers").finish_non_exhaustive()
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+impl<const N: usize> From<[(&'static str, Box<dyn Provider>); N]> for Providers {
+    fn from(providers: [(&'static str, Box<dyn Provider>); N]) -> Self {
+        Self(providers.into())
     }
 }
 
 impl Providers {
     /// The providers of this process. Nothing is asked yet.
     pub fn new(client: kube::Client, clock: SharedClock, settings: &ProviderSettings) -> Result<Self, http::HttpError> {
-        let transport = http::Transport::new(settings.no_proxy, clock)?;
-        Ok(Self {
-            prometheus: Box::new(prometheus::Prometheus::new(
-                transport.clone(),
-                settings.prometheus_address.clone(),
-            )),
-            web: Box::new(web::Web::new(transport)),
-            job: Box::new(job::Jobs::new(client, settings.job_namespace.clone())),
-        })
-    }
-
-    /// The provider a metric names; otherwise one that says it is not supported.
-    pub fn of(&self, metric: &Metric) -> &dyn Provider {
-        let provider = &metric.provider;
-        if provider.prometheus.is_some() {
-            self.prometheus.as_ref()
-        } else if provider.web.is_some() {
-            self.web.as_ref()
-        } else if provider.job.is_some() {
-            self.job.as_ref()
-        } else {
-            &Unsupported
-        }
-    }
-}
-
-/// Answers for the kinds that are not built yet.
-#[derive(Clone, Copy, Debug)]
-struct Unsupported;
-
-impl Provider for Unsupported {
-    fn measure<'a>(&'a self, query: &'a Query) -> BoxFuture<'a, Answered> {
-        let message = match validate::provider(&query.metric) {
-            Ok(kind) => format!("metric provider '{kind}' is not supported yet (supported: prometheus, web, job)"),
-            Err(problem) => problem,
+        let transport = http::Transport::new(settings.no_proxy, Arc::clone(&clock))?;
+        let aws = aws::Aws::new(transport.clone(), settings.environment.clone(), clock);
+        let keys = secrets::Keys {
+            client: client.clone(),
+            namespace: settings.namespace.clone(),
         };
-        Box::pin(std::future::ready(Answered::error(message)))
+        let (http, environment) = (|| transport.clone(), settings.environment.clone());
+        let prometheus = prometheus::Prometheus::new(http(), settings.prometheus_address.clone(), aws.clone());
+        let datadog = datadog::Datadog::new(http(), keys.clone(), environment);
+        let all: [(_, Box<dyn Provider>); 11] = [
+            ("cloudWatch", Box::new(cloud_watch::CloudWatch::new(http(), aws))),
+            ("datadog", Box::new(datadog)),
+            ("graphite", Box::new(graphite::Graphite::new(http()))),
+            ("influxdb", Box::new(influxdb::Influxdb::new(http(), keys.clone()))),
+            ("job", Box::new(job::Jobs::new(client, settings.job_namespace.clone()))),
+            ("kayenta", Box::new(kayenta::Kayenta::new(http()))),
+            ("newRelic", Box::new(new_relic::NewRelic::new(http(), keys.clone()))),
+            ("prometheus", Box::new(prometheus)),
+            ("skywalking", Box::new(skywalking::SkyWalking::new(http()))),
+            ("wavefront", Box::new(wavefront::Wavefront::new(http(), keys))),
+            ("web", Box::new(web::Web::new(http()))),
+        ];
+        Ok(Self::from(all))
     }
 
-    fn time_limit(&self, _: &Query) -> Duration {
-        Duration::from_secs(1)
+    /// Takes a measurement with the provider its metric names, and gives up after the provider's time limit. Whatever goes
+    /// wrong is an answer.
+    pub async fn measure(&self, query: &Query) -> Answered {
+        let kind = match validate::provider(&query.metric) {
+            Ok(kind) => kind,
+            Err(problem) => return Answered::error(problem),
+        };
+        let Some(provider) = self.0.get(kind) else {
+            let known: Vec<&str> = self.0.keys().copied().collect();
+            let known = known.join(", ");
+            return Answered::error(format!(
+                "metric provider '{kind}' is not supported yet (supported: {known})"
+            ));
+        };
+        let limit = provider.time_limit(query);
+        match tokio::time::timeout(limit, provider.measure(query)).await {
+            Ok(answered) => answered,
+            Err(_) => Answered::error(format!("no answer from the metric provider within {limit:?}")),
+        }
     }
 }
 

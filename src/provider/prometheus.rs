@@ -1,8 +1,11 @@
 //! Prometheus: instant and range queries (reference, rollouts 6.6).
 
+mod signed;
+
 use super::{
     Provider, Query,
-    http::{self, HttpError, Transport},
+    aws::{Account, Aws},
+    http::{self, Transport, WAIT_MAX},
 };
 use crate::{
     analysis::reading::{Answer, Answered},
@@ -30,8 +33,6 @@ use tokio::{sync::OnceCell, time::Instant};
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Identical queries within this time share one request.
 const SHARED_FOR: Duration = Duration::from_secs(1);
-/// How long a query may wait for its turn at a busy address, beyond its own time limit.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Most samples of a range query that are looked at; Prometheus itself refuses more than 11,000 for each series.
 const SAMPLES_MAX: usize = 1_000_000;
 
@@ -40,11 +41,18 @@ const SAMPLES_MAX: usize = 1_000_000;
 pub struct Prometheus {
     transport: Transport,
     default_address: Option<String>,
+    aws: Aws,
     shared: Arc<Mutex<HashMap<Key, Shared>>>,
 }
 
-/// What makes two queries the same: address, path, parameters, headers and whether certificates are verified.
-type Key = (String, Vec<(&'static str, String)>, Vec<(String, Vec<u8>)>, bool);
+/// What makes two queries the same: address, parameters, headers, whether certificates are verified, and who signs.
+type Key = (
+    String,
+    Vec<(&'static str, String)>,
+    Vec<(String, Vec<u8>)>,
+    bool,
+    Option<Account>,
+);
 
 #[derive(Clone, Debug)]
 struct Shared {
@@ -62,10 +70,11 @@ struct Reply {
 
 impl Prometheus {
     /// The provider; `default_address` serves metrics without one.
-    pub fn new(transport: Transport, default_address: Option<String>) -> Self {
+    pub fn new(transport: Transport, default_address: Option<String>, aws: Aws) -> Self {
         Self {
             transport,
             default_address,
+            aws,
             shared: Arc::default(),
         }
     }
@@ -82,21 +91,27 @@ impl Prometheus {
         let headers = self
             .transport
             .headers(&metric.headers, metric.authentication.as_ref(), metric.insecure);
-        let headers = headers.await.map_err(|error| match error {
-            HttpError::Unsupported(field) => format!("provider.prometheus.{field} is not supported yet"),
-            other => other.to_string(),
-        })?;
+        let headers = headers.await.map_err(|error| error.to_string())?;
+        let signer = metric.authentication.as_ref().and_then(|auth| auth.sigv4.as_ref());
+        let signer = signer.map(Account::from).filter(|signer| *signer != Account::default());
         let listed = headers
             .iter()
             .map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()))
             .collect();
-        let key = (address.clone(), parameters.clone(), listed, metric.insecure);
+        let key = (
+            address.clone(),
+            parameters.clone(),
+            listed,
+            metric.insecure,
+            signer.clone(),
+        );
         let answer = self.shared(key);
         let request = Request {
             address,
             parameters,
             headers,
             insecure: metric.insecure,
+            signer,
             limit,
         };
         answer.get_or_init(|| self.send(request)).await.clone()
@@ -119,7 +134,13 @@ impl Prometheus {
             return Err(format!("no turn at {} within {WAIT_MAX:?}", redacted(&request.address)));
         };
         let (address, limit) = (request.address.clone(), request.limit);
-        let answer = tokio::time::timeout(limit, self.exchange(request)).await;
+        let answer = tokio::time::timeout(limit, async {
+            match request.signer.clone() {
+                Some(signer) => self.exchange_signed(request, &signer).await,
+                None => self.exchange(request).await,
+            }
+        });
+        let answer = answer.await;
         drop(place);
         let (status, body) = match answer {
             Err(_) => return Err(format!("no answer from {} within {limit:?}", redacted(&address))),
@@ -178,6 +199,7 @@ struct Request {
     parameters: Vec<(&'static str, String)>,
     headers: HeaderMap,
     insecure: bool,
+    signer: Option<Account>,
     limit: Duration,
 }
 

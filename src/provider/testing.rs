@@ -1,10 +1,11 @@
 //! Test doubles: an HTTP server on the loopback interface, an API server without a port, a settable clock.
 
-use super::{Query, RunIdentity, http::Transport};
+use super::{Query, RunIdentity, aws::Aws, environment::Environment, http::Transport, secrets::Keys};
 use crate::{
-    analysis::reading::Attempt,
+    analysis::reading::{Answer, Answered, Attempt},
     api::analysis::Metric,
     clock::{Clock, SharedClock},
+    lang::expr::Measured,
 };
 use axum::{
     Router,
@@ -12,9 +13,10 @@ use axum::{
     extract::{Request, State},
     response::Response,
 };
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
-use std::sync::{Arc, Mutex};
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// A request as the server saw it.
 #[derive(Clone, Debug)]
@@ -43,7 +45,7 @@ impl Seen {
 
 type Respond = Arc<dyn Fn(&Seen) -> (u16, String) + Send + Sync>;
 
-/// A server that remembers what it was asked. An answer with status 0 never comes.
+/// A server that remembers what it was asked. An answer with status 0 never comes; the text of a redirect is where it leads.
 #[derive(Clone)]
 pub(crate) struct Server {
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -95,9 +97,12 @@ async fn serve(State(server): State<Server>, request: Request) -> Response {
     if status == 0 {
         std::future::pending::<()>().await;
     }
-    let response = Response::builder()
+    let mut response = Response::builder()
         .status(status)
         .header("content-type", "application/json");
+    if (300..400).contains(&status) {
+        response = response.header("location", &text);
+    }
     response.body(Body::from(text)).unwrap()
 }
 
@@ -122,8 +127,70 @@ impl Clock for StillClock {
     }
 }
 
+/// An API server with Secrets, each named `namespace/name`. Nothing else is there.
+pub(crate) fn secrets(secrets: Value) -> Server {
+    Server::new(move |seen: &Seen| {
+        let parts: Vec<&str> = seen.path.split('/').collect();
+        let found = match parts.as_slice() {
+            ["", "api", "v1", "namespaces", namespace, "secrets", name] => {
+                secrets.get(format!("{namespace}/{name}")).map(|texts| (name, texts))
+            }
+            _ => None,
+        };
+        let Some((name, texts)) = found else {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404,
+                "reason": "NotFound", "message": "not found"});
+            return (404, status.to_string());
+        };
+        let texts = texts.as_object().unwrap().iter();
+        let data: serde_json::Map<String, Value> = texts
+            .map(|(key, text)| (key.clone(), STANDARD.encode(text.as_str().unwrap()).into()))
+            .collect();
+        (200, json!({"metadata": {"name": name}, "data": data}).to_string())
+    })
+}
+
+/// Keys of providers, read from such an API server by a controller in namespace `tidegate`.
+pub(crate) fn keys(api: &Server) -> Keys {
+    Keys {
+        client: api.client(),
+        namespace: "tidegate".into(),
+    }
+}
+
+/// AWS for tests: its own variables, and nothing of the machine.
+pub(crate) fn aws<const N: usize>(clock: SharedClock, variables: [(&str, &str); N]) -> Aws {
+    Aws::new(transport(Arc::clone(&clock)), Environment::from(variables), clock)
+}
+
+/// The message of an error.
+#[track_caller]
+pub(crate) fn error(answered: Answered) -> String {
+    match answered.answer {
+        Answer::Error(message) => message,
+        other => panic!("expected an error, found {other:?}"),
+    }
+}
+
+/// A value and how it is shown.
+#[track_caller]
+pub(crate) fn value(answered: Answered) -> (Measured, String) {
+    match answered.answer {
+        Answer::Value { measured, text } => (measured, text),
+        other => panic!("expected a value, found {other:?}"),
+    }
+}
+
+/// A server that always gives this answer.
+pub(crate) fn always(status: u16, text: &str) -> Server {
+    let text = text.to_owned();
+    Server::new(move |_: &Seen| (status, text.clone()))
+}
+
 pub(crate) fn transport(clock: SharedClock) -> Transport {
-    Transport::new(true, clock).unwrap()
+    static CLIENTS: OnceLock<Transport> = OnceLock::new();
+    let made = CLIENTS.get_or_init(|| Transport::new(true, Arc::clone(&clock)).unwrap());
+    made.afresh(clock)
 }
 
 pub(crate) fn query(metric: Value, attempt: Attempt) -> Query {
@@ -132,6 +199,7 @@ pub(crate) fn query(metric: Value, attempt: Attempt) -> Query {
         namespace: "shop".into(),
         name: "web-1".into(),
         uid: "0a1b2c3d".into(),
+        started_at: None,
     };
     Query {
         run,

@@ -2,7 +2,7 @@
 
 use super::{
     Provider, Query,
-    http::{self, HttpError, Transport},
+    http::{self, HttpError, Transport, WAIT_MAX},
 };
 use crate::{
     analysis::reading::{Answer, Answered},
@@ -16,8 +16,6 @@ use std::time::Duration;
 
 /// Time for one request when the metric does not say, as in the original.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
-/// How long a request may wait for its turn at a busy server, beyond its own time limit.
-const WAIT_MAX: Duration = Duration::from_secs(60);
 /// The whole answer.
 const WHOLE: &str = "{$}";
 
@@ -51,10 +49,7 @@ impl Web {
         drop(place);
         let (status, body) = match answer {
             Err(_) => return Err(format!("no answer from {server} within {limit:?}")),
-            Ok(answer) => answer.map_err(|error| match error {
-                HttpError::Unsupported(field) => format!("provider.web.{field} is not supported yet"),
-                other => format!("{server}: {other}"),
-            })?,
+            Ok(answer) => answer.map_err(|error| format!("{server}: {error}"))?,
         };
         if !(200..300).contains(&status) {
             return Err(format!("received non 2xx response code: {status}"));
@@ -102,6 +97,10 @@ impl Web {
 
 /// What is wrong with a request before it is sent.
 fn problem(metric: &WebMetric) -> Option<String> {
+    let sigv4 = metric.authentication.as_ref().and_then(|auth| auth.sigv4.as_ref());
+    if sigv4.is_some_and(|sigv4| *sigv4 != Default::default()) {
+        return Some("authentication.sigv4 signs requests to a Prometheus only; a web metric cannot use it".to_owned());
+    }
     match metric.method.as_str() {
         "" | "GET" if metric.json_body.is_some() || !metric.body.is_empty() => {
             Some("body and jsonBody can only be sent with POST or PUT".to_owned())

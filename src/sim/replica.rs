@@ -13,7 +13,7 @@ use crate::{
         lease::{Election, Leadership, LeaseOptions, lease_name},
         stores::Stores,
     },
-    provider::{Providers, desk::Instruments, job::Jobs},
+    provider::{Provider, Providers, desk::Instruments, job::Jobs},
     repo::Sources,
 };
 use axum::http::Request;
@@ -179,11 +179,12 @@ impl Replica {
             stopped,
         );
         context.stores.start(&context.client, &context.scope, &mut background);
-        let providers = Providers {
-            prometheus: Box::new(metrics.clone()),
-            web: Box::new(metrics.clone()),
-            job: Box::new(Jobs::new(client.clone(), None)),
-        };
+        let simulated: [(_, Box<dyn Provider>); 3] = [
+            ("prometheus", Box::new(metrics.clone())),
+            ("web", Box::new(metrics.clone())),
+            ("job", Box::new(Jobs::new(client.clone(), None))),
+        ];
+        let providers = Providers::from(simulated);
         let instruments = Arc::new(Instruments::new(client, clock, providers));
         let ears = Ears(context.stores.clone());
         let mut controllers = JoinSet::new();

@@ -225,16 +225,32 @@ async fn a_secret_that_is_not_there_is_an_error_of_the_measurement() {
 }
 
 #[tokio::test]
-async fn providers_that_are_not_built_yet_are_named() {
-    let reading = take(
-        &api(),
-        json!({"name": "m", "provider": {"datadog": {"query": "q"}}}),
-        json!([]),
-    )
-    .await;
-    assert_eq!(reading.phase, Phase::Error);
+async fn a_provider_is_found_by_its_name() {
+    let take = async |provider: Value| {
+        let reading = take(&api(), json!({"name": "m", "provider": provider}), json!([])).await;
+        assert_eq!(reading.phase, Phase::Error);
+        reading.message
+    };
     assert_eq!(
-        reading.message,
-        "metric provider 'datadog' is not supported yet (supported: prometheus, web, job)"
+        take(json!({"plugin": {"acme/metric": {}}})).await,
+        "metric provider 'plugin' is not supported yet (supported: cloudWatch, datadog, graphite, influxdb, job, kayenta, \
+         newRelic, prometheus, skywalking, wavefront, web)"
     );
+    for (provider, want) in [
+        (json!({}), "no provider specified"),
+        (json!({"web": {}, "graphite": {}}), "multiple providers specified"),
+        (json!({"cloudWatch": {}}), "metricDataQueries is required"),
+        (json!({"datadog": {}}), "query is required"),
+        (json!({"graphite": {}}), "query is required"),
+        (json!({"influxdb": {}}), "query is required"),
+        (json!({"kayenta": {}}), "scopes are required"),
+        (json!({"newRelic": {}}), "query is required"),
+        (json!({"prometheus": {}}), "prometheus address is not configured"),
+        (json!({"skywalking": {}}), "query is required"),
+        (json!({"wavefront": {"address": "a"}}), "query is required"),
+        (json!({"web": {}}), "invalid url: relative URL without a base"),
+        (json!({"job": {"spec": {}}}), "secrets \"gone\" not found"),
+    ] {
+        assert_eq!(take(provider).await, want);
+    }
 }

@@ -3,16 +3,24 @@
 use super::*;
 use crate::{
     analysis::reading::Attempt,
-    provider::testing::{Seen, Server, StillClock, query, transport},
+    provider::testing::{Seen, Server, StillClock, always, aws, error, query, transport, value},
 };
 use serde_json::json;
 
 const VECTOR: &str = r#"{"status":"success","data":{"resultType":"vector","result":[
     {"metric":{"pod":"a"},"value":[1,"0.95"]},{"metric":{"pod":"b"},"value":[1,"NaN"]},{"metric":{},"value":[1,"+Inf"]}]}}"#;
 
+fn prometheus(clock: Arc<StillClock>, default_address: Option<String>) -> Prometheus {
+    let variables = [
+        ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+        ("AWS_SECRET_ACCESS_KEY", "hush-hush"),
+    ];
+    Prometheus::new(transport(clock.clone()), default_address, aws(clock, variables))
+}
+
 async fn measure(server: &Server, fields: Value) -> Answered {
     let address = server.listen().await;
-    measure_at(&Prometheus::new(transport(StillClock::new()), None), &address, fields).await
+    measure_at(&prometheus(StillClock::new(), None), &address, fields).await
 }
 
 async fn measure_at(provider: &Prometheus, address: &str, fields: Value) -> Answered {
@@ -26,24 +34,6 @@ async fn measure_at(provider: &Prometheus, address: &str, fields: Value) -> Answ
         Attempt::Begin,
     );
     provider.measure(&query).await
-}
-
-fn error(answered: Answered) -> String {
-    match answered.answer {
-        Answer::Error(message) => message,
-        other => panic!("expected an error, found {other:?}"),
-    }
-}
-
-fn value(answered: Answered) -> (Measured, String) {
-    match answered.answer {
-        Answer::Value { measured, text } => (measured, text),
-        other => panic!("expected a value, found {other:?}"),
-    }
-}
-
-fn always(status: u16, text: &'static str) -> Server {
-    Server::new(move |_: &Seen| (status, text.to_owned()))
 }
 
 #[tokio::test]
@@ -210,7 +200,7 @@ async fn what_is_wrong_with_an_address_is_said() {
     let server = always(200, VECTOR);
     let message = error(measure(&server, json!({"timeout": -1})).await);
     assert_eq!(message, "prometheus timeout must be greater than 0, found -1");
-    let provider = Prometheus::new(transport(StillClock::new()), None);
+    let provider = prometheus(StillClock::new(), None);
     // Nothing listens on port 1 of the loopback interface.
     let message = error(measure_at(&provider, "http://user:secret@127.0.0.1:1", json!({})).await);
     assert!(
@@ -228,7 +218,7 @@ async fn what_is_wrong_with_an_address_is_said() {
 #[tokio::test]
 async fn the_address_may_come_from_the_environment() {
     let server = always(200, VECTOR);
-    let provider = Prometheus::new(transport(StillClock::new()), Some(server.listen().await));
+    let provider = prometheus(StillClock::new(), Some(server.listen().await));
     value(measure_at(&provider, "", json!({})).await);
     assert_eq!(server.seen().len(), 1);
 }
@@ -237,7 +227,7 @@ async fn the_address_may_come_from_the_environment() {
 async fn equal_queries_at_the_same_time_share_a_request() {
     let server = always(200, VECTOR);
     let address = server.listen().await;
-    let provider = Prometheus::new(transport(StillClock::new()), None);
+    let provider = prometheus(StillClock::new(), None);
     let asked = [
         json!({}),
         json!({}),
@@ -262,7 +252,7 @@ async fn tokens_are_fetched_once_and_again_when_they_expire() {
     });
     let address = server.listen().await;
     let clock = StillClock::new();
-    let provider = Prometheus::new(transport(clock.clone()), None);
+    let provider = prometheus(clock.clone(), None);
     let with = |query: &str, secret: &str| {
         json!({"query": query, "authentication": {"oauth2": {"tokenUrl": format!("{address}/token"), "clientId": "id",
             "clientSecret": secret, "scopes": ["a", "b"]}}})
@@ -297,11 +287,44 @@ async fn tokens_are_fetched_once_and_again_when_they_expire() {
 }
 
 #[tokio::test]
-async fn what_is_not_built_yet_is_named() {
+async fn requests_to_amazons_prometheus_are_signed() {
+    let server = Server::new(|seen: &Seen| match (seen.method.as_str(), seen.query.is_empty()) {
+        ("POST", _) => (405, String::new()),
+        _ => (200, VECTOR.to_owned()),
+    });
+    let signed = json!({"authentication": {"sigv4": {"region": "eu-west-1"}}, "query": "sum(up) / 2"});
+    value(measure(&server, signed).await);
+    let seen = server.seen();
+    let form = "query=sum%28up%29+%2F+2";
+    assert_eq!((seen.len(), seen[0].path.as_str()), (2, "/api/v1/query"));
+    assert_eq!((seen[0].body.as_str(), seen[1].query.as_str()), (form, form));
+    for seen in &seen {
+        let authorization = seen.header("authorization");
+        let scope = "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/19700112/eu-west-1/aps/aws4_request, SignedHeaders=";
+        assert!(authorization.starts_with(scope), "{authorization}");
+        assert_eq!(seen.header("x-amz-date"), "19700112T134640Z");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_is_said() {
     let server = always(200, VECTOR);
-    let message = error(measure(&server, json!({"authentication": {"sigv4": {"region": "eu-west-1"}}})).await);
-    assert_eq!(message, "provider.prometheus.authentication.sigv4 is not supported yet");
-    value(measure(&server, json!({"authentication": {"sigv4": {}}})).await);
+    let sigv4 = |config: Value| json!({"authentication": {"sigv4": config}});
+    for (config, want) in [
+        (
+            json!({"profile": "ops"}),
+            ": no AWS region: neither region nor AWS_REGION is set",
+        ),
+        (
+            json!({"region": "eu-west-1", "profile": "ops"}),
+            ": no AWS credentials: profile 'ops' is in neither AWS_SHARED_CREDENTIALS_FILE nor AWS_CONFIG_FILE",
+        ),
+    ] {
+        let message = error(measure(&server, sigv4(config)).await);
+        assert!(message.ends_with(want), "{message}");
+    }
+    assert!(server.seen().is_empty());
+    value(measure(&server, sigv4(json!({}))).await);
     let message = error(measure(&server, json!({"headers": [{"key": "bad name", "value": "1"}]})).await);
     assert_eq!(message, "header 'bad name' has an invalid name or value");
 }

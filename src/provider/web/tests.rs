@@ -115,7 +115,7 @@ async fn anything_but_success_is_an_error() {
         (json!({"url": "nowhere"}), "invalid url: relative URL without a base"),
         (
             json!({"authentication": {"sigv4": {"region": "x"}}}),
-            "provider.web.authentication.sigv4 is not supported yet",
+            "authentication.sigv4 signs requests to a Prometheus only; a web metric cannot use it",
         ),
     ] {
         assert_eq!(measure(&server, fields).await, error(want));

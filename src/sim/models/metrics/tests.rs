@@ -132,6 +132,7 @@ async fn ask(metrics: &Metrics, metric: Metric) -> String {
         namespace: "shop".into(),
         name: "run".into(),
         uid: "u".into(),
+        started_at: None,
     };
     let query = Query {
         run,
