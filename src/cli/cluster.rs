@@ -1,21 +1,24 @@
 //! The cluster as the command line sees it: which one, which namespace, and reads and guarded writes of Rollouts.
 
-use kube::api::{Api, DynamicObject, ListParams, Patch, PatchParams};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::core::{ApiResource, GroupVersionKind};
-use kube::{Client, Config};
+use kube::{Client, Config, Resource};
 use serde_json::Value;
 
 use super::error::{CliError, Kind};
+use super::near;
 use super::promote::MANAGER;
-use super::tree::Family;
-use super::{GlobalArgs, near};
-use crate::api::{analysis::AnalysisRun, replica_set::ReplicaSet, rollout::Rollout};
+use super::tree::Relatives;
+use super::words::GlobalArgs;
+use crate::api::{analysis::AnalysisRun, experiment::Experiment, replica_set::ReplicaSet, rollout::Rollout};
 
 /// A client and the namespace that was chosen.
 pub struct Cluster {
     pub(crate) client: Client,
     pub(crate) namespace: String,
+    /// Whether the namespace was asked for, and is not just that of the context.
+    pub(crate) namespace_was_given: bool,
 }
 
 impl Cluster {
@@ -41,7 +44,11 @@ impl Cluster {
             .clone()
             .unwrap_or_else(|| config.default_namespace.clone());
         let client = Client::try_from(config).map_err(|error| CliError::kube(&error))?;
-        Ok(Self { client, namespace })
+        Ok(Self {
+            client,
+            namespace,
+            namespace_was_given: args.namespace.is_some(),
+        })
     }
 
     /// A cluster from a client, for tests.
@@ -49,40 +56,67 @@ impl Cluster {
         Self {
             client,
             namespace: namespace.to_owned(),
+            namespace_was_given: false,
         }
     }
 
     pub(crate) fn rollouts(&self) -> Api<Rollout> {
+        self.api()
+    }
+
+    /// The objects of a kind in the namespace.
+    pub(crate) fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
     /// The Rollout, or an error that says what else there is.
     pub(crate) async fn rollout(&self, name: &str) -> Result<Rollout, CliError> {
-        match self.rollouts().get_opt(name).await {
-            Ok(Some(rollout)) => Ok(rollout),
-            Ok(None) => Err(self.not_found(name).await),
+        self.object(name).await
+    }
+
+    /// An object of the namespace, or an error that says what else there is.
+    pub(crate) async fn object<K: Named>(&self, name: &str) -> Result<K, CliError> {
+        match self.api::<K>().get_opt(name).await {
+            Ok(Some(object)) => Ok(object),
+            Ok(None) => Err(self.not_found::<K>(name).await),
             Err(error) => Err(CliError::kube(&error)),
         }
     }
 
-    async fn not_found(&self, name: &str) -> CliError {
-        let error = CliError::new(Kind::Request, format!("rollouts.argoproj.io \"{name}\" not found"));
-        let Ok(list) = self
-            .rollouts()
+    /// Names of the objects of a kind, at most [`NAMES_MAX`].
+    pub(crate) async fn names<K: Named>(&self) -> Result<Vec<String>, kube::Error> {
+        let list = self
+            .api::<K>()
             .list_metadata(&ListParams::default().limit(NAMES_MAX))
-            .await
-        else {
+            .await?;
+        Ok(list.items.into_iter().filter_map(|item| item.metadata.name).collect())
+    }
+
+    async fn not_found<K: Named>(&self, name: &str) -> CliError {
+        let plural = K::plural(&());
+        let error = CliError::new(
+            Kind::Request,
+            format!("{plural}.{} \"{name}\" not found", crate::api::GROUP),
+        );
+        let Ok(names) = self.names::<K>().await else {
             return error;
         };
-        let names: Vec<String> = list.items.into_iter().filter_map(|item| item.metadata.name).collect();
         match near::closest(name, &names) {
             Some(closest) => error.hint(format!("did you mean `{closest}`?")),
             None if names.is_empty() => error.hint(format!(
-                "there are no rollouts in namespace `{}`; choose another with `-n`",
+                "there are no {plural} in namespace `{}`; choose another with `-n`",
                 self.namespace
             )),
             None => error,
         }
+    }
+
+    /// Merge-patches an object whose status is not a subresource.
+    pub(crate) async fn patch_object<K: Named>(&self, name: &str, patch: &Value) -> Result<K, kube::Error> {
+        self.api::<K>().patch(name, &params(), &Patch::Merge(patch)).await
     }
 
     /// Merge-patches the Rollout or its status.
@@ -103,23 +137,39 @@ impl Cluster {
     }
 
     /// An error of a write, where "not found" comes with what else there is.
-    pub(crate) async fn write_error(&self, name: &str, error: kube::Error) -> CliError {
+    pub(crate) async fn write_error<K: Named>(&self, name: &str, error: kube::Error) -> CliError {
         match &error {
-            kube::Error::Api(status) if status.code == 404 => self.not_found(name).await,
+            kube::Error::Api(status) if status.code == 404 => self.not_found::<K>(name).await,
             _ => CliError::kube(&error),
         }
     }
 
-    /// The Rollout and everything in its namespace that may belong to it.
-    pub(crate) async fn family(&self, name: &str) -> Result<Family, CliError> {
-        let rollout = self.rollout(name).await?;
+    /// Every ReplicaSet of the namespace.
+    pub(crate) async fn replica_sets(&self) -> Result<Vec<ReplicaSet>, CliError> {
+        let list = self.api::<ReplicaSet>().list(&ListParams::default()).await;
+        Ok(list.map_err(|error| CliError::kube(&error))?.items)
+    }
+
+    /// Creates an object; answers it as stored.
+    pub(crate) async fn create<K>(&self, object: &K) -> Result<K, kube::Error>
+    where
+        K: Named + serde::Serialize,
+    {
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        self.api::<K>().create(&params, object).await
+    }
+
+    /// Everything in the namespace that may belong to what is shown; the ReplicaSets and pods are those selected.
+    pub(crate) async fn relatives(&self, selector: &str) -> Result<Relatives, CliError> {
         let all = ListParams::default();
-        let selected = ListParams::default().labels(&pod_selector(&rollout));
-        let (client, namespace) = (&self.client, self.namespace.as_str());
-        let replica_sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
-        let pods = Api::namespaced(client.clone(), namespace);
-        let analysis_runs: Api<AnalysisRun> = Api::namespaced(client.clone(), namespace);
-        let experiments: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &experiment_resource());
+        let selected = ListParams::default().labels(selector);
+        let replica_sets = self.api::<ReplicaSet>();
+        let pods = self.api();
+        let analysis_runs = self.api::<AnalysisRun>();
+        let experiments = self.api::<Experiment>();
         let (replica_sets, pods, analysis_runs, experiments) = futures::join!(
             replica_sets.list(&selected),
             pods.list(&selected),
@@ -127,26 +177,32 @@ impl Cluster {
             experiments.list(&all)
         );
         let failed = |error: kube::Error| CliError::kube(&error);
-        Ok(Family {
-            rollout,
+        Ok(Relatives {
             replica_sets: replica_sets.map_err(failed)?.items,
             pods: pods.map_err(failed)?.items,
             // A reader without the right to see these still gets the rest of the tree.
             analysis_runs: analysis_runs.map(|list| list.items).unwrap_or_default(),
-            experiments: experiments
-                .map(|list| {
-                    list.items
-                        .iter()
-                        .filter_map(|item| serde_json::to_value(item).ok())
-                        .collect()
-                })
-                .unwrap_or_default(),
+            experiments: experiments.map(|list| list.items).unwrap_or_default(),
         })
     }
 }
 
+/// A kind of ours whose objects are found by name in a namespace.
+pub(crate) trait Named:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned
+{
+}
+
+impl<K> Named for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + serde::de::DeserializeOwned
+{
+}
+
 /// Names looked at for a hint.
-const NAMES_MAX: u32 = 500;
+pub(crate) const NAMES_MAX: u32 = 500;
 
 fn params() -> PatchParams {
     PatchParams {
@@ -163,8 +219,13 @@ fn unreadable(error: &dyn std::error::Error) -> CliError {
     .hint("check `--kubeconfig`, `--context` and the variable KUBECONFIG")
 }
 
-/// The label selector of the Rollout's pods; empty, for all, when it has none of labels only.
+/// The label selector of the Rollout's pods; empty, for all, when it has none of labels only, or when experiments may
+/// run pods with other labels.
 pub(crate) fn pod_selector(rollout: &Rollout) -> String {
+    let canary = rollout.spec.strategy.canary.as_ref();
+    if canary.is_some_and(|canary| canary.steps.iter().any(|step| step.experiment.is_some())) {
+        return String::new();
+    }
     let labels = rollout
         .spec
         .selector
@@ -176,11 +237,4 @@ pub(crate) fn pod_selector(rollout: &Rollout) -> String {
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
     pairs.join(",")
-}
-
-pub(crate) fn experiment_resource() -> ApiResource {
-    ApiResource::from_gvk_with_plural(
-        &GroupVersionKind::gvk(crate::api::GROUP, crate::api::VERSION, "Experiment"),
-        "experiments",
-    )
 }

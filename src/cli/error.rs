@@ -26,6 +26,8 @@ pub struct CliError {
     pub message: String,
     /// What to try, one sentence each.
     pub hints: Vec<String>,
+    /// What else failed, when one command was about several objects.
+    pub more: Vec<Self>,
 }
 
 impl CliError {
@@ -35,7 +37,18 @@ impl CliError {
             kind,
             message: message.into(),
             hints: Vec::new(),
+            more: Vec::new(),
         }
+    }
+
+    /// One error that tells all of these; `Ok` when there are none.
+    pub(crate) fn all(errors: Vec<Self>) -> Result<(), Self> {
+        let mut errors = errors.into_iter();
+        let Some(mut first) = errors.next() else {
+            return Ok(());
+        };
+        first.more.extend(errors);
+        Err(first)
     }
 
     /// The same with one more hint.
@@ -45,15 +58,16 @@ impl CliError {
         self
     }
 
-    /// The exit code of the process.
+    /// The exit code of the process: of several errors, the highest.
     pub fn exit_code(&self) -> u8 {
-        match self.kind {
+        let own = match self.kind {
             Kind::Verdict | Kind::Request => 1,
             Kind::Usage => 2,
             Kind::Cluster => 3,
             // As a shell reports a process that ends by SIGPIPE.
             Kind::Closed => 141,
-        }
+        };
+        self.more.iter().map(Self::exit_code).max().unwrap_or(0).max(own)
     }
 
     /// An answer of the API server, or the lack of one.
@@ -95,7 +109,8 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Error: {}", self.message)?;
-        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))
+        self.hints.iter().try_for_each(|hint| write!(f, "\nhint: {hint}"))?;
+        self.more.iter().try_for_each(|error| write!(f, "\n{error}"))
     }
 }
 

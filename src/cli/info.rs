@@ -1,8 +1,12 @@
 //! What clients show about a Rollout: phase, step and weights (reference, rollouts 2.3 and 8). Pure.
 
+use serde_json::{Value, json};
+
 use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
 
+use super::output::Format;
 use super::style::{Icon, clean};
+use super::{list, tree};
 
 /// `Healthy`, `Progressing`, `Paused` or `Degraded`, and what that means here.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -55,6 +59,32 @@ impl Phase {
         } else {
             format!("{} - {}", self.phase, self.message)
         }
+    }
+
+    /// What `status` writes for people; with more room, also what is waited for.
+    pub(crate) fn shown(&self, rollout: &Rollout, format: Format) -> String {
+        let waiting = rollout.status.as_ref().and_then(|status| status.waiting_for.as_ref());
+        match (format, waiting) {
+            (Format::Name, _) => list::resource_name(rollout),
+            (Format::Text, _) | (_, None) => self.line(),
+            (_, Some(waiting)) => {
+                let until = waiting.until.as_ref().map(|until| format!(", until {}", until.0));
+                let (message, until) = (clean(&waiting.message), until.unwrap_or_default());
+                format!("{} (waits for: {message}{until})", self.line())
+            }
+        }
+    }
+
+    /// What `status` shows, for programs.
+    pub(crate) fn facts(&self, rollout: &Rollout) -> Value {
+        let waiting = rollout.status.as_ref().and_then(|status| status.waiting_for.as_ref());
+        json!({
+            "name": tree::name(&rollout.metadata),
+            "namespace": tree::namespace(&rollout.metadata),
+            "status": self.phase,
+            "message": self.message,
+            "waitingFor": waiting,
+        })
     }
 
     pub(crate) fn icon(&self) -> Icon {
@@ -112,7 +142,7 @@ pub fn set_weight(rollout: &Rollout) -> i32 {
 }
 
 /// The weight the canary has now: as written to the routers, else its share of the available pods.
-pub fn actual_weight(rollout: &Rollout, replica_sets: &[ReplicaSet]) -> i32 {
+pub fn actual_weight<'s>(rollout: &Rollout, replica_sets: impl Iterator<Item = &'s ReplicaSet>) -> i32 {
     let (Some(canary), Some(status)) = (&rollout.spec.strategy.canary, &rollout.status) else {
         return 0;
     };
@@ -124,7 +154,6 @@ pub fn actual_weight(rollout: &Rollout, replica_sets: &[ReplicaSet]) -> i32 {
         return weights.map_or_else(|| set_weight(rollout), |weights| weights.canary.weight.0);
     }
     let of_canary: i64 = replica_sets
-        .iter()
         .filter(|set| set.pod_hash() == status.current_pod_hash)
         .map(|set| i64::from(set.status.available_replicas))
         .sum();

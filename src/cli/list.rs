@@ -1,9 +1,12 @@
 //! The table of `list rollouts`. Pure.
 
 use jiff::Timestamp;
+use serde_json::{Value, json};
 
+use super::images::{Images, collect_images};
 use super::info::{self, Phase};
-use super::style::{clean, columns};
+use super::style::{clean, columns, human_duration};
+use super::tree;
 use crate::api::rollout::Rollout;
 
 /// Which columns are shown.
@@ -13,6 +16,8 @@ pub struct Columns {
     pub namespace: bool,
     /// `TIMESTAMP`, with `--timestamps`.
     pub timestamp: bool,
+    /// `AGE`, `MESSAGE` and `IMAGES`, with `-o wide`.
+    pub wide: bool,
 }
 
 /// The least width of each column, so that rows printed later, while watching, stay aligned.
@@ -21,9 +26,7 @@ const WIDTHS: [usize; 9] = [10, 9, 12, 4, 10, 5, 7, 10, 9];
 /// The header and one line for each Rollout, by namespace and name.
 pub fn render(rollouts: &[Rollout], now: Timestamp, shown: Columns) -> String {
     let mut rows = vec![header(shown)];
-    let mut sorted: Vec<&Rollout> = rollouts.iter().collect();
-    sorted.sort_by_key(|rollout| (rollout.metadata.namespace.clone(), rollout.metadata.name.clone()));
-    rows.extend(sorted.into_iter().map(|rollout| row(rollout, now, shown)));
+    rows.extend(sorted(rollouts).into_iter().map(|rollout| row(rollout, now, shown)));
     columns(&rows)
 }
 
@@ -44,14 +47,18 @@ fn header(shown: Columns) -> Vec<String> {
         "UP-TO-DATE",
         "AVAILABLE",
     ];
-    line("NAMESPACE", names.map(str::to_owned), "TIMESTAMP", shown)
+    let mut cells: Vec<String> = names.map(str::to_owned).to_vec();
+    if shown.wide {
+        cells.extend(["AGE", "MESSAGE", "IMAGES"].map(str::to_owned));
+    }
+    line("NAMESPACE", cells, "TIMESTAMP", shown)
 }
 
 fn row(rollout: &Rollout, now: Timestamp, shown: Columns) -> Vec<String> {
     let status = rollout.status.clone().unwrap_or_default();
     let desired = rollout.spec.replicas.unwrap_or(1);
     let canary = rollout.spec.strategy.canary.is_some();
-    let cells = [
+    let mut cells = vec![
         clean(rollout.metadata.name.as_deref().unwrap_or_default()),
         info::strategy(rollout).to_owned(),
         Phase::of(rollout).phase,
@@ -66,6 +73,15 @@ fn row(rollout: &Rollout, now: Timestamp, shown: Columns) -> Vec<String> {
         status.updated_replicas.to_string(),
         status.available_replicas.to_string(),
     ];
+    if shown.wide {
+        let age = tree::created(&rollout.metadata).map(|created| human_duration(now.duration_since(created)));
+        let message = Phase::of(rollout).message;
+        cells.extend([
+            age.unwrap_or_default(),
+            if message.is_empty() { "-".to_owned() } else { message },
+            images(rollout).join(","),
+        ]);
+    }
     let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
     line(
         &clean(rollout.metadata.namespace.as_deref().unwrap_or_default()),
@@ -75,15 +91,58 @@ fn row(rollout: &Rollout, now: Timestamp, shown: Columns) -> Vec<String> {
     )
 }
 
-fn line(namespace: &str, cells: [String; 9], timestamp: &str, shown: Columns) -> Vec<String> {
+/// What the table shows of a Rollout, for programs.
+pub fn facts(rollout: &Rollout) -> Value {
+    let status = rollout.status.clone().unwrap_or_default();
+    let phase = Phase::of(rollout);
+    let canary = rollout.spec.strategy.canary.is_some();
+    json!({
+        "name": tree::name(&rollout.metadata),
+        "namespace": tree::namespace(&rollout.metadata),
+        "strategy": info::strategy(rollout),
+        "status": phase.phase,
+        "message": phase.message,
+        "step": info::step(rollout),
+        "setWeight": canary.then(|| info::set_weight(rollout)),
+        "ready": status.ready_replicas,
+        "desired": rollout.spec.replicas.unwrap_or(1),
+        "upToDate": status.updated_replicas,
+        "available": status.available_replicas,
+        "createdAt": tree::created(&rollout.metadata).map(|created| created.to_string()),
+        "images": images(rollout),
+    })
+}
+
+/// `rollout.argoproj.io/NAME`.
+pub fn resource_name(rollout: &Rollout) -> String {
+    format!("rollout.{}/{}", crate::api::GROUP, tree::name(&rollout.metadata))
+}
+
+/// By namespace and name.
+pub(crate) fn sorted(rollouts: &[Rollout]) -> Vec<&Rollout> {
+    let mut sorted: Vec<&Rollout> = rollouts.iter().collect();
+    sorted.sort_by_key(|rollout| (rollout.metadata.namespace.clone(), rollout.metadata.name.clone()));
+    sorted
+}
+
+fn images(rollout: &Rollout) -> Vec<String> {
+    let mut images = Images::new();
+    if let Some(template) = &rollout.spec.template {
+        collect_images(template, &[], &mut images);
+    }
+    images.into_iter().map(|(image, _)| image).collect()
+}
+
+fn line(namespace: &str, cells: Vec<String>, timestamp: &str, shown: Columns) -> Vec<String> {
     let mut out = Vec::new();
     if shown.namespace {
         out.push(format!("{namespace:<13}"));
     }
+    let widths = WIDTHS.into_iter().chain(std::iter::repeat(0));
     out.extend(
         cells
             .into_iter()
-            .zip(WIDTHS)
+            .zip(widths)
             .map(|(cell, width)| format!("{cell:<width$}")),
     );
     if shown.timestamp {
@@ -95,7 +154,6 @@ fn line(namespace: &str, cells: [String; 9], timestamp: &str, shown: Columns) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn the_table_is_aligned_and_sorted() {
@@ -125,9 +183,19 @@ web         Canary     Paused        1/2   20          5/5    5        1        
         let shown = Columns {
             namespace: true,
             timestamp: true,
+            wide: false,
         };
         let line = render_change(&rollouts[0], now, shown);
         assert!(line.starts_with("shop           web         Canary"), "{line}");
         assert!(line.ends_with("  2026-01-01T00:00:00Z\n"), "{line}");
+        let wide = Columns {
+            wide: true,
+            ..Columns::default()
+        };
+        let line = render_change(&rollouts[0], now, wide);
+        assert!(line.contains("  CanaryPauseStep  "), "{line}");
+        let facts = facts(&rollouts[0]);
+        assert_eq!((&facts["step"], &facts["setWeight"]), (&json!("1/2"), &json!(20)));
+        assert_eq!(resource_name(&rollouts[0]), "rollout.argoproj.io/web");
     }
 }

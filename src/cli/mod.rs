@@ -1,217 +1,50 @@
 //! The command line: `kubectl tidegate` (also called as `kubectl argo rollouts`), and `tidegate` itself, which has the
-//! same verbs and those of an operator. Here are the words; `verbs` carries them out.
+//! same verbs and those of an operator. `words` reads the command line; what each word does is in the files of the verbs.
 
+mod analysis_run;
 pub mod cluster;
+mod complete;
+pub mod completion;
+mod create;
 pub mod error;
+pub mod experiment;
+mod files;
 pub mod image;
+mod images;
 pub mod info;
+mod lint;
 pub mod list;
 mod near;
+pub mod output;
+pub mod picture;
 mod pod;
 pub mod promote;
 pub mod simulate;
+mod skip;
 pub mod style;
 pub mod terminal;
 pub mod tree;
+mod undo;
 pub mod verbs;
 mod watch;
+mod words;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::cluster::Cluster;
 use self::error::{CliError, Kind};
 use self::list::Columns;
-use self::simulate::SimulateArgs;
+use self::promote::Ask;
 use self::terminal::Terminal;
 use self::verbs::Session;
-use crate::controllers::{self, RunError, args::ControllerArgs};
-
-/// Steps, judges and rolls back the updates of workloads on Kubernetes.
-#[derive(Debug, Parser)]
-struct Plugin {
-    #[command(flatten)]
-    global: GlobalArgs,
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-/// Progressive delivery and GitOps for Kubernetes in one binary.
-#[derive(Debug, Parser)]
-struct Standalone {
-    #[command(flatten)]
-    global: GlobalArgs,
-    #[command(subcommand)]
-    command: Command,
-}
-
-/// Flags of every verb, before or behind it.
-#[derive(Args, Clone, Debug, Default)]
-pub struct GlobalArgs {
-    /// Namespace; absent: that of the context.
-    #[arg(short, long, global = true, value_name = "NAME")]
-    pub(crate) namespace: Option<String>,
-    /// Context of the kubeconfig; absent: the current one.
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) context: Option<String>,
-    /// Kubeconfig file; absent: KUBECONFIG, `~/.kube/config`, or the pod's service account.
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// No colour; also with NO_COLOR, TERM=dumb, or into a pipe.
-    #[arg(long, global = true)]
-    no_color: bool,
-    /// Icons and lines in ASCII.
-    #[arg(long, global = true)]
-    ascii: bool,
-    /// Accepted for scripts of the original; there is no client log.
-    #[arg(short = 'v', long, global = true, hide = true, value_name = "LEVEL")]
-    kloglevel: Option<String>,
-    /// Accepted for scripts of the original; there is no client log.
-    #[arg(long, global = true, hide = true, value_name = "LEVEL")]
-    loglevel: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    #[command(flatten)]
-    Verb(Verb),
-    /// Run the controllers.
-    Controller(Box<ControllerArgs>),
-    /// Print the CustomResourceDefinitions, or write them to a folder.
-    Crds {
-        /// Write one file for each kind into this folder instead.
-        #[arg(long, value_name = "FOLDER")]
-        output_dir: Option<PathBuf>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Verb {
-    /// Show a rollout with its revisions, ReplicaSets, pods and analyses.
-    #[command(subcommand)]
-    Get(Get),
-    /// List rollouts.
-    #[command(subcommand)]
-    List(List),
-    /// Show the status of a rollout, and wait until it is healthy or degraded.
-    Status {
-        /// Name of the rollout.
-        rollout: String,
-        /// Follow it until it is healthy or degraded.
-        #[arg(short, long, num_args = 0..=1, require_equals = true, default_value_t = true,
-            default_missing_value = "true", action = clap::ArgAction::Set)]
-        watch: bool,
-        /// End after this long, for instance `90s` or `10m`; 0: never.
-        #[arg(short, long, default_value = "0", value_name = "DURATION", value_parser = timeout)]
-        timeout: Timeout,
-    },
-    /// Go on with a paused rollout, or skip the present step.
-    Promote {
-        /// Name of the rollout.
-        rollout: String,
-        /// Skip the analyses, pauses and steps that are left.
-        #[arg(long)]
-        full: bool,
-    },
-    /// Stop the update and send all traffic to the stable version.
-    Abort {
-        /// Names of rollouts.
-        #[arg(required = true)]
-        rollouts: Vec<String>,
-    },
-    /// Start an aborted update again.
-    #[command(subcommand)]
-    Retry(Retry),
-    /// Pause a rollout until it is promoted.
-    Pause {
-        /// Names of rollouts.
-        #[arg(required = true)]
-        rollouts: Vec<String>,
-    },
-    /// Change a rollout.
-    #[command(subcommand)]
-    Set(Set),
-    /// Play an update in a simulated cluster: how long it takes, and what catches which fault. Needs no cluster.
-    Simulate(Box<SimulateArgs>),
-    /// Print the version.
-    Version {
-        /// The number only.
-        #[arg(long)]
-        short: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Get {
-    /// Show a rollout as a tree.
-    #[command(visible_aliases = ["ro", "rollouts"])]
-    Rollout {
-        /// Name of the rollout.
-        rollout: String,
-        /// Keep the picture up to date.
-        #[arg(short, long)]
-        watch: bool,
-        /// End the watch after so many seconds; 0: never.
-        #[arg(long, default_value_t = 0, value_name = "SECONDS")]
-        timeout_seconds: u64,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum List {
-    /// List rollouts as a table.
-    #[command(visible_aliases = ["ro", "rollout"])]
-    Rollouts {
-        /// Only the rollout of this name.
-        #[arg(long)]
-        name: Option<String>,
-        /// In all namespaces.
-        #[arg(short = 'A', long)]
-        all_namespaces: bool,
-        /// Print a line for each change.
-        #[arg(short, long)]
-        watch: bool,
-        /// With the time of each line.
-        #[arg(long)]
-        timestamps: bool,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Retry {
-    /// Start aborted rollouts again from their first step.
-    #[command(visible_aliases = ["ro", "rollouts"])]
-    Rollout {
-        /// Names of rollouts.
-        #[arg(required = true)]
-        rollouts: Vec<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum Set {
-    /// Set images of containers.
-    Image {
-        /// Name of the rollout.
-        rollout: String,
-        /// `CONTAINER=IMAGE`; `*` for every container.
-        #[arg(required = true, value_name = "CONTAINER=IMAGE")]
-        images: Vec<image::Change>,
-    },
-}
-
-/// How long to wait; `None` for ever.
-type Timeout = std::option::Option<Duration>;
-
-fn timeout(text: &str) -> Result<Timeout, String> {
-    let duration = crate::lang::duration::parse(text).map_err(|error| error.to_string())?;
-    let duration = Duration::try_from(duration).map_err(|_| "expected a positive duration".to_owned())?;
-    Ok((!duration.is_zero()).then_some(duration))
-}
+use self::words::{
+    Command, Create, Get, GlobalArgs, List, Plugin, PromoteArgs, Retry, Set, Standalone, Terminate, Verb,
+};
+use crate::controllers::{self, RunError};
 
 /// How the program was called, which decides its words.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -242,12 +75,37 @@ impl Called {
             _ => Self::Tidegate,
         }
     }
+
+    /// The words it knows under that name.
+    fn command(self) -> clap::Command {
+        match self {
+            Self::Tidegate => Standalone::command().name("tidegate").version(VERSION),
+            Self::Plugin { typed, .. } => Plugin::command().name(typed).bin_name(typed),
+        }
+    }
+
+    /// The name of the program's file.
+    fn program(self) -> &'static str {
+        match self {
+            Self::Tidegate => "tidegate",
+            Self::Plugin { file, .. } => file,
+        }
+    }
 }
 
 /// Parses the command line, the program's name first, and carries it out.
 pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliError> {
     let args: Vec<OsString> = args.into_iter().collect();
     let called = Called::by(args.first());
+    if args.get(1).is_some_and(|word| word == complete::WORD) {
+        // Not for clap: these words are unfinished.
+        let words: Vec<String> = args
+            .iter()
+            .skip(2)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        return complete::run(called.command(), &words, &mut Terminal::stdout(true, false)).await;
+    }
     let (global, command) = match parse(called, args) {
         Ok(parsed) => parsed,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
@@ -262,8 +120,16 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
     let mut terminal = Terminal::stdout(global.no_color, global.ascii);
     match command {
         Command::Verb(Verb::Version { short }) => terminal.line(&version(called, short)),
+        Command::Verb(Verb::Lint(args)) => lint::lint(&args, &mut terminal),
+        Command::Verb(Verb::Completion { what, shell }) => {
+            completion::completion(what, shell, called.program(), &mut terminal)
+        }
         Command::Verb(Verb::Simulate(args)) => simulate::simulate(*args, &global, &mut terminal).await,
         Command::Verb(verb) => {
+            if let Verb::Promote(args) = &verb {
+                // Wrong words are told without asking a cluster.
+                ask(args)?;
+            }
             let cluster = Cluster::connect(&global).await?;
             act(&mut Session::new(cluster, terminal), verb).await
         }
@@ -276,18 +142,14 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
 }
 
 fn parse(called: Called, args: Vec<OsString>) -> Result<(GlobalArgs, Command), clap::Error> {
+    let matches = called.command().try_get_matches_from(args)?;
     match called {
         Called::Tidegate => {
-            let matches = Standalone::command()
-                .name("tidegate")
-                .version(VERSION)
-                .try_get_matches_from(args)?;
             let Standalone { global, command } = Standalone::from_arg_matches(&matches)?;
             Ok((global, command))
         }
-        Called::Plugin { typed, .. } => {
-            let command = Plugin::command().name(typed).bin_name(typed);
-            let Plugin { global, verb } = Plugin::from_arg_matches(&command.try_get_matches_from(args)?)?;
+        Called::Plugin { .. } => {
+            let Plugin { global, verb } = Plugin::from_arg_matches(&matches)?;
             Ok((global, Command::Verb(verb)))
         }
     }
@@ -295,52 +157,126 @@ fn parse(called: Called, args: Vec<OsString>) -> Result<(GlobalArgs, Command), c
 
 async fn act(session: &mut Session, verb: Verb) -> Result<(), CliError> {
     match verb {
-        Verb::Get(Get::Rollout {
-            rollout,
+        Verb::Get(Get::Rollout { rollout, watch, output }) => {
+            let timeout = watch.timeout();
+            session.get(&rollout, watch.watch, timeout, output.format).await
+        }
+        Verb::Get(Get::Experiment {
+            experiment,
             watch,
-            timeout_seconds,
+            output,
         }) => {
-            let timeout = (timeout_seconds > 0).then(|| Duration::from_secs(timeout_seconds));
-            session.get(&rollout, watch, timeout).await
+            let timeout = watch.timeout();
+            session
+                .get_experiment(&experiment, watch.watch, timeout, output.format)
+                .await
         }
         Verb::List(List::Rollouts {
             name,
             all_namespaces,
             watch,
             timestamps,
+            output,
         }) => {
             let shown = Columns {
                 namespace: all_namespaces,
                 timestamp: timestamps,
+                wide: output.format.is_wide(),
             };
-            session.list(name.as_deref(), watch, shown).await
+            session.list(name.as_deref(), watch, shown, output.format).await
+        }
+        Verb::List(List::Experiments { all_namespaces, output }) => {
+            session.list_experiments(all_namespaces, output.format).await
         }
         Verb::Status {
             rollout,
             watch,
             timeout,
-        } => session.status(&rollout, watch, timeout).await,
-        Verb::Promote { rollout, full } => session.promote(&rollout, full).await,
-        Verb::Abort { rollouts } => {
-            for rollout in rollouts {
-                session.abort(&rollout).await?;
-            }
-            Ok(())
+            output,
+        } => session.status(&rollout, watch, timeout, output.format).await,
+        Verb::Create { files, what: None } => session.create(&files.files, files.watch).await,
+        Verb::Create {
+            what: Some(Create::AnalysisRun(args)),
+            ..
+        } => session.create_analysis_run(&args).await,
+        // These need no cluster.
+        Verb::Lint(_) | Verb::Completion { .. } | Verb::Simulate(_) | Verb::Version { .. } => Ok(()),
+        verb => change(session, verb).await,
+    }
+}
+
+/// The verbs that change what is there. One that is about several objects goes on after a failure.
+async fn change(session: &mut Session, verb: Verb) -> Result<(), CliError> {
+    match verb {
+        Verb::Promote(args) => session.promote(&args.rollout, ask(&args)?).await,
+        Verb::Undo { rollout, to_revision } => session.undo(&rollout, to_revision).await,
+        Verb::Set(Set::Image { rollout, images }) => session.set_image(&rollout, &images).await,
+        Verb::Abort { rollouts } => each(session, &rollouts, async |session, name| session.abort(name).await).await,
+        Verb::Pause { rollouts } => each(session, &rollouts, async |session, name| session.pause(name).await).await,
+        Verb::Restart { rollouts, delay } => {
+            let delay = delay.unwrap_or_default();
+            each(session, &rollouts, async |session, name| {
+                session.restart(name, delay).await
+            })
+            .await
         }
         Verb::Retry(Retry::Rollout { rollouts }) => {
-            for rollout in rollouts {
-                session.retry(&rollout).await?;
-            }
-            Ok(())
+            each(session, &rollouts, async |session, name| session.retry(name).await).await
         }
-        Verb::Pause { rollouts } => {
-            for rollout in rollouts {
-                session.pause(&rollout).await?;
-            }
-            Ok(())
+        Verb::Retry(Retry::Experiment { experiments }) => {
+            each(session, &experiments, async |session, name| {
+                session.retry_experiment(name).await
+            })
+            .await
         }
-        Verb::Set(Set::Image { rollout, images }) => session.set_image(&rollout, &images).await,
-        Verb::Simulate(_) | Verb::Version { .. } => Ok(()),
+        Verb::Terminate(Terminate::AnalysisRun { analysis_runs }) => {
+            each(session, &analysis_runs, async |session, name| {
+                session.terminate_analysis_run(name).await
+            })
+            .await
+        }
+        Verb::Terminate(Terminate::Experiment { experiments }) => {
+            each(session, &experiments, async |session, name| {
+                session.terminate_experiment(name).await
+            })
+            .await
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Does it for each name, also after one failed; the errors come together at the end.
+async fn each(
+    session: &mut Session,
+    names: &[String],
+    mut verb: impl AsyncFnMut(&mut Session, &str) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut errors = Vec::new();
+    for name in names {
+        match verb(session, name).await {
+            // Nobody reads any more, or nobody answers: the others would not fare better.
+            Err(error) if matches!(error.kind, Kind::Closed | Kind::Cluster) => {
+                errors.push(error);
+                break;
+            }
+            Err(error) => errors.push(error),
+            Ok(()) => {}
+        }
+    }
+    CliError::all(errors)
+}
+
+/// What `promote` is asked for.
+fn ask(args: &PromoteArgs) -> Result<Ask, CliError> {
+    match (args.full, args.skip_current_step, args.skip_all_steps) {
+        (true, _, _) => Ok(Ask::Full),
+        (false, true, true) => Err(CliError::new(
+            Kind::Usage,
+            "Cannot use skip-current-step and skip-all-steps flags at the same time",
+        )),
+        (false, true, false) => Ok(Ask::SkipStep),
+        (false, false, true) => Ok(Ask::SkipSteps),
+        (false, false, false) => Ok(Ask::Next),
     }
 }
 
@@ -357,11 +293,7 @@ fn not_started(error: &RunError) -> CliError {
 const VERSION: &str = concat!("v", env!("CARGO_PKG_VERSION"));
 
 fn version(called: Called, short: bool) -> String {
-    let name = match called {
-        Called::Tidegate => "tidegate",
-        Called::Plugin { file, .. } => file,
-    };
-    let line = format!("{name}: {VERSION}");
+    let line = format!("{}: {VERSION}", called.program());
     if short {
         return line;
     }

@@ -13,6 +13,19 @@ pub const MANAGER: &str = "kubectl-tidegate";
 /// carry whole seconds, so that a smaller number could not be told apart.
 const UNSEEN_SECONDS: i64 = 2;
 
+/// What `promote` is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ask {
+    /// `promote`: go on.
+    Next,
+    /// `promote --full`.
+    Full,
+    /// `promote -c`, deprecated.
+    SkipStep,
+    /// `promote -a`, deprecated.
+    SkipSteps,
+}
+
 /// What a promotion amounts to for one version of a Rollout.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Promotion {
@@ -106,14 +119,14 @@ fn next_step(rollout: &Rollout, now: Timestamp) -> Promotion {
 }
 
 /// The index behind the present step, when there is one.
-fn index_after(rollout: &Rollout) -> Option<i32> {
+pub(super) fn index_after(rollout: &Rollout) -> Option<i32> {
     let steps = i32::try_from(rollout.spec.strategy.canary.as_ref()?.steps.len()).ok()?;
     let index = rollout.status.as_ref()?.current_step_index.unwrap_or(0);
     (index < steps).then_some(index + 1)
 }
 
 /// Whether this command line moved the step and nobody wrote to the status since.
-fn is_unseen(rollout: &Rollout, now: Timestamp) -> bool {
+pub(super) fn is_unseen(rollout: &Rollout, now: Timestamp) -> bool {
     let fields = rollout.metadata.managed_fields.as_deref().unwrap_or_default();
     let (mut ours, mut others) = (None, None);
     for entry in fields {

@@ -1,6 +1,5 @@
 //! `simulate`: plays an update in a simulated cluster and says what came of it. Needs no cluster.
 
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -11,8 +10,8 @@ use serde_json::Value;
 use super::cluster::Cluster;
 use super::error::{CliError, Kind};
 use super::terminal::Terminal;
-use super::{GlobalArgs, near};
-use crate::lang::yaml;
+use super::words::GlobalArgs;
+use super::{files, near};
 use crate::sim::cast::{Cast, CastError};
 use crate::sim::play::{PlayError, play};
 use crate::sim::report;
@@ -84,11 +83,11 @@ pub async fn simulate(args: SimulateArgs, global: &GlobalArgs, terminal: &mut Te
     let scenario = scenario(&args)?;
     let mut objects = scenario.objects.clone();
     for path in &args.files {
-        objects.extend(read_objects(path)?);
+        objects.extend(files::objects(path)?);
     }
     let folder = args.scenario.as_deref().and_then(Path::parent).unwrap_or(Path::new(""));
     for path in &scenario.files {
-        objects.extend(read_objects(&folder.join(path))?);
+        objects.extend(files::objects(&folder.join(path))?);
     }
     if let Some(name) = &args.from_cluster {
         let cluster = Cluster::connect(global).await?;
@@ -123,7 +122,7 @@ pub async fn simulate(args: SimulateArgs, global: &GlobalArgs, terminal: &mut Te
 fn scenario(args: &SimulateArgs) -> Result<Scenario, CliError> {
     let mut scenario = match &args.scenario {
         None => Scenario::default(),
-        Some(path) => Scenario::read(&read(path)?)
+        Some(path) => Scenario::read(&files::read(path)?)
             .map_err(|error| CliError::new(Kind::Request, format!("`{}`: {error}", path.display())))?,
     };
     let flags = [
@@ -162,32 +161,6 @@ fn scenario(args: &SimulateArgs) -> Result<Scenario, CliError> {
         scenario.expect.push(Expectation::promoted());
     }
     Ok(scenario)
-}
-
-fn read(path: &Path) -> Result<String, CliError> {
-    let failed =
-        |error: std::io::Error| CliError::new(Kind::Request, format!("cannot read `{}`: {error}", path.display()));
-    if path == Path::new("-") {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(path).map_err(failed)
-}
-
-fn read_objects(path: &Path) -> Result<Vec<Value>, CliError> {
-    let documents = yaml::documents(&read(path)?)
-        .map_err(|error| CliError::new(Kind::Request, format!("`{}`: {error}", path.display())))?;
-    let objects = documents.into_iter().flat_map(|document| match document.value {
-        Value::Object(mut fields) if fields.get("kind").is_some_and(|kind| kind == "List") => {
-            match fields.remove("items") {
-                Some(Value::Array(items)) => items,
-                _ => Vec::new(),
-            }
-        }
-        value => vec![value],
-    });
-    Ok(objects.collect())
 }
 
 fn no_rollout(error: &CastError, args: &SimulateArgs) -> CliError {

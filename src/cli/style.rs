@@ -32,6 +32,29 @@ pub(crate) enum Icon {
     Unknown,
 }
 
+impl Icon {
+    /// What the icon says, where it cannot be drawn.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "successful",
+            Self::Bad => "failed",
+            Self::Unknown => "inconclusive",
+            Self::Warning => "error",
+            Self::Progressing => "progressing",
+            Self::Waiting => "waiting",
+            Self::Paused => "paused",
+            Self::Neutral => "neutral",
+            Self::Rollout => "rollout",
+            Self::Revision => "revision",
+            Self::ReplicaSet => "replicaset",
+            Self::Pod => "pod",
+            Self::Job => "job",
+            Self::Experiment => "experiment",
+            Self::AnalysisRun => "analysisrun",
+        }
+    }
+}
+
 impl Style {
     /// The icon as drawn, in its colour.
     pub(crate) fn icon(self, icon: Icon) -> String {

@@ -66,3 +66,39 @@ impl Terminal {
         let _ = writeln!(self.notes, "{}", clean(text));
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::Terminal;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    pub(crate) struct Recorded(Arc<Mutex<Vec<u8>>>);
+
+    impl Recorded {
+        pub(crate) fn text(&self) -> String {
+            String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        }
+    }
+
+    impl Write for Recorded {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A terminal, what is written to it, and the notes.
+    pub(crate) fn recorded() -> (Terminal, Recorded, Recorded) {
+        let (out, notes) = (Recorded::default(), Recorded::default());
+        (
+            Terminal::plain(Box::new(out.clone()), Box::new(notes.clone())),
+            out,
+            notes,
+        )
+    }
+}

@@ -1,148 +1,178 @@
-//! The text of `get rollout`: a header and the tree of revisions, icon for icon as users know it. Pure: objects and the
-//! time in, text out.
+//! The picture of `get rollout`, icon for icon as users know it, and the nodes it shares with `get experiment`. Pure:
+//! objects and the time in, a picture out.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 
+use super::images::{Images, collect_images, image_lines, images_json};
 use super::info::{self, Phase};
-use super::style::{Icon, Style, clean, columns, human_duration};
-use super::{pod, style::Branches};
-use crate::api::{analysis::AnalysisRun, replica_set::ReplicaSet, rollout::Rollout, well_known};
+use super::picture::{Node, Picture, Piece};
+use super::pod;
+use super::style::{Icon, clean, human_duration};
+use crate::api::{
+    analysis::{AnalysisRun, MetricResult},
+    experiment::Experiment,
+    replica_set::ReplicaSet,
+    rollout::Rollout,
+    well_known,
+};
 
-/// A Rollout and what belongs to it; lists may hold foreign objects, which are left out by owner.
+/// What may belong to a Rollout or an Experiment; foreign objects are left out by owner.
 #[derive(Clone, Debug, Default)]
-pub struct Family {
-    /// The Rollout.
-    pub rollout: Rollout,
+pub struct Relatives {
     /// Candidates for its ReplicaSets and those of its experiments.
     pub replica_sets: Vec<ReplicaSet>,
     /// Candidates for their pods.
     pub pods: Vec<Pod>,
     /// Candidates for its AnalysisRuns and those of its experiments.
     pub analysis_runs: Vec<AnalysisRun>,
-    /// Candidates for its Experiments, as JSON.
-    pub experiments: Vec<Value>,
+    /// Candidates for its Experiments.
+    pub experiments: Vec<Experiment>,
 }
 
-/// The whole output of `get rollout`.
-pub fn render(family: &Family, now: Timestamp, style: Style) -> String {
-    let mut sets: Vec<ReplicaSet> = family
-        .replica_sets
-        .iter()
-        .filter(|set| owned(&set.metadata, uid(&family.rollout.metadata)))
-        .cloned()
-        .collect();
+/// The picture of a Rollout. `wide`: with images and nodes.
+pub fn rollout(rollout: &Rollout, relatives: &Relatives, now: Timestamp, wide: bool) -> Picture {
+    let mut sets = relatives.sets_of(uid(&rollout.metadata));
     sets.sort_by(|left, right| {
         right
             .revision()
             .cmp(&left.revision())
             .then_with(|| left.name().cmp(right.name()))
     });
-    let painter = Painter {
-        family,
-        sets: &sets,
-        now,
-        style,
+    let view = View {
+        rollout,
+        sets,
+        painter: Painter { relatives, now, wide },
     };
-    format!("{}\n{}", painter.header(), painter.table())
+    let (lines, facts) = view.header();
+    let phase = Phase::of(rollout);
+    let root = Node {
+        icon: Icon::Rollout,
+        name: name(&rollout.metadata),
+        kind: "Rollout",
+        status: Some(Piece::with(phase.icon(), phase.phase)),
+        created: created(&rollout.metadata),
+        info: Vec::new(),
+        below: view.revisions(),
+    };
+    Picture { lines, facts, root }
 }
 
-struct Painter<'f> {
-    family: &'f Family,
+impl Relatives {
+    pub(crate) fn sets_of(&self, owner: &str) -> Vec<&ReplicaSet> {
+        let mut sets: Vec<&ReplicaSet> = self
+            .replica_sets
+            .iter()
+            .filter(|set| owned(&set.metadata, owner))
+            .collect();
+        sets.sort_by(|left, right| left.name().cmp(right.name()));
+        sets
+    }
+
+    pub(crate) fn runs_of(&self, owner: &str) -> Vec<&AnalysisRun> {
+        let mut runs: Vec<&AnalysisRun> = self
+            .analysis_runs
+            .iter()
+            .filter(|run| owned(&run.metadata, owner))
+            .collect();
+        runs.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
+        runs
+    }
+
+    fn experiments_of(&self, owner: &str) -> Vec<&Experiment> {
+        let mut experiments: Vec<&Experiment> = self
+            .experiments
+            .iter()
+            .filter(|experiment| owned(&experiment.metadata, owner))
+            .collect();
+        experiments.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
+        experiments
+    }
+}
+
+struct View<'f> {
+    rollout: &'f Rollout,
     /// The Rollout's own, newest revision first.
-    sets: &'f [ReplicaSet],
-    now: Timestamp,
-    style: Style,
+    sets: Vec<&'f ReplicaSet>,
+    painter: Painter<'f>,
 }
 
-/// One line of the tree and what hangs below it.
-struct Branch {
-    name: String,
-    /// Kind, status, age and info; empty for a revision.
-    cells: [String; 4],
-    below: Vec<Self>,
-}
-
-impl Painter<'_> {
-    fn header(&self) -> String {
-        let rollout = &self.family.rollout;
+impl View<'_> {
+    fn header(&self) -> (Vec<(&'static str, Piece)>, Map<String, Value>) {
+        let rollout = self.rollout;
         let phase = Phase::of(rollout);
+        let (name, namespace) = (name(&rollout.metadata), namespace(&rollout.metadata));
+        let strategy = info::strategy(rollout);
+        let mut facts = Map::from_iter([
+            ("name".to_owned(), json!(name)),
+            ("namespace".to_owned(), json!(namespace)),
+            ("status".to_owned(), json!(phase.phase)),
+            ("message".to_owned(), json!(phase.message)),
+            ("strategy".to_owned(), json!(strategy)),
+        ]);
         let mut lines = vec![
-            ("Name:", clean(rollout.metadata.name.as_deref().unwrap_or_default())),
-            (
-                "Namespace:",
-                clean(rollout.metadata.namespace.as_deref().unwrap_or_default()),
-            ),
-            ("Status:", format!("{} {}", self.style.icon(phase.icon()), phase.phase)),
+            ("Name:", Piece::plain(name)),
+            ("Namespace:", Piece::plain(namespace)),
+            ("Status:", Piece::with(phase.icon(), phase.phase)),
         ];
         if !phase.message.is_empty() {
-            lines.push(("Message:", phase.message.clone()));
+            lines.push(("Message:", Piece::plain(phase.message)));
         }
-        lines.push(("Strategy:", info::strategy(rollout).to_owned()));
+        lines.push(("Strategy:", Piece::plain(strategy)));
         if rollout.spec.strategy.canary.is_some() {
-            lines.push(("  Step:", info::step(rollout).unwrap_or_default()));
-            lines.push(("  SetWeight:", info::set_weight(rollout).to_string()));
-            lines.push(("  ActualWeight:", info::actual_weight(rollout, self.sets).to_string()));
+            let step = info::step(rollout).unwrap_or_default();
+            let (set, actual) = (
+                info::set_weight(rollout),
+                info::actual_weight(rollout, self.sets.iter().copied()),
+            );
+            facts.extend([
+                ("step".to_owned(), json!(step)),
+                ("setWeight".to_owned(), json!(set)),
+                ("actualWeight".to_owned(), json!(actual)),
+            ]);
+            lines.push(("  Step:", Piece::plain(step)));
+            lines.push(("  SetWeight:", Piece::plain(set.to_string())));
+            lines.push(("  ActualWeight:", Piece::plain(actual.to_string())));
         }
-        for (index, image) in self.images().into_iter().enumerate() {
-            lines.push((if index == 0 { "Images:" } else { "" }, image));
-        }
+        let images = self.images();
+        facts.insert("images".to_owned(), images_json(&images));
+        lines.extend(image_lines(&images));
         let status = rollout.status.clone().unwrap_or_default();
-        lines.push(("Replicas:", String::new()));
-        for (label, count) in [
-            ("  Desired:", rollout.spec.replicas.unwrap_or(1)),
-            ("  Current:", status.replicas),
-            ("  Updated:", status.updated_replicas),
-            ("  Ready:", status.ready_replicas),
-            ("  Available:", status.available_replicas),
+        lines.push(("Replicas:", Piece::default()));
+        let mut replicas = Map::new();
+        for (label, key, count) in [
+            ("  Desired:", "desired", rollout.spec.replicas.unwrap_or(1)),
+            ("  Current:", "current", status.replicas),
+            ("  Updated:", "updated", status.updated_replicas),
+            ("  Ready:", "ready", status.ready_replicas),
+            ("  Available:", "available", status.available_replicas),
         ] {
-            lines.push((label, count.to_string()));
+            lines.push((label, Piece::plain(count.to_string())));
+            replicas.insert(key.to_owned(), json!(count));
         }
-        lines
-            .into_iter()
-            .map(|(label, value)| format!("{label:<17}{value}\n"))
-            .collect()
+        facts.insert("replicas".to_owned(), Value::Object(replicas));
+        if let Some(waiting) = &status.waiting_for {
+            facts.insert("waitingFor".to_owned(), json!(waiting));
+        }
+        (lines, facts)
     }
 
     /// Images of ReplicaSets with pods, each with the roles it has.
-    fn images(&self) -> Vec<String> {
-        let mut images: Vec<(String, Vec<&'static str>)> = Vec::new();
+    fn images(&self) -> Images {
+        let mut images = Images::new();
         for set in self.sets.iter().filter(|set| set.replicas() > 0) {
-            let containers = set.spec.template.pointer("/spec/containers").and_then(Value::as_array);
-            for container in containers.into_iter().flatten() {
-                let image = clean(container.get("image").and_then(Value::as_str).unwrap_or_default());
-                let roles = self.roles(set);
-                match images.iter_mut().find(|(known, _)| *known == image) {
-                    Some((_, known)) => known.extend(roles),
-                    None => images.push((image, roles)),
-                }
-            }
+            collect_images(&set.spec.template, &self.roles(set), &mut images);
         }
-        let text = |(image, mut roles): (String, Vec<&str>)| {
-            let mut seen = Vec::new();
-            roles.retain(|role| {
-                !seen.contains(role) && {
-                    seen.push(*role);
-                    true
-                }
-            });
-            if roles.is_empty() {
-                image
-            } else {
-                format!("{image} ({})", roles.join(", "))
-            }
-        };
-        images.into_iter().map(text).collect()
+        images
     }
 
     /// The roles of one of the Rollout's ReplicaSets: `stable`, `canary`, `active`, `preview`, `ping`, `pong`.
     fn roles(&self, set: &ReplicaSet) -> Vec<&'static str> {
-        let rollout = &self.family.rollout;
-        let (hash, Some(status)) = (set.pod_hash(), &rollout.status) else {
+        let (hash, Some(status)) = (set.pod_hash(), &self.rollout.status) else {
             return Vec::new();
         };
         if hash.is_empty() {
@@ -150,7 +180,7 @@ impl Painter<'_> {
         }
         let mut roles = Vec::new();
         let stable = hash == status.stable_rs;
-        if let Some(canary) = &rollout.spec.strategy.canary {
+        if let Some(canary) = &self.rollout.spec.strategy.canary {
             let is_canary = !stable && hash == status.current_pod_hash;
             roles.extend(stable.then_some("stable").or(is_canary.then_some("canary")));
             let stable_side = status.canary.as_ref().map(|canary| canary.stable_ping_pong.as_str());
@@ -159,7 +189,7 @@ impl Painter<'_> {
                 roles.push(if ping { "ping" } else { "pong" });
             }
         }
-        if rollout.spec.strategy.blue_green.is_some() {
+        if self.rollout.spec.strategy.blue_green.is_some() {
             let selected = status.blue_green.clone().unwrap_or_default();
             roles.extend(stable.then_some("stable"));
             if hash == selected.active_selector {
@@ -171,92 +201,47 @@ impl Painter<'_> {
         roles
     }
 
-    fn table(&self) -> String {
-        let rollout = &self.family.rollout;
-        let phase = Phase::of(rollout);
-        let root = Branch {
-            name: self.named(Icon::Rollout, &rollout.metadata),
-            cells: [
-                "Rollout".to_owned(),
-                self.status(phase.icon(), &phase.phase),
-                self.age(&rollout.metadata),
-                String::new(),
-            ],
-            below: self.revisions(),
-        };
-        let header = ["NAME", "KIND", "STATUS", "AGE", "INFO"].map(str::to_owned).to_vec();
-        let mut rows = vec![header];
-        self.draw(&root, "", "", &mut rows);
-        columns(&rows)
-    }
-
-    /// `first` stands before the name, `rest` before the names below.
-    fn draw(&self, branch: &Branch, first: &str, rest: &str, rows: &mut Vec<Vec<String>>) {
-        let mut row = vec![format!("{first}{}", branch.name)];
-        row.extend(branch.cells.iter().cloned());
-        rows.push(row);
-        let Branches {
-            branch: fork,
-            last,
-            line,
-            space,
-        } = self.style.branches();
-        for (index, below) in branch.below.iter().enumerate() {
-            let (mark, continued) = if index + 1 == branch.below.len() {
-                (last, space)
-            } else {
-                (fork, line)
-            };
-            self.draw(below, &format!("{rest}{mark}"), &format!("{rest}{continued}"), rows);
-        }
-    }
-
     /// Newest first; in each the ReplicaSets, Experiments and AnalysisRuns.
-    fn revisions(&self) -> Vec<Branch> {
-        let owner = uid(&self.family.rollout.metadata);
-        let mut revisions: BTreeMap<std::cmp::Reverse<i64>, Vec<Branch>> = BTreeMap::new();
-        let mut put = |revision: i64, branch: Branch| {
-            revisions.entry(std::cmp::Reverse(revision)).or_default().push(branch);
+    fn revisions(&self) -> Vec<Node> {
+        let owner = uid(&self.rollout.metadata);
+        let mut revisions: BTreeMap<std::cmp::Reverse<i64>, Vec<Node>> = BTreeMap::new();
+        let mut put = |revision: i64, node: Node| {
+            revisions.entry(std::cmp::Reverse(revision)).or_default().push(node);
         };
-        for set in self.sets {
-            put(set.revision(), self.replica_set(set, &self.roles(set)));
+        for set in &self.sets {
+            put(set.revision(), self.painter.replica_set(set, &self.roles(set)));
         }
-        let mut experiments: Vec<(ObjectMeta, &Value)> = self
-            .family
-            .experiments
-            .iter()
-            .map(|experiment| (metadata(experiment), experiment))
-            .collect();
-        experiments.retain(|(meta, _)| owned(meta, owner));
-        experiments.sort_by(|(left, _), (right, _)| by_age(left, right));
-        for (meta, experiment) in &experiments {
-            put(revision(meta), self.experiment(meta, experiment));
+        for experiment in self.painter.relatives.experiments_of(owner) {
+            put(revision(&experiment.metadata), self.painter.experiment(experiment));
         }
-        for run in self.runs_of(owner) {
-            put(revision(&run.metadata), self.analysis_run(run));
+        for run in self.painter.relatives.runs_of(owner) {
+            put(revision(&run.metadata), self.painter.analysis_run(run));
         }
         revisions
             .into_iter()
-            .map(|(std::cmp::Reverse(revision), below)| Branch {
-                name: format!("{} revision:{revision}", self.style.icon(Icon::Revision)),
-                cells: Default::default(),
+            .map(|(std::cmp::Reverse(revision), below)| Node {
+                icon: Icon::Revision,
+                name: format!("revision:{revision}"),
+                kind: "",
+                status: None,
+                created: None,
+                info: Vec::new(),
                 below,
             })
             .collect()
     }
+}
 
-    fn runs_of(&self, owner: &str) -> Vec<&AnalysisRun> {
-        let mut runs: Vec<&AnalysisRun> = self
-            .family
-            .analysis_runs
-            .iter()
-            .filter(|run| owned(&run.metadata, owner))
-            .collect();
-        runs.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
-        runs
-    }
+/// Turns objects into nodes.
+pub(crate) struct Painter<'f> {
+    pub(crate) relatives: &'f Relatives,
+    pub(crate) now: Timestamp,
+    /// With images and nodes.
+    pub(crate) wide: bool,
+}
 
-    fn replica_set(&self, set: &ReplicaSet, roles: &[&str]) -> Branch {
+impl Painter<'_> {
+    fn replica_set(&self, set: &ReplicaSet, roles: &[&'static str]) -> Node {
         let failed = set
             .status
             .conditions
@@ -272,141 +257,124 @@ impl Painter<'_> {
         } else {
             (Icon::Progressing, "Progressing")
         };
-        let mut info: Vec<String> = roles
+        let mut info: Vec<Piece> = roles
             .iter()
-            .map(|role| self.style.paint(role, role_color(role)))
+            .map(|role| Piece {
+                color: role_color(role),
+                ..Piece::plain(*role)
+            })
             .collect();
         if let Some(deadline) = set.scale_down_deadline().filter(|_| set.replicas() > 0) {
             let left = deadline.duration_since(self.now);
-            let passed = !left.is_positive();
-            info.push(if passed {
-                "delay:passed".to_owned()
-            } else {
+            info.push(Piece::plain(if left.is_positive() {
                 format!("delay:{}", human_duration(left))
-            });
+            } else {
+                "delay:passed".to_owned()
+            }));
+        }
+        if self.wide {
+            let mut images = Images::new();
+            collect_images(&set.spec.template, &[], &mut images);
+            info.extend(
+                images
+                    .into_iter()
+                    .map(|(image, _)| Piece::plain(format!("image:{image}"))),
+            );
         }
         let mut pods: Vec<&Pod> = self
-            .family
+            .relatives
             .pods
             .iter()
             .filter(|pod| owned(&pod.metadata, uid(&set.metadata)))
             .collect();
         pods.sort_by(|left, right| by_age(&left.metadata, &right.metadata));
-        Branch {
-            name: self.named(Icon::ReplicaSet, &set.metadata),
-            cells: [
-                "ReplicaSet".to_owned(),
-                self.status(icon, status),
-                self.age(&set.metadata),
-                info.join(","),
-            ],
+        Node {
+            icon: Icon::ReplicaSet,
+            name: set.name().to_owned(),
+            kind: "ReplicaSet",
+            status: Some(Piece::with(icon, status)),
+            created: created(&set.metadata),
+            info,
             below: pods.into_iter().map(|pod| self.pod(pod)).collect(),
         }
     }
 
-    fn pod(&self, pod: &Pod) -> Branch {
+    fn pod(&self, pod: &Pod) -> Node {
         let (icon, status) = pod::status(pod);
-        Branch {
-            name: self.named(Icon::Pod, &pod.metadata),
-            cells: [
-                "Pod".to_owned(),
-                self.status(icon, &status),
-                self.age(&pod.metadata),
-                pod::readiness(pod),
-            ],
+        let mut info = vec![Piece::plain(pod::readiness(pod))];
+        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
+        info.extend(
+            node.filter(|_| self.wide)
+                .map(|node| Piece::plain(format!("node:{node}"))),
+        );
+        Node {
+            icon: Icon::Pod,
+            name: name(&pod.metadata),
+            kind: "Pod",
+            status: Some(Piece::with(icon, status)),
+            created: created(&pod.metadata),
+            info,
             below: Vec::new(),
         }
     }
 
-    fn experiment(&self, meta: &ObjectMeta, experiment: &Value) -> Branch {
-        let phase = experiment
-            .pointer("/status/phase")
-            .and_then(Value::as_str)
-            .unwrap_or("Pending");
-        let mut sets: Vec<&ReplicaSet> = self
-            .family
-            .replica_sets
-            .iter()
-            .filter(|set| owned(&set.metadata, uid(meta)))
-            .collect();
-        sets.sort_by(|left, right| left.name().cmp(right.name()));
-        let mut below: Vec<Branch> = sets.into_iter().map(|set| self.replica_set(set, &[])).collect();
-        below.extend(self.runs_of(uid(meta)).into_iter().map(|run| self.analysis_run(run)));
-        Branch {
-            name: self.named(Icon::Experiment, meta),
-            cells: [
-                "Experiment".to_owned(),
-                self.status(analysis_icon(phase), phase),
-                self.age(meta),
-                String::new(),
-            ],
+    /// An Experiment with its ReplicaSets and AnalysisRuns.
+    pub(crate) fn experiment(&self, experiment: &Experiment) -> Node {
+        let owner = uid(&experiment.metadata);
+        let sets = self.relatives.sets_of(owner);
+        let mut below: Vec<Node> = sets.into_iter().map(|set| self.replica_set(set, &[])).collect();
+        below.extend(
+            self.relatives
+                .runs_of(owner)
+                .into_iter()
+                .map(|run| self.analysis_run(run)),
+        );
+        let phase = experiment.status.as_ref().map(|status| status.phase.as_str());
+        Node {
+            icon: Icon::Experiment,
+            name: name(&experiment.metadata),
+            kind: "Experiment",
+            status: Some(phase_piece(phase)),
+            created: created(&experiment.metadata),
+            info: Vec::new(),
             below,
         }
     }
 
-    fn analysis_run(&self, run: &AnalysisRun) -> Branch {
+    fn analysis_run(&self, run: &AnalysisRun) -> Node {
         let status = run.status.clone().unwrap_or_default();
-        let phase = if status.phase.is_empty() {
-            "Pending"
-        } else {
-            status.phase.as_str()
-        };
         let results = || status.metric_results.iter().filter(|result| !result.dry_run);
-        let total = |count: fn(&crate::api::analysis::MetricResult) -> i32| results().map(count).sum::<i32>();
+        let total = |count: fn(&MetricResult) -> i32| results().map(count).sum::<i32>();
         let counts = [
             (Icon::Ok, total(|result| result.successful)),
             (Icon::Bad, total(|result| result.failed)),
             (Icon::Unknown, total(|result| result.inconclusive)),
             (Icon::Warning, total(|result| result.error)),
         ];
-        let info: Vec<String> = counts
-            .into_iter()
-            .filter(|(_, count)| *count > 0)
-            .map(|(icon, count)| format!("{} {count}", self.style.icon(icon)))
-            .collect();
+        let counted = counts.into_iter().filter(|(_, count)| *count > 0);
         let measurements = status.metric_results.iter().flat_map(|result| &result.measurements);
         let jobs = measurements.filter_map(|measurement| {
-            let name = clean(measurement.metadata.get("job-name")?);
-            let age = measurement
-                .started_at
-                .as_ref()
-                .map(|time| human_duration(self.now.duration_since(time.0)));
-            let status = self.status(analysis_icon(&measurement.phase), &measurement.phase);
-            Some(Branch {
-                name: format!("{} {name}", self.style.icon(Icon::Job)),
-                cells: ["Job".to_owned(), status, age.unwrap_or_default(), String::new()],
+            Some(Node {
+                icon: Icon::Job,
+                name: measurement.metadata.get("job-name")?.clone(),
+                kind: "Job",
+                status: Some(phase_piece(Some(&measurement.phase))),
+                created: measurement.started_at.as_ref().map(|time| time.0),
+                info: Vec::new(),
                 below: Vec::new(),
             })
         });
-        Branch {
-            name: self.named(Icon::AnalysisRun, &run.metadata),
-            cells: [
-                "AnalysisRun".to_owned(),
-                self.status(analysis_icon(phase), phase),
-                self.age(&run.metadata),
-                info.join(","),
-            ],
+        Node {
+            icon: Icon::AnalysisRun,
+            name: name(&run.metadata),
+            kind: "AnalysisRun",
+            status: Some(phase_piece(Some(&status.phase))),
+            created: created(&run.metadata),
+            info: counted
+                .map(|(icon, count)| Piece::with(icon, count.to_string()))
+                .collect(),
             below: jobs.collect(),
         }
-    }
-
-    fn named(&self, icon: Icon, meta: &ObjectMeta) -> String {
-        format!(
-            "{} {}",
-            self.style.icon(icon),
-            clean(meta.name.as_deref().unwrap_or_default())
-        )
-    }
-
-    fn status(&self, icon: Icon, word: &str) -> String {
-        format!("{} {}", self.style.icon(icon), clean(word))
-    }
-
-    fn age(&self, meta: &ObjectMeta) -> String {
-        let created = meta.creation_timestamp.as_ref();
-        created
-            .map(|created| human_duration(self.now.duration_since(created.0)))
-            .unwrap_or_default()
     }
 }
 
@@ -417,24 +385,33 @@ fn role_color(role: &str) -> &'static str {
     }
 }
 
-fn analysis_icon(phase: &str) -> Icon {
-    match phase {
+/// A phase of an Experiment, AnalysisRun or measurement; none counts as `Pending`.
+pub(crate) fn phase_piece(phase: Option<&str>) -> Piece {
+    let phase = phase.filter(|phase| !phase.is_empty()).unwrap_or("Pending");
+    let icon = match phase {
         "Successful" => Icon::Ok,
         "Failed" => Icon::Bad,
         "Error" => Icon::Warning,
-        "Inconclusive" => Icon::Unknown,
         "Running" => Icon::Progressing,
         "Pending" => Icon::Waiting,
         _ => Icon::Unknown,
-    }
+    };
+    Piece::with(icon, phase)
 }
 
-fn metadata(object: &Value) -> ObjectMeta {
-    object
-        .get("metadata")
-        .cloned()
-        .and_then(|metadata| serde_json::from_value(metadata).ok())
-        .unwrap_or_default()
+/// `metadata.name`, clean.
+pub(crate) fn name(meta: &ObjectMeta) -> String {
+    clean(meta.name.as_deref().unwrap_or_default())
+}
+
+/// `metadata.namespace`, clean.
+pub(crate) fn namespace(meta: &ObjectMeta) -> String {
+    clean(meta.namespace.as_deref().unwrap_or_default())
+}
+
+/// `metadata.creationTimestamp`.
+pub(crate) fn created(meta: &ObjectMeta) -> Option<Timestamp> {
+    meta.creation_timestamp.as_ref().map(|time| time.0)
 }
 
 fn uid(meta: &ObjectMeta) -> &str {
@@ -456,7 +433,6 @@ fn revision(meta: &ObjectMeta) -> i64 {
 
 /// Oldest first, then by name.
 fn by_age(left: &ObjectMeta, right: &ObjectMeta) -> std::cmp::Ordering {
-    let created = |meta: &ObjectMeta| meta.creation_timestamp.as_ref().map(|time| time.0);
     created(left)
         .cmp(&created(right))
         .then_with(|| left.name.cmp(&right.name))

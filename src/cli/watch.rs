@@ -2,23 +2,27 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DynamicObject};
+use kube::api::Api;
 use kube::runtime::{WatchStreamExt as _, reflector, watcher};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::cluster::{Cluster, experiment_resource, pod_selector};
+use super::cluster::{Cluster, Named, pod_selector};
 use super::error::{CliError, Kind};
+use super::experiment;
 use super::info::Phase;
 use super::list::{self, Columns};
+use super::output::Format;
+use super::picture::Picture;
 use super::style::Style;
 use super::terminal::Terminal;
-use super::tree::{self, Family};
-use crate::api::{analysis::AnalysisRun, replica_set::ReplicaSet, rollout::Rollout};
+use super::tree::{self, Relatives};
+use crate::api::{analysis::AnalysisRun, experiment::Experiment, replica_set::ReplicaSet, rollout::Rollout};
 use crate::clock::SharedClock;
 
 /// Ages are drawn anew this often.
@@ -29,16 +33,45 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 type Changes = Pin<Box<dyn Stream<Item = ()> + Send>>;
 
-/// `get rollout -w`: until interrupted, the Rollout is gone, or the time is over.
-pub(crate) async fn tree(
+/// What is drawn while watching: a Rollout or an Experiment, which becomes a picture.
+pub(crate) trait Root: Named + kube::Resource + Send + Sync + 'static {
+    /// Selects its ReplicaSets and pods.
+    fn pod_selector(&self) -> String;
+    /// The picture.
+    fn picture(&self, relatives: &Relatives, now: Timestamp, wide: bool) -> Picture;
+}
+
+impl Root for Rollout {
+    fn pod_selector(&self) -> String {
+        pod_selector(self)
+    }
+
+    fn picture(&self, relatives: &Relatives, now: Timestamp, wide: bool) -> Picture {
+        tree::rollout(self, relatives, now, wide)
+    }
+}
+
+impl Root for Experiment {
+    fn pod_selector(&self) -> String {
+        // Each of its templates has a selector of its own.
+        String::new()
+    }
+
+    fn picture(&self, relatives: &Relatives, now: Timestamp, wide: bool) -> Picture {
+        experiment::picture(self, relatives, now, wide)
+    }
+}
+
+/// `get … -w`: until interrupted, the object is gone, or the time is over.
+pub(crate) async fn tree<K: Root>(
     cluster: &Cluster,
     name: &str,
     terminal: &mut Terminal,
     clock: &SharedClock,
-    timeout: Option<Duration>,
+    (timeout, format): (Option<Duration>, Format),
 ) -> Result<(), CliError> {
-    let rollout = cluster.rollout(name).await?;
-    let (stores, mut changes) = Stores::open(cluster, &rollout);
+    let root: K = cluster.object(name).await?;
+    let (stores, mut changes) = Stores::<K>::open(cluster, name, &root.pod_selector());
     let mut tick = interval(REDRAW_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
@@ -56,21 +89,26 @@ pub(crate) async fn tree(
             }
             () = until(deadline) => return Ok(()),
         }
-        let Some(family) = stores.family() else {
+        let Some((root, relatives)) = stores.read() else {
             if seen {
-                return Err(CliError::new(
-                    Kind::Request,
-                    format!("rollouts.argoproj.io \"{name}\" not found"),
-                ));
+                let plural = K::plural(&());
+                let message = format!("{plural}.{} \"{name}\" not found", crate::api::GROUP);
+                return Err(CliError::new(Kind::Request, message));
             }
             continue;
         };
         seen = true;
         // Where nothing can be drawn over, a new age alone is no reason to write again.
-        let key = tree::render(&family, Timestamp::MIN, Style::default());
-        if terminal.redraws || key != shown {
-            let text = tree::render(&family, clock.now(), terminal.style);
-            terminal.picture(&text, shown.is_empty())?;
+        let ageless = root.picture(&relatives, Timestamp::MIN, format.is_wide());
+        let key = ageless.text(Timestamp::MIN, Style::default());
+        if format.is_text() && terminal.redraws || key != shown {
+            let picture = root.picture(&relatives, clock.now(), format.is_wide());
+            if format.is_text() {
+                let text = picture.text(clock.now(), terminal.style);
+                terminal.picture(&text, shown.is_empty())?;
+            } else {
+                format.write(&picture.json(), true, terminal)?;
+            }
             shown = key;
         }
     }
@@ -83,73 +121,53 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-struct Stores {
-    rollout: reflector::Store<Rollout>,
+struct Stores<K: Root> {
+    root: reflector::Store<K>,
     replica_sets: reflector::Store<ReplicaSet>,
     pods: reflector::Store<Pod>,
     analysis_runs: reflector::Store<AnalysisRun>,
-    experiments: reflector::Store<DynamicObject>,
+    experiments: reflector::Store<Experiment>,
 }
 
-impl Stores {
-    fn open(cluster: &Cluster, rollout: &Rollout) -> (Self, Changes) {
-        let (client, namespace) = (cluster.client.clone(), cluster.namespace.as_str());
-        let name = rollout.metadata.name.clone().unwrap_or_default();
-        let one = watcher::Config::default().fields(&format!("metadata.name={name}"));
-        let selected = watcher::Config::default().labels(&pod_selector(rollout));
-        let (rollout, of_rollout) = follow(cluster.rollouts(), one);
-        let (replica_sets, of_sets) = follow(Api::namespaced(client.clone(), namespace), selected.clone());
-        let (pods, of_pods) = follow(Api::namespaced(client.clone(), namespace), selected);
-        let (analysis_runs, of_runs) = follow(Api::namespaced(client.clone(), namespace), watcher::Config::default());
-        let resource = experiment_resource();
-        let api: Api<DynamicObject> = Api::namespaced_with(client, namespace, &resource);
-        let (experiments, writer) = {
-            let writer = reflector::store::Writer::new(resource);
-            (writer.as_reader(), writer)
+impl<K: Root> Stores<K> {
+    fn open(cluster: &Cluster, name: &str, selector: &str) -> (Self, Changes) {
+        let all = watcher::Config::default;
+        let one = all().fields(&format!("metadata.name={name}"));
+        let selected = all().labels(selector);
+        let (root, of_root) = follow(cluster.api(), one);
+        let (replica_sets, of_sets) = follow(cluster.api(), selected.clone());
+        let (pods, of_pods) = follow(cluster.api(), selected);
+        let (analysis_runs, of_runs) = follow(cluster.api(), all());
+        let (experiments, of_experiments) = follow(cluster.api(), all());
+        let changes = stream::select_all([of_root, of_sets, of_pods, of_runs, of_experiments]).boxed();
+        let stores = Self {
+            root,
+            replica_sets,
+            pods,
+            analysis_runs,
+            experiments,
         };
-        let of_experiments = watcher(api, watcher::Config::default())
-            .default_backoff()
-            .reflect(writer)
-            .map(|_| ())
-            .boxed();
-        let changes = stream::select_all([of_rollout, of_sets, of_pods, of_runs, of_experiments]).boxed();
-        (
-            Self {
-                rollout,
-                replica_sets,
-                pods,
-                analysis_runs,
-                experiments,
-            },
-            changes,
-        )
+        (stores, changes)
     }
 
-    fn family(&self) -> Option<Family> {
-        let rollout = self.rollout.state().first()?.as_ref().clone();
-        Some(Family {
-            rollout,
-            replica_sets: self
-                .replica_sets
-                .state()
-                .iter()
-                .map(|set| set.as_ref().clone())
-                .collect(),
-            pods: self.pods.state().iter().map(|pod| pod.as_ref().clone()).collect(),
-            analysis_runs: self
-                .analysis_runs
-                .state()
-                .iter()
-                .map(|run| run.as_ref().clone())
-                .collect(),
-            experiments: self
-                .experiments
-                .state()
-                .iter()
-                .filter_map(|item| serde_json::to_value(&**item).ok())
-                .collect(),
-        })
+    /// What is known now; nothing while the object itself is not there.
+    fn read(&self) -> Option<(Arc<K>, Relatives)> {
+        let root = self.root.state().into_iter().next()?;
+        let relatives = Relatives {
+            replica_sets: copied(&self.replica_sets),
+            pods: copied(&self.pods),
+            analysis_runs: copied(&self.analysis_runs),
+            experiments: copied(&self.experiments),
+        };
+        Some((root, relatives))
     }
+}
+
+fn copied<K>(store: &reflector::Store<K>) -> Vec<K>
+where
+    K: kube::Resource<DynamicType = ()> + Clone + 'static,
+{
+    store.state().iter().map(|object| object.as_ref().clone()).collect()
 }
 
 /// A store kept up to date by the stream, which must be polled.
@@ -173,12 +191,13 @@ pub(crate) async fn status(
     cluster: &Cluster,
     name: &str,
     terminal: &mut Terminal,
-    timeout: Option<Duration>,
+    (timeout, format): (Option<Duration>, Format),
 ) -> Result<Phase, CliError> {
     let rollout = cluster.rollout(name).await?;
     let deadline = timeout.map(|timeout| Instant::now() + timeout);
     let mut phase = Phase::of(&rollout);
-    terminal.line(&phase.line())?;
+    let mut shown = phase.shown(&rollout, format);
+    tell(&phase, &rollout, format, true, terminal)?;
     let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let mut changes = watcher(cluster.rollouts(), config)
         .default_backoff()
@@ -190,10 +209,11 @@ pub(crate) async fn status(
                 // A broken watch is opened again by itself.
                 Some(Err(_)) => {}
                 Some(Ok(rollout)) => {
-                    let next = Phase::of(&rollout);
-                    if next != phase {
-                        terminal.line(&next.line())?;
-                        phase = next;
+                    phase = Phase::of(&rollout);
+                    let next = phase.shown(&rollout, format);
+                    if next != shown {
+                        tell(&phase, &rollout, format, true, terminal)?;
+                        shown = next;
                     }
                 }
                 None => return Err(CliError::new(Kind::Cluster, "the watch ended")),
@@ -204,22 +224,46 @@ pub(crate) async fn status(
     Ok(phase)
 }
 
+/// Writes what `status` shows. `stream`: one of many.
+pub(crate) fn tell(
+    phase: &Phase,
+    rollout: &Rollout,
+    format: Format,
+    stream: bool,
+    terminal: &mut Terminal,
+) -> Result<(), CliError> {
+    match format {
+        Format::Json | Format::Yaml => format.write(&phase.facts(rollout), stream, terminal),
+        Format::Text | Format::Wide | Format::Name => terminal.line(&phase.shown(rollout, format)),
+    }
+}
+
 /// `list rollouts -w`: the table, then a line for each change of a line.
 pub(crate) async fn list(
     api: Api<Rollout>,
     config: watcher::Config,
     terminal: &mut Terminal,
     clock: &SharedClock,
-    shown: Columns,
+    (shown, format): (Columns, Format),
 ) -> Result<(), CliError> {
-    terminal.text(&list::render(&[], clock.now(), shown))?;
+    if format.is_text() {
+        terminal.text(&list::render(&[], clock.now(), shown))?;
+    }
     let mut lines: HashMap<Option<String>, String> = HashMap::new();
     let mut changes = watcher(api, config).default_backoff().applied_objects().boxed();
     while let Some(change) = changes.next().await {
         let Ok(rollout) = change else { continue };
-        let key = list::render_change(&rollout, Timestamp::UNIX_EPOCH, shown);
+        let key = if format.is_text() {
+            list::render_change(&rollout, Timestamp::UNIX_EPOCH, shown)
+        } else {
+            list::facts(&rollout).to_string()
+        };
         if lines.insert(rollout.metadata.uid.clone(), key.clone()).as_ref() != Some(&key) {
-            terminal.text(&list::render_change(&rollout, clock.now(), shown))?;
+            match format {
+                Format::Name => terminal.line(&list::resource_name(&rollout))?,
+                _ if format.is_text() => terminal.text(&list::render_change(&rollout, clock.now(), shown))?,
+                _ => format.write(&list::facts(&rollout), true, terminal)?,
+            }
         }
     }
     Ok(())

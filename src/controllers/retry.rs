@@ -14,6 +14,8 @@ const LASTING_DELAY_MIN: Duration = Duration::from_secs(10);
 const CONFLICT_DELAY_MIN: Duration = Duration::from_millis(20);
 /// A conflict is never a reason to wait longer.
 const CONFLICT_DELAY_MAX: Duration = Duration::from_secs(2);
+/// What passes by itself is never waited for longer: after an outage nobody must wait minutes for the next look.
+const TRANSIENT_DELAY_MAX: Duration = Duration::from_secs(30);
 /// Nothing waits longer, so that what was mended outside our sight is noticed.
 pub const DELAY_MAX: Duration = Duration::from_secs(300);
 
@@ -81,8 +83,8 @@ impl From<ApplyError> for ReconcileError {
 pub fn error_policy(class: Class, failures: u32, jitter: f64) -> Duration {
     let (first, longest) = match class {
         Class::Conflict => (CONFLICT_DELAY_MIN, CONFLICT_DELAY_MAX),
-        Class::Transient => (TRANSIENT_DELAY_MIN, DELAY_MAX),
-        Class::Throttled(asked) => (asked.max(TRANSIENT_DELAY_MIN), DELAY_MAX),
+        Class::Transient => (TRANSIENT_DELAY_MIN, TRANSIENT_DELAY_MAX),
+        Class::Throttled(asked) => (asked.max(TRANSIENT_DELAY_MIN), TRANSIENT_DELAY_MAX),
         Class::Denied | Class::NotFound | Class::Permanent => (LASTING_DELAY_MIN, DELAY_MAX),
     };
     let doublings = failures.saturating_sub(1).min(16);
@@ -102,7 +104,9 @@ mod tests {
         assert!(seconds(Class::Conflict, 100) <= 2.0);
         assert_eq!(seconds(Class::Transient, 1), 0.5);
         assert_eq!(seconds(Class::Transient, 3), 2.0);
-        assert_eq!(seconds(Class::Transient, 40), 300.0);
+        assert_eq!(seconds(Class::Transient, 40), 30.0);
+        assert_eq!(seconds(Class::Throttled(Duration::from_secs(90)), 9), 90.0);
+        assert_eq!(seconds(Class::Permanent, 40), 300.0);
         assert_eq!(seconds(Class::Throttled(Duration::from_secs(7)), 1), 7.0);
         assert_eq!(seconds(Class::Denied, 1), 10.0);
         assert_eq!(error_policy(Class::Transient, 2, 1.0), Duration::from_millis(750));

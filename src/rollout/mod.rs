@@ -4,6 +4,7 @@
 
 mod blue_green;
 mod canary;
+pub mod check;
 mod conclude;
 mod deadline;
 mod decision;

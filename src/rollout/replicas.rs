@@ -120,7 +120,11 @@ pub(crate) fn basic_move(
     let all = || [canary, stable].into_iter().chain(older.iter().copied());
     let mut room = (replicas + budget.surge - all().map(|pods| pods.spec).sum::<i32>()).max(0);
     // What may become unavailable now. Pods that are not available anyway cost nothing.
-    let mut spare = (all().map(|pods| pods.available).sum::<i32>() - (replicas - budget.unavailable)).max(0);
+    let available = all().map(|pods| pods.available).sum::<i32>();
+    let mut spare = (available - (replicas - budget.unavailable)).max(0);
+    // Stable pods that are not available may be again in a moment; as long as pods are missing, these stay (as in a
+    // Deployment). Those of a version that leaves need not be waited for.
+    let missing = (replicas - budget.unavailable - available).max(0);
 
     let mut grow = |pods: Pods| {
         let step = (pods.target - pods.spec).clamp(0, room);
@@ -130,20 +134,20 @@ pub(crate) fn basic_move(
     let stable_grown = grow(stable);
     let canary_grown = grow(canary);
 
-    let mut shrink = |pods: Pods, grown: i32| {
+    let mut shrink = |pods: Pods, grown: i32, missing: i32| {
         let surplus = (grown - pods.target).max(0);
-        let idle = (pods.spec - pods.available).clamp(0, surplus);
+        let idle = (pods.spec - pods.available - missing).clamp(0, surplus);
         let useful = (surplus - idle).min(spare);
         spare -= useful;
         grown - idle - useful
     };
-    let older_sizes: Vec<i32> = older.iter().map(|pods| shrink(*pods, pods.spec)).collect();
+    let older_sizes: Vec<i32> = older.iter().map(|pods| shrink(*pods, pods.spec, 0)).collect();
     let older_left = older_sizes.iter().any(|size| *size > 0);
     if older_left {
         return (canary_grown, stable_grown, older_sizes);
     }
-    let stable_size = shrink(stable, stable_grown);
-    let canary_size = shrink(canary, canary_grown);
+    let stable_size = shrink(stable, stable_grown, missing);
+    let canary_size = shrink(canary, canary_grown, 0);
     (canary_size, stable_size, older_sizes)
 }
 

@@ -72,13 +72,16 @@ impl fmt::Display for ForeignKind {
     }
 }
 
+/// An object of such a kind, whole.
+pub type ForeignObject = DynamicObject;
+
 /// One object of such a kind, as read.
 #[derive(Clone, Copy, Debug)]
 pub struct Foreign<'a> {
     /// Its kind.
     pub kind: ForeignKind,
     /// The object, whole.
-    pub object: &'a DynamicObject,
+    pub object: &'a ForeignObject,
 }
 
 impl<'a> Foreign<'a> {

@@ -89,7 +89,7 @@ impl GatewayApi {
             let Some(live) = self.live(wanted, route, objects) else {
                 let namespace = self.namespace_of(wanted);
                 routing.problems.push(format!(
-                    "{} \"{}\" not found in namespace \"{namespace}\"",
+                    "{} \"{}\" in namespace \"{namespace}\" not found",
                     route.kind, route.name
                 ));
                 continue;

@@ -5,6 +5,7 @@
     reason = "a broken fixture fails the test"
 )]
 
+mod completion;
 mod simulate;
 
 use axum::{
@@ -23,7 +24,7 @@ use std::{
     time::Duration,
 };
 use tidegate::{
-    cli::{cluster::Cluster, error::CliError, terminal::Terminal, verbs::Session},
+    cli::{cluster::Cluster, error::CliError, output::Format, promote::Ask, terminal::Terminal, verbs::Session},
     clock::SystemClock,
 };
 
@@ -198,7 +199,7 @@ fn index(server: &Server) -> Value {
 #[tokio::test]
 async fn promote_writes_the_version_it_was_decided_on() {
     let (mut session, server, out, _) = session(&json!({}), vec![]);
-    session.promote("web", false).await.unwrap();
+    session.promote("web", Ask::Next).await.unwrap();
     assert_eq!(said(&out), "rollout 'web' promoted\n");
     let writes = server.0.lock().unwrap().writes.clone();
     let expect =
@@ -210,7 +211,7 @@ async fn promote_writes_the_version_it_was_decided_on() {
 async fn two_promotions_at_once_skip_one_step() {
     let other = json!({"status": {"currentStepIndex": 2}});
     let (mut session, server, out, notes) = session(&json!({}), vec![other]);
-    session.promote("web", false).await.unwrap();
+    session.promote("web", Ask::Next).await.unwrap();
     assert_eq!(index(&server), 2);
     assert!(server.0.lock().unwrap().writes.is_empty());
     assert_eq!(said(&out), "rollout 'web' promoted\n");
@@ -226,12 +227,12 @@ async fn promote_decides_again_when_the_step_is_still_the_same() {
             json!({"status": {"readyReplicas": 3}}),
         ],
     );
-    first.promote("web", false).await.unwrap();
+    first.promote("web", Ask::Next).await.unwrap();
     assert_eq!((index(&server), server.0.lock().unwrap().writes.len()), (2.into(), 1));
     // A rollout that never stands still is not chased for ever.
     let restless = (0..20).map(|n| json!({"status": {"availableReplicas": n}})).collect();
     let (mut second, server, _, _) = session(&json!({}), restless);
-    let error = second.promote("web", false).await.unwrap_err();
+    let error = second.promote("web", Ask::Next).await.unwrap_err();
     assert_eq!(error.message, "rollout `web` changed during each of 5 attempts");
     assert_eq!(index(&server), 1);
 }
@@ -240,8 +241,8 @@ async fn promote_decides_again_when_the_step_is_still_the_same() {
 async fn a_lifted_pause_is_not_followed_by_a_skipped_step() {
     let paused = json!({"controllerPause": true, "pauseConditions": [{"reason": "CanaryPauseStep", "startTime": "2026-01-01T00:00:00Z"}]});
     let (mut session, server, out, _) = session(&paused, vec![]);
-    session.promote("web", false).await.unwrap();
-    session.promote("web", false).await.unwrap();
+    session.promote("web", Ask::Next).await.unwrap();
+    session.promote("web", Ask::Next).await.unwrap();
     assert_eq!((index(&server), server.0.lock().unwrap().writes.len()), (1.into(), 1));
     assert_eq!(said(&out), "rollout 'web' promoted\nrollout 'web' promoted\n");
 }
@@ -272,9 +273,9 @@ async fn an_unknown_rollout_comes_with_a_hint() {
     let (mut session, _, _, _) = session(&json!({}), vec![]);
     let text = |result: Result<(), CliError>| result.unwrap_err().to_string();
     let expect = "Error: rollouts.argoproj.io \"wbe\" not found\nhint: did you mean `web`?";
-    assert_eq!(text(session.promote("wbe", false).await), expect);
+    assert_eq!(text(session.promote("wbe", Ask::Next).await), expect);
     assert_eq!(text(session.abort("wbe").await), expect);
-    assert_eq!(text(session.status("wbe", false, None).await), expect);
+    assert_eq!(text(session.status("wbe", false, None, Format::Text).await), expect);
 }
 
 #[tokio::test]
@@ -293,7 +294,7 @@ async fn status_ends_as_the_original_does() {
         ),
     ] {
         let (mut session, _, out, _) = session(&status, vec![]);
-        let found = session.status("web", false, None).await;
+        let found = session.status("web", false, None, Format::Text).await;
         assert_eq!(said(&out), said_line);
         assert_eq!(
             found.err().map(|error| (error.exit_code(), error.to_string())),
@@ -324,7 +325,7 @@ async fn status_follows_until_healthy_and_prints_each_change_once() {
         announce(&server, json!({"availableReplicas": 3})).await;
         announce(&server, json!({"phase": "Healthy", "message": null})).await;
     };
-    let (ended, ()) = futures::join!(session.status("web", true, None), changes);
+    let (ended, ()) = futures::join!(session.status("web", true, None, Format::Text), changes);
     ended.unwrap();
     assert_eq!(said(&out), "Progressing\nPaused - CanaryPauseStep\nHealthy\n");
 }
@@ -333,7 +334,7 @@ async fn status_follows_until_healthy_and_prints_each_change_once() {
 async fn status_that_is_not_healthy_in_time_is_an_error() {
     let (mut session, _, out, _) = session(&json!({}), vec![]);
     let error = session
-        .status("web", true, Some(Duration::from_secs(60)))
+        .status("web", true, Some(Duration::from_secs(60)), Format::Text)
         .await
         .unwrap_err();
     assert_eq!(
@@ -350,7 +351,10 @@ async fn the_tree_is_drawn_anew_for_a_change_and_not_for_an_age() {
         tokio::time::sleep(Duration::from_secs(20)).await;
         announce(&server, json!({"phase": "Degraded", "message": "RolloutAborted: x"})).await;
     };
-    let (ended, ()) = futures::join!(session.get("web", true, Some(Duration::from_secs(60))), change);
+    let (ended, ()) = futures::join!(
+        session.get("web", true, Some(Duration::from_secs(60)), Format::Text),
+        change
+    );
     ended.unwrap();
     let text = said(&out);
     let pictures: Vec<&str> = text.split("Name: ").skip(1).collect();
@@ -364,7 +368,7 @@ async fn the_tree_is_drawn_anew_for_a_change_and_not_for_an_age() {
 #[tokio::test]
 async fn a_picture_without_watching_is_drawn_once() {
     let (mut session, _, out, _) = session(&json!({}), vec![]);
-    session.get("web", false, None).await.unwrap();
+    session.get("web", false, None, Format::Text).await.unwrap();
     assert!(
         said(&out).starts_with("Name:            web\nNamespace:       shop\nStatus:          ◌ Progressing\n"),
         "{}",
@@ -402,6 +406,26 @@ fn exit_codes_are_those_of_the_table() {
         text.starts_with("Error: cannot use the kubeconfig: ") && text.contains("\nhint: "),
         "{text}"
     );
+    let shell = run(&["completion", "zsh"]);
+    assert!(shell.stdout.starts_with(b"#compdef tidegate\n"), "{shell:?}");
+    // Words are completed without a cluster as far as that goes.
+    let words = run(&["__complete", "promote", "--fu"]);
+    let words = String::from_utf8(words.stdout).unwrap();
+    assert!(words.starts_with("--full\t") && words.ends_with("\n:4\n"), "{words}");
+    assert_eq!(run(&["__complete", "promote", ""]).stdout, b":4\n");
+    let both = run(&["promote", "web", "-c", "-a"]);
+    assert_eq!(both.status.code(), Some(2), "told before a cluster is asked");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.yaml");
+    std::fs::write(
+        &file,
+        "apiVersion: argoproj.io/v1alpha1\nkind: Rollout\nspec:\n  replica: 1\n",
+    )
+    .unwrap();
+    let lint = run(&["lint", "-f", file.to_str().unwrap()]);
+    let text = String::from_utf8(lint.stdout).unwrap();
+    assert!(lint.status.code() == Some(1) && text.contains("web.yaml:4: "), "{text}");
+    assert!(String::from_utf8(lint.stderr).unwrap().starts_with("Error: "));
     let crds = run(&["crds"]);
     assert!(
         crds.status.success()

@@ -136,9 +136,15 @@ impl World {
 
     /// What a command of the plugin prints in this namespace.
     pub(super) async fn tidegate(&self, arguments: &[&str]) -> Result<String> {
+        let mut arguments = arguments.to_vec();
+        arguments.extend(["--namespace", &self.namespace]);
+        self.tidegate_bare(&arguments).await
+    }
+
+    /// What a command of the plugin prints that says itself which namespace it is about.
+    pub(super) async fn tidegate_bare(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(arguments)
-            .args(["--namespace", &self.namespace])
             .env_clear()
             .env("KUBECONFIG", self.cluster.kubeconfig())
             .kill_on_drop(true)

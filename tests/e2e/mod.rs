@@ -4,6 +4,7 @@ mod api_conformance;
 mod crds;
 mod forge;
 mod harness;
+mod plugin;
 mod rights;
 mod rollout_bad_input;
 mod rollout_canary;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::cli::style::Style;
 use serde_json::json;
 
 const NOW: &str = "2026-01-01T01:00:00Z";
@@ -47,7 +48,7 @@ fn pod(name: &str, owner: &str, waiting: Option<&str>) -> Pod {
     serde_json::from_value(object("ReplicaSet", name, owner, "2026-01-01T00:59:00Z", &rest)).unwrap()
 }
 
-fn family() -> Family {
+fn family() -> (Rollout, Relatives) {
     let rollout = json!({
         "metadata": {"name": "web", "namespace": "shop", "uid": "uid-web", "generation": 3, "creationTimestamp": "2025-12-25T01:00:00Z"},
         "spec": {"replicas": 3, "strategy": {"canary": {"steps": [{"setWeight": 40}, {"pause": {}}],
@@ -70,8 +71,7 @@ fn family() -> Family {
         .insert("scale-down-deadline".to_owned(), "2026-01-01T01:00:29Z".to_owned());
     let mut foreign = replica_set("z", 9, 1, 1, "demo:z");
     foreign.metadata.owner_references = None;
-    Family {
-        rollout: serde_json::from_value(rollout).unwrap(),
+    let relatives = Relatives {
         replica_sets: vec![
             replica_set("a", 1, 2, 2, "demo:v1"),
             replica_set("b", 2, 1, 0, "demo:v2"),
@@ -87,7 +87,12 @@ fn family() -> Family {
             serde_json::from_value(object("Rollout", "web-b-2-1", "web", "2026-01-01T00:57:00Z", &run)).unwrap(),
         ],
         experiments: Vec::new(),
-    }
+    };
+    (serde_json::from_value(rollout).unwrap(), relatives)
+}
+
+fn render((rollout, relatives): &(Rollout, Relatives), now: Timestamp, style: Style) -> String {
+    super::rollout(rollout, relatives, now, false).text(now, style)
 }
 
 #[test]
@@ -159,9 +164,9 @@ fn ascii_is_ascii_and_colour_is_only_added() {
 #[test]
 fn blue_green_names_its_roles() {
     let mut family = family();
-    family.rollout.spec.strategy =
+    family.0.spec.strategy =
         serde_json::from_value(json!({"blueGreen": {"activeService": "web", "previewService": "preview"}})).unwrap();
-    let status = family.rollout.status.get_or_insert_default();
+    let status = family.0.status.get_or_insert_default();
     status.blue_green = serde_json::from_value(json!({"activeSelector": "a", "previewSelector": "b"})).unwrap();
     let text = render(&family, NOW.parse().unwrap(), Style::default());
     assert!(
@@ -172,4 +177,60 @@ fn blue_green_names_its_roles() {
         text.contains("Strategy:        BlueGreen\nImages:          demo:v2 (preview)\n"),
         "{text}"
     );
+}
+
+#[test]
+fn an_experiment_of_a_revision_brings_its_replica_sets() {
+    let (rollout, mut relatives) = family();
+    let at =
+        json!({"metadata": {"annotations": {"rollout.argoproj.io/revision": "2"}}, "status": {"phase": "Running"}});
+    let experiment = object("Rollout", "web-b-2-0", "web", "2026-01-01T00:58:00Z", &at);
+    relatives.experiments = vec![serde_json::from_value(experiment).unwrap()];
+    let rest = json!({"spec": {"replicas": 1, "selector": {}, "template": {}}, "status": {"availableReplicas": 1}});
+    let set = object(
+        "Experiment",
+        "web-b-2-0-canary",
+        "web-b-2-0",
+        "2026-01-01T00:58:00Z",
+        &rest,
+    );
+    relatives.replica_sets.push(serde_json::from_value(set).unwrap());
+    let text = render(&(rollout, relatives), NOW.parse().unwrap(), Style::default());
+    let expect = "\
+│  ├──Σ web-b-2-0            Experiment   ◌ Running           2m   
+│  │  └──⧉ web-b-2-0-canary  ReplicaSet   ✔ Healthy           2m   
+";
+    assert!(text.contains(expect), "{text}");
+}
+
+#[test]
+fn ping_and_pong_are_named() {
+    let (mut rollout, relatives) = family();
+    let canary = rollout.spec.strategy.canary.as_mut().unwrap();
+    canary.ping_pong = serde_json::from_value(json!({"pingService": "a", "pongService": "b"})).unwrap();
+    let status = rollout.status.as_mut().unwrap();
+    status.canary.as_mut().unwrap().stable_ping_pong = "ping".to_owned();
+    let text = render(&(rollout, relatives), NOW.parse().unwrap(), Style::default());
+    assert!(
+        text.contains("canary,pong\n") && text.contains("stable,ping\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn programs_get_the_same_facts() {
+    let (rollout, relatives) = family();
+    let facts = super::rollout(&rollout, &relatives, NOW.parse().unwrap(), true).json();
+    assert_eq!(
+        (&facts["setWeight"], &facts["step"], &facts["replicas"]["desired"]),
+        (&json!(40), &json!("1/2"), &json!(3))
+    );
+    assert_eq!(facts["images"][0], json!({"image": "demo:v2", "roles": ["canary"]}));
+    let newest = &facts["tree"]["children"][0];
+    assert_eq!(
+        (&newest["kind"], &newest["name"]),
+        (&json!("Revision"), &json!("revision:2"))
+    );
+    assert_eq!(newest["children"][1]["info"], json!(["successful 3", "failed 1"]));
+    assert_eq!(newest["children"][1]["children"][0]["kind"], "Job");
 }

@@ -5,6 +5,7 @@
 
 mod event;
 mod load;
+pub mod places;
 mod resolve;
 mod stream;
 
@@ -85,6 +86,11 @@ pub struct Document {
 /// Unlike kubectl, a document that starts behind `--- ` on the same line is not lost.
 pub fn documents(text: &str) -> Result<Vec<Document>, YamlError> {
     stream::read(text)
+}
+
+/// [`documents`], each with the places of its fields. A text that is JSON has none.
+pub fn documents_with_places(text: &str) -> Result<Vec<(Document, places::Places)>, YamlError> {
+    stream::read_with_places(text)
 }
 
 fn check_size(text: &str) -> Result<(), YamlError> {

@@ -1,14 +1,28 @@
 //! A stream of documents, split as kubectl does: at lines that start with `---`. JSON streams are read as JSON.
 
+use super::places::Places;
 use super::{DOCUMENTS_MAX, Document, YamlError, check_size, to_json};
 use serde_json::Value;
 
 /// Every document of `text` that is not empty.
 pub(super) fn read(text: &str) -> Result<Vec<Document>, YamlError> {
+    let placed = read_as(text, |_| ())?;
+    Ok(placed.into_iter().map(|(document, ())| document).collect())
+}
+
+/// The same with the places of fields.
+pub(super) fn read_with_places(text: &str) -> Result<Vec<(Document, Places)>, YamlError> {
+    read_as(text, |part| {
+        part.map(|part| Places::of(part.text, part.line)).unwrap_or_default()
+    })
+}
+
+/// `also` is made of the text of each document; of documents of a JSON text there is no text of their own.
+fn read_as<T>(text: &str, also: impl Fn(Option<&Part<'_>>) -> T) -> Result<Vec<(Document, T)>, YamlError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     check_size(text)?;
     if let Some(documents) = json_documents(text) {
-        return Ok(documents);
+        return Ok(documents.into_iter().map(|document| (document, also(None))).collect());
     }
     let mut documents = Vec::new();
     for part in split(text)? {
@@ -17,10 +31,11 @@ pub(super) fn read(text: &str) -> Result<Vec<Document>, YamlError> {
             ..error
         })?;
         if !value.is_null() {
-            documents.push(Document {
+            let document = Document {
                 line: part.content_line(),
                 value,
-            });
+            };
+            documents.push((document, also(Some(&part))));
         }
     }
     Ok(documents)

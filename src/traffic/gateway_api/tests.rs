@@ -182,7 +182,7 @@ fn a_route_that_does_not_fit_is_named() {
         ["HTTPRoute \"web\" has no rule with backendRefs to both Services, \"stable\" and \"canary\""]
     );
     let missing = gateway().route(&wanted(&rollout, 20, Some(&[])), &[]);
-    assert_eq!(missing.problems, ["HTTPRoute \"web\" not found in namespace \"shop\""]);
+    assert_eq!(missing.problems, ["HTTPRoute \"web\" in namespace \"shop\" not found"]);
     live["spec"]["rules"][0]["backendRefs"] =
         json!([{"kind": "ServiceImport", "name": "canary"}, backend("stable", 1)]);
     assert!(

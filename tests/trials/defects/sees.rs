@@ -13,6 +13,7 @@ use tidegate::{
     controllers::Planner,
     plan::Plan,
     rollout::snapshot::{Settings, Snapshot},
+    traffic::foreign::{Foreign, ForeignKind, ForeignObject},
 };
 use tidegate_trials::oracle::Rule;
 
@@ -85,7 +86,7 @@ pub(super) struct Owned {
     pub(super) replica_sets: Vec<ReplicaSet>,
     pub(super) services: Vec<Service>,
     pub(super) ingresses: Vec<Ingress>,
-    foreign: Vec<(ForeignKind, DynamicObject)>,
+    foreign: Vec<(ForeignKind, ForeignObject)>,
     pub(super) analysis_runs: Vec<AnalysisRun>,
     templates: Vec<AnalysisTemplate>,
     cluster_templates: Vec<ClusterAnalysisTemplate>,

@@ -460,7 +460,9 @@ fn switch(look: &Look<'_>, verdicts: &mut Verdicts) {
     let blue_green = look.after.blue_green_spec();
     let status = look.after.status();
     let (stable, current) = (field(status, "stableRS"), field(status, "currentPodHash"));
-    let repaired = text(status, "/blueGreen/activeSelector") == to;
+    // It was led there before: what judges after the switch has begun.
+    let switched = !text(status, "/blueGreen/postPromotionAnalysisRunStatus/name").is_empty();
+    let repaired = text(status, "/blueGreen/activeSelector") == to || switched;
     if blue_green.is_null() || from == to || to != current || to == stable || stable.is_empty() || repaired {
         return;
     }

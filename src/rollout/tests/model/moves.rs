@@ -28,8 +28,11 @@ fn best(states: [Pods; 3], replicas: i32, budget: Budget) -> Sizes {
                     .map(|index| (states[index].available - sizes[index]).max(0))
                     .sum();
                 let starved = lost > 0 && available - lost < replicas - budget.unavailable;
+                // Stable pods that remain, available or not, and all others that are must be enough.
+                let kept = sizes[1] - states[1].available.min(sizes[1]);
+                let hasty = shrunk(1) > 0 && available - lost + kept < replicas - budget.unavailable;
                 let too_early = older > 0 && (shrunk(0) > 0 || shrunk(1) > 0);
-                if crowded || starved || too_early {
+                if crowded || starved || hasty || too_early {
                     continue;
                 }
                 let merit = [grown(1), grown(0), shrunk(2), shrunk(1), shrunk(0)];
