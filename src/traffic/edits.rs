@@ -22,7 +22,7 @@ pub(super) fn find<'a>(objects: &[Foreign<'a>], kind: ForeignKind, namespace: &s
 
 /// That an object is not there, for people.
 pub(super) fn not_found(kind: ForeignKind, namespace: &str, name: &str) -> String {
-    format!("{kind} \"{name}\" not found in namespace \"{namespace}\"")
+    format!("{kind} \"{name}\" in namespace \"{namespace}\" not found")
 }
 
 /// A merge patch. Lists are written whole: what somebody else changed in them since must not be lost.

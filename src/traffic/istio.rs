@@ -135,7 +135,11 @@ pub fn route(istio: &IstioTrafficRouting, wanted: &Wanted<'_>, objects: &[Foreig
             }
         }
     }
-    if let Some(route) = wanted.routes.and_then(<[_]>::first).filter(|_| !knows_requests) {
+    if let Some(route) = wanted
+        .routes
+        .and_then(<[_]>::first)
+        .filter(|_| !knows_requests && routing.problems.is_empty())
+    {
         routing.problems.push(format!(
             "no {SERVICE} has an HTTP route to make the route \"{}\" of",
             route.name

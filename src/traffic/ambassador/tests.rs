@@ -98,7 +98,7 @@ fn what_does_not_fit_holds_up_no_other_mapping_and_no_abort() {
     bench.remove("Mapping", "a");
     assert_eq!(
         bench.problems(weight(20)),
-        ["Mapping \"a\" not found in namespace \"shop\""]
+        ["Mapping \"a\" in namespace \"shop\" not found"]
     );
 }
 

@@ -92,7 +92,7 @@ fn what_does_not_fit_is_named() {
         bench.problems(weight(20)),
         [
             "App Mesh VirtualService \"web\" has no VirtualRouter in spec.provider.virtualRouter.virtualRouterRef",
-            "VirtualNode \"node-canary\" not found in namespace \"shop\"",
+            "VirtualNode \"node-canary\" in namespace \"shop\" not found",
         ]
     );
 }

@@ -114,7 +114,7 @@ fn each_of_several_virtual_services_is_looked_at_for_itself() {
     let routing = bench.routed(weight(20));
     assert_eq!(
         routing.problems,
-        ["VirtualService \"gone\" not found in namespace \"shop\""]
+        ["VirtualService \"gone\" in namespace \"shop\" not found"]
     );
     bench.carry_out(&routing.edits);
     assert_eq!(

@@ -48,6 +48,6 @@ fn a_service_that_is_not_there_is_named() {
     bench.remove("TraefikService", "split");
     assert_eq!(
         bench.problems(weight(20)),
-        ["TraefikService \"split\" not found in namespace \"shop\""]
+        ["TraefikService \"split\" in namespace \"shop\" not found"]
     );
 }
