@@ -7,9 +7,9 @@
     reason = "a broken file fails the test"
 )]
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{fs, path::PathBuf};
-use tidegate::lang::yaml;
+use tidegate::{lang::yaml, traffic::foreign::ForeignKind};
 
 fn path(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("charts").join(name)
@@ -60,6 +60,30 @@ fn manifests_grant_what_the_chart_grants() {
 }
 
 /// Rights that would make every other rule moot.
+#[test]
+fn routers_may_watch_and_edit_what_they_look_at() {
+    let rules = yaml::to_json(&read("tidegate/rules/rollouts.yaml")).unwrap();
+    for kind in ForeignKind::ALL {
+        let plural = json!(format!("{}s", kind.kind().to_lowercase()));
+        let allows = |verb: &str| {
+            rules.as_array().unwrap().iter().any(|rule| {
+                let has = |field: &str, value: &Value| rule[field].as_array().unwrap().contains(value);
+                has("apiGroups", &json!(kind.group())) && has("resources", &plural) && has("verbs", &json!(verb))
+            })
+        };
+        for verb in ["get", "list", "watch", "patch"] {
+            // What names a virtual router is only read.
+            let is_read_only = *kind == ForeignKind::AppMeshVirtualService;
+            assert_eq!(
+                allows(verb),
+                verb != "patch" || !is_read_only,
+                "{verb} {plural} of {}",
+                kind.group()
+            );
+        }
+    }
+}
+
 #[test]
 fn no_role_has_wildcards_or_lists_secrets_everywhere() {
     for object in documents("manifests/rbac.yaml") {

@@ -22,7 +22,7 @@ pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 /// Annotation on ReplicaSets: when to scale it to zero, RFC 3339 in UTC.
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
-/// Annotation on Services: the Rollout that sets their selector.
+/// Annotation on Services, DestinationRules, Mappings and VirtualNodes: the Rollout that sets which pods they lead to.
 pub const MANAGED_BY_ROLLOUT: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
 /// Annotation of `kubectl apply`; never copied to children.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
@@ -31,6 +31,10 @@ pub const NOTIFIED: &str = "notified.notifications.argoproj.io";
 
 /// Default prefix of the canary annotations of ingress-nginx.
 pub const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io";
+/// Default prefix of the annotations of the AWS load balancer controller.
+pub const ALB_PREFIX: &str = "alb.ingress.kubernetes.io";
+/// Annotation on Ingresses: the keys of the annotations that belong to a Rollout, by its name, as JSON.
+pub const MANAGED_ALB_ANNOTATIONS: &str = "rollouts.argoproj.io/managed-alb-annotations";
 /// Annotation of an Ingress that names its class.
 pub const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 

@@ -26,7 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 
 impl Stored for DynamicObject {
     fn terms(&self) -> Vec<Term> {
-        vec![ownership_term(self)]
+        let namespace = self.metadata.namespace.clone().unwrap_or_default();
+        vec![ownership_term(self), Term::Namespace(namespace)]
     }
 }
 
@@ -120,6 +121,15 @@ impl ForeignStores {
             }
         }
         (!unknown).then_some(unserved)
+    }
+
+    /// The `apiVersion` under which the cluster serves each of several kinds.
+    pub fn served(&self, kinds: impl IntoIterator<Item = ForeignKind>) -> Vec<(ForeignKind, String)> {
+        let api_version = |kind: ForeignKind| {
+            let served = self.slots.get(&kind)?.served();
+            Some((kind, served.resource.as_ref()?.api_version.clone()))
+        };
+        kinds.into_iter().filter_map(api_version).collect()
     }
 
     /// The objects of a kind.

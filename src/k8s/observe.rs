@@ -54,6 +54,7 @@ pub struct Observed {
     ingresses: Vec<Arc<Ingress>>,
     foreign: Vec<(ForeignKind, Arc<DynamicObject>)>,
     unserved: Vec<Unserved>,
+    served: Vec<(ForeignKind, String)>,
     analysis_runs: Vec<Arc<AnalysisRun>>,
     analysis_templates: Vec<Arc<AnalysisTemplate>>,
     cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
@@ -73,6 +74,7 @@ impl Observed {
                 .map(|(kind, object)| Foreign { kind: *kind, object })
                 .collect(),
             unserved: &self.unserved,
+            served: &self.served,
             analysis_runs: borrowed(&self.analysis_runs),
             analysis_templates: borrowed(&self.analysis_templates),
             cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
@@ -125,8 +127,9 @@ pub fn observe(
         replica_sets: replica_sets(stores, &rollout, &key.namespace),
         services: services(stores, key, &references),
         ingresses: ingresses(stores, &rollout, &key.namespace, &references),
-        foreign: foreign(stores, &references),
+        foreign: foreign(stores, &rollout, &references),
         unserved,
+        served: stores.foreign.served(references.foreign_kinds()),
         analysis_runs: stores.analysis_runs.find(&owned_by(&rollout)),
         analysis_templates,
         cluster_analysis_templates,
@@ -176,11 +179,22 @@ fn ingresses(stores: &Stores, rollout: &Rollout, namespace: &str, references: &R
     unique(named.chain(stores.ingresses.find(&owned_by(rollout))))
 }
 
-fn foreign(stores: &Stores, references: &References) -> Vec<(ForeignKind, Arc<DynamicObject>)> {
-    let named = references.foreign.iter();
-    named
-        .filter_map(|(kind, key)| Some((*kind, stores.foreign.store(*kind)?.get(key)?)))
-        .collect()
+/// The objects named, all of a namespace where the empty name stands for them, and those it controls of these kinds.
+fn foreign(stores: &Stores, rollout: &Rollout, references: &References) -> Vec<(ForeignKind, Arc<DynamicObject>)> {
+    let mut found = Vec::new();
+    for kind in references.foreign_kinds() {
+        let Some(store) = stores.foreign.store(kind) else {
+            continue;
+        };
+        let named = references.foreign.iter().filter(|(of, _)| *of == kind);
+        let named = named.flat_map(|(_, key)| match key.name.is_empty() {
+            true => store.find(&Term::Namespace(key.namespace.clone())),
+            false => store.get(key).into_iter().collect(),
+        });
+        let all = unique(named.chain(store.find(&owned_by(rollout))));
+        found.extend(all.into_iter().map(|object| (kind, object)));
+    }
+    found
 }
 
 fn unique<K: kube::Resource>(objects: impl Iterator<Item = Arc<K>>) -> Vec<Arc<K>> {

@@ -38,7 +38,7 @@ impl References {
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
         if let Some(canary) = &rollout.spec.strategy.canary {
             references.add_canary(name, canary);
-            references.add_foreign(rollout.metadata.namespace.as_deref().unwrap_or_default(), canary);
+            references.add_foreign(rollout, canary);
         }
         if let Some(blue_green) = &rollout.spec.strategy.blue_green {
             references.add_blue_green(blue_green);
@@ -76,9 +76,9 @@ impl References {
         self.foreign.iter().map(|(kind, _)| *kind).collect()
     }
 
-    fn add_foreign(&mut self, namespace: &str, canary: &CanaryStrategy) {
+    fn add_foreign(&mut self, rollout: &Rollout, canary: &CanaryStrategy) {
         let routers = canary.traffic_routing.iter().flat_map(Router::all);
-        let named = routers.flat_map(|router| router.references(namespace));
+        let named = routers.flat_map(|router| router.references(rollout));
         self.foreign
             .extend(named.map(|(kind, namespace, name)| (kind, ObjectKey::new(namespace, name))));
     }
@@ -196,6 +196,39 @@ mod tests {
                 .terms("shop")
                 .contains(&Term::Ingress(ObjectKey::new("shop", "web-i-canary")))
         );
+    }
+
+    #[test]
+    fn objects_of_every_router_are_found_with_those_it_makes() {
+        let rollout: Rollout = serde_json::from_value(json!({
+            "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {"strategy": {"canary": {"trafficRouting": {
+                "managedRoutes": [{"name": "by-header"}],
+                "istio": {"virtualServices": [{"name": "a"}, {"name": "b.edge"}], "destinationRule": {"name": "d"}},
+                "smi": {}, "ambassador": {"mappings": ["m"]}, "traefik": {"weightedTraefikServiceName": "t"},
+                "appMesh": {"virtualService": {"name": "v"}}, "apisix": {"route": {"name": "r"}}, "alb": {"ingress": "i"},
+            }}}}
+        }))
+        .unwrap();
+        let found = References::of_rollout(&rollout);
+        let named: BTreeSet<String> = (found.foreign.iter())
+            .map(|(kind, key)| format!("{} {kind} {key}", kind.group()))
+            .collect();
+        let expected = [
+            "apisix.apache.org ApisixRoute shop/by-header",
+            "apisix.apache.org ApisixRoute shop/r",
+            "appmesh.k8s.aws VirtualRouter shop/",
+            "appmesh.k8s.aws VirtualService shop/v",
+            "getambassador.io Mapping shop/m",
+            "getambassador.io Mapping shop/m-canary",
+            "networking.istio.io DestinationRule shop/d",
+            "networking.istio.io VirtualService edge/b",
+            "networking.istio.io VirtualService shop/a",
+            "split.smi-spec.io TrafficSplit shop/web",
+            "traefik.io TraefikService shop/t",
+        ];
+        assert_eq!(named.iter().collect::<Vec<_>>(), expected);
+        assert!(found.ingresses.contains("i"));
     }
 
     #[test]

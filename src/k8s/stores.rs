@@ -183,7 +183,10 @@ impl Stores {
             if let Some(store) = self.foreign.store(kind) {
                 let rollouts = self.rollouts.clone();
                 on_change(store, wake, move |change| {
-                    rollouts.find_keys(&Term::Foreign(kind, change.key.clone()))
+                    let all = ObjectKey::new(change.key.namespace.as_str(), "");
+                    let mut keys = rollouts.find_keys(&Term::Foreign(kind, change.key.clone()));
+                    keys.extend(rollouts.find_keys(&Term::Foreign(kind, all)));
+                    keys
                 });
             }
             let (rollouts, wake) = (self.rollouts.clone(), wake.clone());

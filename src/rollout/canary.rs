@@ -40,6 +40,8 @@ pub(crate) struct Canary<'a> {
     apart: bool,
     /// Why the data plane is known not to follow what the routers' objects say.
     lag: Option<String>,
+    /// Hashes that routers' objects lead the canary's side to, and the stable side.
+    leads: (Vec<String>, Vec<String>),
 }
 
 /// Decides about a canary.
@@ -157,11 +159,57 @@ impl<'a> Canary<'a> {
         let stable_service = self.strategy.stable_service.as_str();
         want(stable_service, services::reachable(view, stable_service, stable_hash));
         let canary_service = self.strategy.canary_service.as_str();
-        want(canary_service, self.canary_selector(canary_service, stable_hash));
+        if let Some(selected) = view.selected_hash(canary_service) {
+            let lead = (selected, services::is_managed(view, canary_service));
+            want(canary_service, self.canary_selector(lead, stable_hash));
+        }
     }
 
-    fn canary_selector(&self, service: &str, stable_hash: &str) -> Option<String> {
+    /// Which hash a router's own objects must lead each side to, the canary's first: what the Service of that side would
+    /// have to select.
+    fn subset_hashes(&self, aborts: bool) -> (Option<String>, Option<String>) {
+        let stable_hash = self.stable_hash(aborts);
+        let canary = self.leads.0.first().and_then(|selected| {
+            let selected = self.known(selected);
+            self.canary_selector((selected, false), stable_hash)
+        });
+        let stable = self
+            .leads
+            .1
+            .first()
+            .and_then(|selected| services::reachable_from(self.view, self.known(selected), false, stable_hash));
+        (canary, stable)
+    }
+
+    /// A hash of one of the Rollout's ReplicaSets; any other, as a placeholder, leads to no pods that could be lost.
+    fn known<'s>(&self, hash: &'s str) -> &'s str {
+        if self.view.revisions.with_hash(hash).is_some() {
+            hash
+        } else {
+            ""
+        }
+    }
+
+    /// The hash that requests to the canary are led to; empty for every version, `None` when nothing leads there.
+    fn canary_lead(&self) -> Option<&str> {
+        if self.strategy.canary_service.is_empty() {
+            return self.leads.0.first().map(String::as_str);
+        }
+        self.view.selected_hash(&self.strategy.canary_service)
+    }
+
+    /// The same for the stable side.
+    fn stable_lead(&self) -> Option<&str> {
+        if self.strategy.stable_service.is_empty() {
+            return self.leads.1.first().map(String::as_str);
+        }
+        self.view.selected_hash(&self.strategy.stable_service)
+    }
+
+    /// The hash to lead the canary's side to, which leads to `selected` now.
+    fn canary_selector(&self, (selected, is_managed): (&str, bool), stable_hash: &str) -> Option<String> {
         let view = self.view;
+        let reachable = |wanted: &str| services::reachable_from(view, selected, is_managed, wanted);
         let hash = &view.revisions.hash;
         let leaves_update = view.is_initial() || view.is_promoted() || view.progress.abort;
         if leaves_update {
@@ -174,12 +222,12 @@ impl<'a> Canary<'a> {
                 false if grows_back => &self.carried_hash,
                 false => stable_hash,
             };
-            return services::reachable(view, service, wanted);
+            return reachable(wanted);
         }
         // Endpoints and weights reach the data plane each on their own way. So a canary Service is never without
         // endpoints when a weight rises: while there are no pods of the canary, it leads to the stable ones (guarantee T2).
         if self.routed && self.observed == 0 && self.quiet && view.new_available() == 0 {
-            return services::reachable(view, service, stable_hash);
+            return reachable(stable_hash);
         }
         // The Service of an update that was interrupted by a newer one must not be moved under a weight that still
         // sends requests to it.
@@ -187,16 +235,14 @@ impl<'a> Canary<'a> {
             || self.carried_hash == *hash
             || (self.observed == 0 && self.quiet && !self.apart)
             || self.takes_over();
-        if free && let Some(reached) = services::reachable(view, service, hash) {
+        if free && let Some(reached) = reachable(hash) {
             return Some(reached);
         }
         // A selector that was removed selects every version: repair it to where the weight was leading.
-        let selected = view.selected_hash(service)?;
         if !selected.is_empty() && view.revisions.with_hash(selected).is_some() {
             return None;
         }
-        let carried =
-            services::reachable(view, service, &self.carried_hash).filter(|_| self.observed > 0 || self.apart);
-        carried.or_else(|| services::reachable(view, service, stable_hash))
+        let carried = reachable(&self.carried_hash).filter(|_| self.observed > 0 || self.apart);
+        carried.or_else(|| reachable(stable_hash))
     }
 }

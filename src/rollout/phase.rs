@@ -26,6 +26,9 @@ pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<Stri
             return Some(format!("{role} service cutover pending"));
         }
     }
+    if decision.leads_elsewhere {
+        return Some("subset cutover pending".to_owned());
+    }
     let weight = decision.weights.as_ref().map_or(0, |weights| weights.canary.weight.0);
     (weight > 0).then(|| "waiting for the canary weight to return to 0".to_owned())
 }

@@ -25,12 +25,17 @@ pub(crate) fn is_managed(view: &View<'_>, service: &str) -> bool {
 /// A Service that still selects every version is narrowed only when the wanted ReplicaSet is fully available, one that
 /// already selects a hash is moved when at least one pod is, so that it never loses its last endpoint.
 pub(crate) fn reachable(view: &View<'_>, service: &str, wanted: &str) -> Option<String> {
-    let set = view.revisions.with_hash(wanted)?;
     let selected = view.selected_hash(service)?;
+    reachable_from(view, selected, is_managed(view, service), wanted)
+}
+
+/// [`reachable`] for whatever else leads to pods by their hash: a subset of a mesh.
+pub(crate) fn reachable_from(view: &View<'_>, selected: &str, is_managed: bool, wanted: &str) -> Option<String> {
+    let set = view.revisions.with_hash(wanted)?;
     if selected == wanted {
         return Some(wanted.to_owned());
     }
-    let needed = if selected.is_empty() && !is_managed(view, service) {
+    let needed = if selected.is_empty() && !is_managed {
         set.replicas().max(1)
     } else {
         1

@@ -6,7 +6,7 @@ use crate::{
         replica_set::ReplicaSet,
         rollout::Rollout,
     },
-    traffic::foreign::{Foreign, Unserved},
+    traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
@@ -27,6 +27,8 @@ pub struct Snapshot<'a> {
     pub foreign: Vec<Foreign<'a>>,
     /// Kinds of other projects that its specification names and that cannot be read.
     pub unserved: &'a [Unserved],
+    /// The `apiVersion` under which the cluster serves each of the other kinds that its specification names.
+    pub served: &'a [(ForeignKind, String)],
     /// AnalysisRuns it controls.
     pub analysis_runs: Vec<&'a AnalysisRun>,
     /// Every `AnalysisTemplate` of its namespace that it refers to, directly or through other templates.

@@ -11,6 +11,7 @@ mod held;
 mod leaving;
 mod lost_stable;
 mod mended;
+mod meshes;
 mod model;
 mod repairs;
 mod simulated;

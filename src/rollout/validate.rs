@@ -3,6 +3,7 @@
 
 mod canary;
 mod references;
+mod routers;
 mod routes;
 
 use super::view::View;

@@ -73,6 +73,7 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         ingresses: ingresses.iter().collect(),
         foreign: Vec::new(),
         unserved: &[],
+        served: &[],
         analysis_runs: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),

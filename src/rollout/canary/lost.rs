@@ -57,7 +57,7 @@ impl<'a> Canary<'a> {
     }
 
     fn behind_stable_service(&self) -> Option<&'a ReplicaSet> {
-        let selected = self.view.selected_hash(&self.strategy.stable_service)?;
+        let selected = self.stable_lead()?;
         self.view.revisions.with_hash(selected)
     }
 }

@@ -193,9 +193,9 @@ impl<'a> Canary<'a> {
             self.strategy.stable_service.as_str(),
             self.strategy.canary_service.as_str(),
         ];
-        services
-            .into_iter()
-            .any(|service| self.view.selected_hash(service) == Some(set.pod_hash()))
+        let selects = |service: &str| self.view.selected_hash(service) == Some(set.pod_hash());
+        let (canary, stable) = &self.leads;
+        services.into_iter().any(selects) || canary.iter().chain(stable).any(|lead| lead == set.pod_hash())
     }
 
     fn retire_older(&self, decision: &mut Decision<'a>) {

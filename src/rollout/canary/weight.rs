@@ -21,6 +21,7 @@ fn objects<'a>(view: &'a View<'a>) -> Objects<'a> {
     Objects {
         ingresses: &view.snapshot.ingresses,
         foreign: &view.snapshot.foreign,
+        served: view.snapshot.served,
     }
 }
 
@@ -36,6 +37,9 @@ fn wanted<'a>(
         canary_service: &strategy.canary_service,
         weights,
         routes,
+        stable_hash: None,
+        canary_hash: None,
+        quiet: false,
     }
 }
 
@@ -83,6 +87,7 @@ impl<'a> Canary<'a> {
             routers,
             apart: traffic.routed_apart,
             lag: traffic.lag,
+            leads: (traffic.canary_leads, traffic.stable_leads),
         }
     }
 
@@ -108,7 +113,8 @@ impl<'a> Canary<'a> {
     }
 
     fn leads_to_new(&self) -> bool {
-        self.view.selected_hash(&self.strategy.canary_service) == Some(self.view.revisions.hash.as_str())
+        let hash = &self.view.revisions.hash;
+        self.canary_lead() == Some(hash.as_str()) && self.leads.0.iter().all(|lead| lead == hash)
     }
 
     /// When the data plane is taken to follow the weight last written.
@@ -228,7 +234,7 @@ impl<'a> Canary<'a> {
 
     /// Available pods that the canary's share of requests reaches: after an interrupted update those of the older one.
     fn canary_available(&self) -> i32 {
-        match self.view.selected_hash(&self.strategy.canary_service) {
+        match self.canary_lead() {
             None | Some("") => self.view.new_available(),
             Some(hash) => self.view.revisions.with_hash(hash).map_or(0, ReplicaSet::available),
         }
@@ -284,7 +290,8 @@ impl<'a> Canary<'a> {
 
     /// Whether the stable Service leads to the promoted pods.
     fn stable_follows(&self) -> bool {
-        self.view.selected_hash(&self.strategy.stable_service) == Some(self.view.revisions.hash.as_str())
+        let hash = &self.view.revisions.hash;
+        self.stable_lead() == Some(hash.as_str()) && self.leads.1.iter().all(|lead| lead == hash)
     }
 
     /// Starts the clock of the drain time. It starts with a write, and once more when the write is first seen: that it
@@ -342,7 +349,15 @@ impl<'a> Canary<'a> {
             canary: if raises { self.observed } else { target },
             total: self.total,
         };
-        let wanted = wanted(view, self.strategy, weights, routes.as_deref());
+        let mut leads = self.leads.0.iter().chain(&self.leads.1);
+        decision.leads_elsewhere = leads.any(|lead| *lead != view.revisions.hash);
+        let (canary_hash, stable_hash) = self.subset_hashes(decision.progress.abort);
+        let wanted = Wanted {
+            stable_hash: stable_hash.as_deref(),
+            canary_hash: canary_hash.as_deref(),
+            quiet: self.quiet && self.observed == 0,
+            ..wanted(view, self.strategy, weights, routes.as_deref())
+        };
         for router in &self.routers {
             let routing = router.route(&wanted, objects(view));
             reweighted |= routing.reweighted;

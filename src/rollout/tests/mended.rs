@@ -308,6 +308,7 @@ fn a_collision_leads_to_another_name() {
         ingresses: vec![],
         foreign: vec![],
         unserved: &[],
+        served: &[],
         analysis_runs: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],

@@ -40,11 +40,18 @@ fn foreign(objects: &Objects) -> Vec<(ForeignKind, DynamicObject)> {
         .collect()
 }
 
-/// The canary's weight in a canary Ingress or an HTTPRoute, or in a patch of one.
+/// The canary's weight in a canary Ingress, an HTTPRoute, a VirtualService or a canary Mapping, or in a patch of one.
 fn weight_in(object: &Value) -> Option<i64> {
     let annotation = &object["metadata"]["annotations"]["nginx.ingress.kubernetes.io/canary-weight"];
     if let Some(text) = annotation.as_str() {
         return Some(text.parse().unwrap());
+    }
+    if let Some(weight) = object["spec"]["weight"].as_i64() {
+        return Some(weight);
+    }
+    if let Some(routes) = object["spec"]["http"].as_array() {
+        let mut entries = routes.iter().flat_map(|route| route["route"].as_array().unwrap());
+        return entries.find(|entry| entry["destination"]["subset"] == "canary")?["weight"].as_i64();
     }
     let rules = object["spec"]["rules"].as_array()?;
     rules.iter().find_map(|rule| {
@@ -169,6 +176,7 @@ impl World {
                 .map(|(kind, object)| Foreign { kind: *kind, object })
                 .collect(),
             unserved: &[],
+            served: &[],
             analysis_runs: runs.iter().collect(),
             analysis_templates: templates.iter().collect(),
             cluster_analysis_templates: vec![],
@@ -237,6 +245,10 @@ impl World {
             Action::Create { object } => {
                 let target = ObjectRef::of(object);
                 if !self.objects.contains_key(&(target.kind, target.name)) {
+                    if let Some(weight) = weight_in(object).filter(|weight| *weight != 0) {
+                        self.weights.push(weight);
+                        self.last_weight_change = Some((self.now, 0, self.selected("web-canary")));
+                    }
                     self.put(object.clone());
                 }
             }
@@ -300,7 +312,12 @@ impl World {
     }
 
     pub(super) fn weight(&self) -> i64 {
-        let routers = [("Ingress", "web-web-canary"), ("HTTPRoute", "web")];
+        let routers = [
+            ("Ingress", "web-web-canary"),
+            ("HTTPRoute", "web"),
+            ("VirtualService", "web"),
+            ("Mapping", "web-canary"),
+        ];
         let objects = routers.map(|(kind, name)| self.objects.get(&(kind.to_owned(), name.to_owned())));
         let weights = objects.into_iter().flatten().filter_map(weight_in);
         weights.max().unwrap_or(0)
@@ -311,10 +328,20 @@ impl World {
         self.last_weight_change.as_ref().unwrap().0
     }
 
-    fn selected(&self, service: &str) -> Value {
-        let service = self.objects.get(&("Service".to_owned(), service.to_owned()));
-        service.map_or(Value::Null, |service| {
-            service["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone()
+    /// The hash that a Service leads to, or the subset of a DestinationRule in its place.
+    pub(super) fn selected(&self, name: &str) -> Value {
+        let service = self.objects.get(&("Service".to_owned(), name.to_owned()));
+        if let Some(service) = service {
+            return service["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone();
+        }
+        let rule = self.objects.get(&("DestinationRule".to_owned(), "web".to_owned()));
+        let subsets = rule
+            .and_then(|rule| rule["spec"]["subsets"].as_array())
+            .into_iter()
+            .flatten();
+        let mut named = subsets.filter(|subset| Some(subset["name"].as_str().unwrap()) == name.strip_prefix("web-"));
+        named.next().map_or(Value::Null, |subset| {
+            subset["labels"][well_known::POD_TEMPLATE_HASH].clone()
         })
     }
 
@@ -332,11 +359,13 @@ impl World {
         else {
             return;
         };
-        if matches!(target.kind.as_str(), "Ingress" | "HTTPRoute") {
+        if matches!(
+            target.kind.as_str(),
+            "Ingress" | "HTTPRoute" | "VirtualService" | "Mapping"
+        ) {
             let weight = weight_in(fields).unwrap();
             if weight > self.weight() || leads_apart(fields) {
-                let selected =
-                    self.get("Service", "web-canary")["spec"]["selector"][well_known::POD_TEMPLATE_HASH].clone();
+                let selected = self.selected("web-canary");
                 let sets = self
                     .objects
                     .iter()
@@ -357,7 +386,7 @@ impl World {
         let canary = &spec["strategy"]["canary"];
         let has_gap = spec["replicas"] == 1 && canary["maxSurge"] == 0 && canary["trafficRouting"].is_null();
         let wants_pods = spec["replicas"] != 0 && !has_gap;
-        let is_routed = ["Ingress", "HTTPRoute"]
+        let is_routed = ["Ingress", "HTTPRoute", "VirtualService", "Mapping"]
             .iter()
             .any(|kind| self.objects.contains_key(&((*kind).into(), "web".into())));
         if target.kind == "ReplicaSet" && wants_pods && is_routed {
@@ -380,9 +409,9 @@ impl World {
                         // A user's `setWeight: 0` means no pods; the check below sees to the drain.
                         continue;
                     }
-                    let selected = &self.get("Service", service)["spec"]["selector"][well_known::POD_TEMPLATE_HASH];
                     assert_ne!(
-                        selected, hash,
+                        self.selected(service),
+                        *hash,
                         "T3: {} goes to zero while {service} selects it",
                         target.name
                     );

@@ -1,20 +1,17 @@
 //! What is wrong with a canary strategy by itself.
 
-use super::{Problem, history_limit, routes};
+use super::{Problem, history_limit, routers, routes};
 use crate::{
     api::{
         scalar::IntOrString,
         strategy::{CanaryStep, CanaryStrategy},
-        traffic::RolloutTrafficRouting,
     },
     rollout::{
         replicas::parse_percent,
         step::{Step, seconds},
         view::View,
     },
-    traffic::gateway_api::config::{self, GatewayApi},
 };
-use serde_json::Value;
 
 const FIELD: &str = "spec.strategy.canary";
 
@@ -46,7 +43,7 @@ pub(super) fn problems(view: &View<'_>, canary: &CanaryStrategy, problems: &mut 
         problems.push(Problem::invalid(format!("{FIELD}.pingPong"), true, message));
     }
     if let Some(routing) = routing {
-        self::routing(canary, routing, problems);
+        routers::problems(canary, routing, problems);
     }
     let total = routing.and_then(|routing| routing.max_traffic_weight).unwrap_or(100);
     for (index, step) in canary.steps.iter().enumerate() {
@@ -80,75 +77,6 @@ fn surge(canary: &CanaryStrategy, problems: &mut Vec<Problem>) {
         if let Some(value) = value.as_ref().filter(|_| bad) {
             let message = "expected a number of pods, or a percentage such as \"25%\"";
             problems.push(Problem::invalid(format!("{FIELD}.{field}"), value.to_string(), message));
-        }
-    }
-}
-
-fn routing(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &mut Vec<Problem>) {
-    if canary.canary_service.is_empty() || canary.stable_service.is_empty() {
-        problems.push(Problem::invalid(
-            format!("{FIELD}.trafficRouting"),
-            Value::from("canaryService or stableService is empty"),
-            "Canary service and Stable service must to be set to use Traffic Routing",
-        ));
-    }
-    let unsupported = [
-        ("alb", routing.alb.is_some()),
-        ("istio", routing.istio.is_some()),
-        ("smi", routing.smi.is_some()),
-        ("ambassador", routing.ambassador.is_some()),
-        ("appMesh", routing.app_mesh.is_some()),
-        ("traefik", routing.traefik.is_some()),
-        ("apisix", routing.apisix.is_some()),
-    ];
-    for (name, _) in unsupported.iter().filter(|(_, set)| *set) {
-        let message = "this traffic router is not supported yet; supported: nginx, and Gateway API as the plugin argoproj-labs/gatewayAPI";
-        problems.push(Problem::invalid(
-            format!("{FIELD}.trafficRouting.{name}"),
-            *name,
-            message,
-        ));
-    }
-    if let Some(nginx) = &routing.nginx {
-        let message = match (nginx.stable_ingress.is_empty(), nginx.stable_ingresses.is_empty()) {
-            (false, false) => Some("Either StableIngress or StableIngresses must be configured. Both are configured."),
-            (true, true) => Some("Either StableIngress or StableIngresses must be configured. Neither are configured."),
-            _ => None,
-        };
-        if let Some(message) = message {
-            problems.push(Problem::invalid(
-                format!("{FIELD}.trafficRouting.nginx"),
-                nginx.stable_ingress.as_str(),
-                message,
-            ));
-        }
-    }
-    plugins(routing, problems);
-    if let Some(max) = routing.max_traffic_weight.filter(|max| *max < 1) {
-        let message = "expected a positive number";
-        problems.push(Problem::invalid(
-            format!("{FIELD}.trafficRouting.maxTrafficWeight"),
-            max,
-            message,
-        ));
-    }
-}
-
-fn plugins(routing: &RolloutTrafficRouting, problems: &mut Vec<Problem>) {
-    for (name, value) in &routing.plugins {
-        let field = format!("{FIELD}.trafficRouting.plugins[{name}]");
-        if name != config::PLUGIN {
-            let message = format!("this plugin is not supported yet; supported: {}", config::PLUGIN);
-            problems.push(Problem::invalid(field, name.as_str(), message));
-            continue;
-        }
-        for wrong in GatewayApi::parse(value).err().into_iter().flatten() {
-            let field = if wrong.path.is_empty() {
-                field.clone()
-            } else {
-                format!("{field}.{}", wrong.path)
-            };
-            problems.push(Problem::invalid(field, wrong.found, wrong.message));
         }
     }
 }

@@ -138,14 +138,18 @@ fn routers(view: &View<'_>, canary: &CanaryStrategy, problems: &mut Vec<Problem>
         canary_service: &canary.canary_service,
         weights: Weights { canary: 0, total: 100 },
         routes: None,
+        stable_hash: None,
+        canary_hash: None,
+        quiet: false,
     };
     let objects = Objects {
         ingresses: &view.snapshot.ingresses,
         foreign: &view.snapshot.foreign,
+        served: view.snapshot.served,
     };
     for router in Router::all(routing) {
         let field = format!("{FIELD}.{}", router.field());
-        let kinds = router.references(view.namespace());
+        let kinds = router.references(view.snapshot.rollout);
         let unserved =
             (view.snapshot.unserved.iter()).find(|unserved| kinds.iter().any(|(kind, ..)| *kind == unserved.kind));
         if let Some(unserved) = unserved {
@@ -155,6 +159,13 @@ fn routers(view: &View<'_>, canary: &CanaryStrategy, problems: &mut Vec<Problem>
         // The routes of every step: what cannot be made must not be found out in the middle of an update.
         let steps = (0..canary.steps.len()).map(|index| routes_at(canary, index));
         let mut messages = router.route(&wanted, objects).problems;
+        for step in canary.steps.iter().filter_map(|step| step.set_weight) {
+            let weights = Weights {
+                canary: step,
+                ..wanted.weights
+            };
+            messages.extend(router.route(&traffic::Wanted { weights, ..wanted }, objects).problems);
+        }
         for routes in steps.filter(|routes| !routes.is_empty()) {
             let routes = Some(routes.as_slice());
             messages.extend(router.route(&traffic::Wanted { routes, ..wanted }, objects).problems);

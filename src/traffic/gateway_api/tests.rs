@@ -67,6 +67,9 @@ fn wanted<'a>(rollout: &'a Rollout, canary: i32, routes: Option<&'a [Route<'a>]>
         canary_service: "canary",
         weights: Weights { canary, total: 100 },
         routes,
+        stable_hash: None,
+        canary_hash: None,
+        quiet: false,
     }
 }
 

@@ -122,6 +122,7 @@ impl Owned {
                 .map(|(kind, object)| Foreign { kind: *kind, object })
                 .collect(),
             unserved: &[],
+            served: &[],
             analysis_runs: self.analysis_runs.iter().collect(),
             analysis_templates: self.templates.iter().collect(),
             cluster_analysis_templates: self.cluster_templates.iter().collect(),
