@@ -40,6 +40,8 @@ pub(crate) struct Decision<'a> {
     pub(crate) managed_routes: Option<Vec<Route<'a>>>,
     /// Whether a router's own objects lead a side to other pods than the newest version's, as read.
     pub(crate) leads_elsewhere: bool,
+    /// Whether the routes of the step are to be written by the next pass.
+    pub(crate) announces_routes: bool,
     /// AnalysisRuns to create, stop and delete.
     pub(crate) runs: Vec<Action>,
     /// The one thing waited for.

@@ -112,7 +112,10 @@ async fn failures_wait_longer_each_time_and_conflicts_are_silent() {
     assert!((4..=6).contains(&early), "{early} passes");
     seconds(3600).await;
     let late = passes.load(Ordering::SeqCst);
-    assert!(late < 30, "{late} passes in an hour");
+    assert!(
+        (100..200).contains(&late),
+        "{late} passes in an hour: one in half a minute"
+    );
 
     let (context, _stop) = self::context(&FakeApi::new(), Leadership::permanent());
     let passes = driven(&context, |number| {

@@ -115,14 +115,24 @@ impl<'a> Canary<'a> {
                 canary
             };
             let kept = self.kept(new, index);
-            decision.sizes.push(Sizing::in_use(new, wanted.max(kept)));
+            let needed = self.needed(new, self.stable_available());
+            decision.sizes.push(Sizing::in_use(new, wanted.max(kept).max(needed)));
         }
         if let Some(set) = self.stable_apart() {
-            decision
-                .sizes
-                .push(Sizing::in_use(set, stable.max(self.relief(set, stable))));
+            let needed = self.needed(set, view.new_available());
+            let size = stable.max(self.relief(set, stable)).max(needed);
+            decision.sizes.push(Sizing::in_use(set, size));
         }
         self.retire_older(decision);
+    }
+
+    /// Where both sides share the pods, those of one that stay until the other side has enough (guarantee T6).
+    fn needed(&self, set: &ReplicaSet, others_available: i32) -> i32 {
+        if !self.strategy.dynamic_stable_scale {
+            return 0;
+        }
+        let least = self.view.replicas - self.budget().unavailable;
+        (least - others_available).clamp(0, set.replicas())
     }
 
     /// Pods of the new ReplicaSet that stay until a lower weight, or the end of its routes, was written and followed

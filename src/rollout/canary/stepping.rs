@@ -60,7 +60,7 @@ impl<'a> Canary<'a> {
             self.resize(index, decision);
         }
         if !goes_on && !user_paused {
-            decision.managed_routes = Some(self.routes_when_stepping(index));
+            decision.managed_routes = self.routes_to_write(index, decision);
         }
         if user_paused {
             decision.wait_for("Paused", "paused by spec.paused", None);

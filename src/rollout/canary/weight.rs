@@ -8,6 +8,7 @@ use crate::{
         scalar::wire_time,
         strategy::CanaryStrategy,
     },
+    plan::Action,
     rollout::{decision::Decision, replicas::share, view::View},
     traffic::{
         self, Objects, Router, Wanted, Weights, nginx,
@@ -169,10 +170,36 @@ impl<'a> Canary<'a> {
     /// The header and mirror routes at a step. None lead to a canary without pods, or to another version's
     /// (guarantee T2).
     pub(super) fn routes_when_stepping(&self, index: usize) -> Vec<Route<'a>> {
-        if self.is_interrupted() || self.view.new_available() == 0 || !self.leads_to_new() {
+        if self.withholds_routes() {
             return Vec::new();
         }
         routes_at(self.strategy, index)
+    }
+
+    fn withholds_routes(&self) -> bool {
+        self.is_interrupted() || self.view.new_available() == 0 || !self.leads_to_new()
+    }
+
+    /// The routes to write at a step; `None` while what is there stays, because the change is to be announced first, as
+    /// a raise of the weight is.
+    pub(super) fn routes_to_write(&self, index: usize, decision: &mut Decision<'a>) -> Option<Vec<Route<'a>>> {
+        let routes = self.routes_when_stepping(index);
+        let weights = Weights {
+            canary: self.observed,
+            total: self.total,
+        };
+        let is_announced = self.persisted().is_some_and(|weights| weights.verified == Some(false));
+        let edits = |routes: Option<&[Route<'_>]>| -> Vec<Action> {
+            let wanted = wanted(self.view, self.strategy, weights, routes);
+            let routed = self
+                .routers
+                .iter()
+                .map(|router| router.route(&wanted, objects(self.view)));
+            routed.flat_map(|routing| routing.edits).collect()
+        };
+        // What is withheld goes at once: nobody answers there, or another version's pods do, which go slowly by themselves.
+        decision.announces_routes = !is_announced && !self.withholds_routes() && edits(Some(&routes)) != edits(None);
+        (!decision.announces_routes).then_some(routes)
     }
 
     /// Whether the routers' objects hold the routes of a step, and the data plane follows.
@@ -309,8 +336,17 @@ impl<'a> Canary<'a> {
         decision.wakes.extend(self.settles_at());
         let mut reweighted = false;
         let routes = decision.managed_routes.clone();
+        // A raise is announced by the status before it is written: were it written first and its status lost, and then
+        // taken back, nobody would know that requests may still be on their way to the canary (guarantees D4 and T3).
+        let is_announced = self.persisted().is_some_and(|weights| {
+            weights.canary.weight.0 == target && weights.canary.pod_template_hash == view.revisions.hash
+        });
+        let raises = target > self.observed && !is_announced;
+        if raises || decision.announces_routes {
+            decision.wakes.push(view.now());
+        }
         let weights = Weights {
-            canary: target,
+            canary: if raises { self.observed } else { target },
             total: self.total,
         };
         let mut leads = self.leads.0.iter().chain(&self.leads.1);
@@ -368,7 +404,8 @@ impl<'a> Canary<'a> {
             ..TrafficWeights::default()
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
-        self.clocked(target, reweighted || taken_over, &mut weights, decision);
+        let announces = decision.announces_routes;
+        self.clocked(target, reweighted || taken_over || announces, &mut weights, decision);
         match before {
             Some(before) if before != target => {
                 decision.event(

@@ -141,3 +141,38 @@ fn the_weight_goes_only_when_the_switch_of_the_stable_service_has_drained() {
     assert!(phase(&world, "Healthy"));
     assert!(world.status()["canary"]["weights"].get("verified").is_none());
 }
+
+#[test]
+fn a_raise_whose_status_is_lost_and_that_is_taken_back_is_not_forgotten() {
+    let mut world = drains(nginx(json!([{"setWeight": 40}, {"pause": {}}])));
+    image(&mut world, "demo:v2");
+    world.run_until("a weight announced or written", |world, plan| {
+        world.weight() == 40
+            || world.status()["canary"]["weights"]["canary"]["weight"] == 40
+            || !plan.writes_nothing() && world.weight() > 0
+    });
+    // From here on no status is written, whatever is decided.
+    let mut raised = None;
+    for _ in 0..6 {
+        let before = world.get("Rollout", "web").clone();
+        world.pass();
+        if world.weight() > 0 && raised.is_none() {
+            raised = Some(world.now);
+            world.patch(
+                "Rollout",
+                "web",
+                &json!({"spec": {"strategy": {"canary": {"steps": [{"pause": {}}]}}}}),
+            );
+        } else if raised.is_some() {
+            let mut status = before["status"].clone();
+            status["observedGeneration"] = world.status()["observedGeneration"].clone();
+            let mut rollout = world.get("Rollout", "web").clone();
+            rollout["status"] = status;
+            world.put(rollout);
+        }
+    }
+    assert!(raised.is_some(), "the weight is raised once it was announced");
+    assert_eq!(world.weight(), 0);
+    let canary = hash(&world, "currentPodHash");
+    assert!(world.set_replicas(&canary) > 0, "requests may still be on their way");
+}

@@ -23,6 +23,8 @@ fn step_raise() {
     image(&mut world, "demo:v2");
     world.pass();
     world.pass();
+    // The status announces the weight.
+    world.pass();
     insta::assert_yaml_snapshot!(world.plan());
 }
 
