@@ -18,3 +18,16 @@ impl At for Value {
         })
     }
 }
+
+/// `path.name`, or `path["na.me"]` where a dot would mislead.
+pub fn member_path(path: &str, name: &str) -> String {
+    let plain = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'));
+    match (plain, path.is_empty()) {
+        (true, true) => name.to_owned(),
+        (true, false) => format!("{path}.{name}"),
+        (false, _) => format!("{path}[{name:?}]"),
+    }
+}

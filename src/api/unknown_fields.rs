@@ -1,6 +1,7 @@
 //! Finds fields the API does not know (guarantee C6): an API server drops them without a word, a user meant something.
 
 use super::crd::schema;
+use crate::json::member_path;
 use serde_json::Value;
 
 /// A field that has no meaning.
@@ -60,19 +61,6 @@ fn look_at_members<'a>(
                 suggestion: closest(name, known.keys().map(String::as_str)).map(str::to_owned),
             });
         }
-    }
-}
-
-/// `path.name`, or `path["na.me"]` where a dot would mislead.
-fn member_path(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'));
-    match (plain, path.is_empty()) {
-        (true, true) => name.to_owned(),
-        (true, false) => format!("{path}.{name}"),
-        (false, _) => format!("{path}[{name:?}]"),
     }
 }
 

@@ -100,7 +100,7 @@ impl ForeignStores {
         if !slot.wanted.get() {
             slot.wanted.set(true);
         }
-        let served = slot.served.read().unwrap_or_else(PoisonError::into_inner);
+        let served = slot.served();
         match &served.refusal {
             Some(refusal) => Standing::Unserved(refusal.clone()),
             None if slot.store.is_ready() => Standing::Ready,

@@ -285,6 +285,17 @@ pub fn time_limit(seconds: Option<i64>, default: Duration) -> Result<Duration, S
     }
 }
 
+/// What a GraphQL server says went wrong; absent when it tells of no error.
+pub fn graphql_errors(answer: &serde_json::Value) -> Option<String> {
+    let problems = answer.get("errors")?.as_array()?;
+    let message = |problem: &serde_json::Value| {
+        let message = problem.get("message").and_then(serde_json::Value::as_str);
+        message.unwrap_or("an error without a message").to_owned()
+    };
+    let problems: Vec<String> = problems.iter().map(message).collect();
+    (!problems.is_empty()).then(|| problems.join("; "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -119,17 +119,8 @@ fn time_limit(metric: &NewRelicMetric) -> Result<Duration, String> {
 
 /// The one result, or all of them.
 fn understand(answer: &Value) -> Result<Value, String> {
-    let problems = answer.get("errors").and_then(Value::as_array).into_iter().flatten();
-    let problems: Vec<&str> = problems
-        .map(|problem| {
-            problem
-                .get("message")
-                .and_then(Value::as_str)
-                .unwrap_or("an error without a message")
-        })
-        .collect();
-    if !problems.is_empty() {
-        return Err(format!("New Relic: {}", problems.join("; ")));
+    if let Some(problems) = http::graphql_errors(answer) {
+        return Err(format!("New Relic: {problems}"));
     }
     let results = answer.at("/data/actor/account/nrql/results").and_then(Value::as_array);
     let Some(results) = results else {

@@ -56,17 +56,8 @@ impl SkyWalking {
 
 /// The data of an answer that holds some and tells of no error.
 fn understand(mut answer: Value) -> Result<Value, String> {
-    let problems = answer.get("errors").and_then(Value::as_array).into_iter().flatten();
-    let problems: Vec<&str> = problems
-        .map(|problem| {
-            problem
-                .get("message")
-                .and_then(Value::as_str)
-                .unwrap_or("an error without a message")
-        })
-        .collect();
-    if !problems.is_empty() {
-        return Err(format!("SkyWalking: {}", problems.join("; ")));
+    if let Some(problems) = http::graphql_errors(&answer) {
+        return Err(format!("SkyWalking: {problems}"));
     }
     let Some(data) = answer.get_mut("data").map(Value::take) else {
         return Err("the answer is none of SkyWalking: it holds no data".to_owned());

@@ -56,7 +56,9 @@ pub fn route(ambassador: &AmbassadorTrafficRouting, wanted: &Wanted<'_>, objects
     for mapping in &ambassador.mappings {
         let live = find(wanted, objects, &canary_name(mapping));
         if let Some(live) = live.filter(|live| !is_ours(live, wanted)) {
-            routing.problems.push(edits::not_ours(&live));
+            routing
+                .problems
+                .push(edits::not_ours(&live.kind, &live.object.metadata));
             continue;
         }
         let spec = desired(mapping, wanted, objects);

@@ -110,7 +110,9 @@ fn made<'a>(
     objects: &[Foreign<'a>],
 ) -> impl Iterator<Item = Foreign<'a>> {
     let objects = objects.iter().copied().filter(|object| object.kind == KIND);
-    objects.filter(|object| object.name() != route_name(apisix) && edits::controlled_by(object, wanted.rollout))
+    objects.filter(|object| {
+        object.name() != route_name(apisix) && edits::controlled_by(&object.object.metadata, wanted.rollout)
+    })
 }
 
 fn rules<'a>(live: &Foreign<'a>) -> &'a [Value] {
@@ -199,7 +201,9 @@ fn header_route(
 ) -> Result<Option<Action>, String> {
     let live = edits::find(objects, KIND, edits::namespace(wanted.rollout), name);
     match live {
-        Some(live) if !edits::controlled_by(&live, wanted.rollout) => Err(edits::not_ours(&live)),
+        Some(live) if !edits::controlled_by(&live.object.metadata, wanted.rollout) => {
+            Err(edits::not_ours(&live.kind, &live.object.metadata))
+        }
         Some(live) => Ok(edits::spec_patch(&live, spec).map(|patch| edits::merge(&live, json!({ "spec": patch })))),
         None => Ok(Some(create(wanted, name, base, spec))),
     }

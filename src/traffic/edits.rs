@@ -8,6 +8,7 @@ use crate::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
+use std::fmt::Display;
 
 /// Field manager of the weights.
 pub(super) const MANAGER: &str = "tidegate-traffic";
@@ -76,23 +77,20 @@ pub(super) fn owner(rollout: &Rollout) -> Value {
 }
 
 /// Whether a Rollout controls an object.
-pub(super) fn controlled_by(live: &Foreign<'_>, rollout: &Rollout) -> bool {
-    let owners = live.object.metadata.owner_references.iter().flatten();
+pub(super) fn controlled_by(metadata: &ObjectMeta, rollout: &Rollout) -> bool {
+    let owners = metadata.owner_references.iter().flatten();
     owners
         .filter(|owner| owner.controller == Some(true))
         .any(|owner| Some(&owner.uid) == rollout.metadata.uid.as_ref())
 }
 
-/// That an object of the name we need is somebody else's.
-pub(super) fn not_ours(live: &Foreign<'_>) -> String {
-    let mut owners = live.object.metadata.owner_references.iter().flatten();
+/// That an object of the name we need is somebody else's; `what` says what the object would be.
+pub(super) fn not_ours(what: &dyn Display, metadata: &ObjectMeta) -> String {
+    let name = metadata.name.as_deref().unwrap_or_default();
+    let mut owners = metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true));
     let owner = owner.map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
-    format!(
-        "{} `{}` controlled by different object ({owner})",
-        live.kind,
-        live.name()
-    )
+    format!("{what} `{name}` controlled by different object ({owner})")
 }
 
 /// That an object whose pods a Rollout chooses is not managed by another one.

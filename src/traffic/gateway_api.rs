@@ -10,17 +10,12 @@ mod standing;
 
 use self::config::{GatewayApi, RouteRef};
 use super::{
-    Routing, Seen, Wanted,
+    Routing, Seen, Wanted, edits,
     foreign::{Foreign, ForeignKind},
 };
-use crate::{
-    json::At as _,
-    plan::{Action, ObjectRef, Precondition},
-};
+use crate::json::At as _;
 use serde_json::{Value, json};
 
-/// Field manager of the weights.
-const MANAGER: &str = "tidegate-traffic";
 /// Weight of a `backendRef` that names none.
 const WEIGHT_DEFAULT: i64 = 1;
 
@@ -46,15 +41,11 @@ impl GatewayApi {
     }
 
     fn live<'a>(&self, wanted: &Wanted<'_>, route: &RouteRef, objects: &[Foreign<'a>]) -> Option<Foreign<'a>> {
-        let namespace = self.namespace_of(wanted);
-        let mut objects = objects.iter().copied();
-        objects
-            .find(|object| object.kind == route.kind && object.name() == route.name && object.namespace() == namespace)
+        edits::find(objects, route.kind, self.namespace_of(wanted), &route.name)
     }
 
     fn namespace_of<'w>(&'w self, wanted: &Wanted<'w>) -> &'w str {
-        let own = wanted.rollout.metadata.namespace.as_deref().unwrap_or_default();
-        self.namespace.as_deref().unwrap_or(own)
+        self.namespace.as_deref().unwrap_or(edits::namespace(wanted.rollout))
     }
 
     /// What the routes say.
@@ -87,11 +78,8 @@ impl GatewayApi {
         };
         for route in &self.routes {
             let Some(live) = self.live(wanted, route, objects) else {
-                let namespace = self.namespace_of(wanted);
-                routing.problems.push(format!(
-                    "{} \"{}\" in namespace \"{namespace}\" not found",
-                    route.kind, route.name
-                ));
+                let problem = edits::not_found(route.kind, self.namespace_of(wanted), &route.name);
+                routing.problems.push(problem);
                 continue;
             };
             match desired(route, wanted, rules(&live)) {
@@ -101,26 +89,13 @@ impl GatewayApi {
                 Ok(desired) if desired.as_slice() == rules(&live) => {}
                 Ok(desired) => {
                     routing.reweighted = true;
-                    routing.edits.push(edit(&live, desired));
+                    let patch = json!({ "spec": { "rules": desired } });
+                    routing.edits.push(edits::merge(&live, patch));
                 }
             }
         }
         routing.written = routing.edits.is_empty() && routing.problems.is_empty();
         routing
-    }
-}
-
-fn edit(live: &Foreign<'_>, rules: Vec<Value>) -> Action {
-    let metadata = &live.object.metadata;
-    Action::Merge {
-        target: ObjectRef::namespaced(live.api_version(), live.kind.kind(), live.namespace(), live.name()),
-        patch: json!({ "spec": { "rules": rules } }),
-        manager: MANAGER,
-        // The list is written whole: what somebody else changed in it since must not be lost.
-        precondition: Some(Precondition {
-            uid: metadata.uid.clone(),
-            resource_version: metadata.resource_version.clone(),
-        }),
     }
 }
 
@@ -185,12 +160,7 @@ fn weight_of(rule: &Value, wanted: &Wanted<'_>) -> Option<i32> {
         Some(weights.map(|weight| weight.clamp(0, 1_000_000)).sum::<i64>())
     };
     let (canary, stable) = (share(wanted.canary_service)?, share(wanted.stable_service)?);
-    let total = i64::from(wanted.weights.total);
-    if canary + stable == total || canary == 0 {
-        return i32::try_from(canary).ok();
-    }
-    let scaled = (canary * total + canary + stable - 1) / (canary + stable);
-    i32::try_from(scaled).ok()
+    Some(edits::share(canary, stable, wanted.weights.total))
 }
 
 /// Whether a `backendRef` names this Service. Without group and kind it names a Service.

@@ -2,7 +2,7 @@
 //!
 //! Owns the canary Ingresses named after the Rollout and nothing else; a stable Ingress is only read.
 
-use super::{Routing, Weights};
+use super::{Routing, Weights, edits};
 use crate::{
     api::{rollout::Rollout, traffic::NginxTrafficRouting, well_known},
     json::At as _,
@@ -13,8 +13,6 @@ use serde_json::{Map, Value, json};
 
 /// Longest name of an object.
 const NAME_MAX: usize = 253;
-/// Field manager of the canary Ingress.
-const MANAGER: &str = "tidegate-traffic";
 
 /// The stable Ingresses a specification names.
 pub fn stable_ingresses(nginx: &NginxTrafficRouting) -> Vec<&str> {
@@ -42,7 +40,7 @@ pub fn observed(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&In
     let ours = ingresses
         .iter()
         .filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| names.contains(name)));
-    ours.filter(|ingress| controlled_by(ingress, rollout))
+    ours.filter(|ingress| edits::controlled_by(&ingress.metadata, rollout))
         .map(|ingress| weight_of(ingress, nginx))
         .max()
         .unwrap_or(0)
@@ -56,7 +54,7 @@ pub fn everywhere(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&
         let named = ingresses
             .iter()
             .find(|ingress| ingress.metadata.name.as_deref() == Some(name.as_str()));
-        let ours = named.filter(|ingress| controlled_by(ingress, rollout));
+        let ours = named.filter(|ingress| edits::controlled_by(&ingress.metadata, rollout));
         ours.map_or(0, |ingress| weight_of(ingress, nginx)) == weight
     })
 }
@@ -87,17 +85,10 @@ pub fn route(
         };
         let name = canary_name(rollout_name, stable_name);
         let live = named(&name);
-        if let Some(live) = live.filter(|live| !controlled_by(live, rollout)) {
-            let owner = (live
-                .metadata
-                .owner_references
-                .iter()
-                .flatten()
-                .find(|owner| owner.controller == Some(true)))
-            .map_or_else(|| "nobody".to_owned(), |owner| format!("{} {}", owner.kind, owner.name));
-            routing.problems.push(format!(
-                "canary ingress `{name}` controlled by different object ({owner})"
-            ));
+        if let Some(live) = live.filter(|live| !edits::controlled_by(&live.metadata, rollout)) {
+            routing
+                .problems
+                .push(edits::not_ours(&"canary ingress", &live.metadata));
             continue;
         }
         let wanted = named(stable_name)
@@ -136,7 +127,7 @@ pub fn route(
         routing.edits.push(Action::Apply {
             target: ObjectRef::namespaced("networking.k8s.io/v1", "Ingress", namespace, &name),
             fields: desired,
-            manager: MANAGER,
+            manager: edits::MANAGER,
             // Without the uid a forced apply could take an Ingress that a user created in between.
             precondition: live.map(|live| Precondition {
                 uid: live.metadata.uid.clone(),
@@ -153,7 +144,9 @@ pub fn route(
 
 /// The highest weight in canary Ingresses that this Rollout controls, whatever its specification names.
 pub fn left_behind(rollout: &Rollout, ingresses: &[&Ingress]) -> i32 {
-    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    let ours = ingresses
+        .iter()
+        .filter(|ingress| edits::controlled_by(&ingress.metadata, rollout));
     ours.filter_map(|ingress| Some(weight_under(ingress, canary_prefix(ingress)?)))
         .max()
         .unwrap_or(0)
@@ -162,7 +155,9 @@ pub fn left_behind(rollout: &Rollout, ingresses: &[&Ingress]) -> i32 {
 /// Takes every request from the canary Ingresses of a Rollout whose specification has no nginx router any more: weight,
 /// headers and cookies. The Ingress stays a canary, since without that it would compete with the stable one.
 pub fn retire(rollout: &Rollout, ingresses: &[&Ingress]) -> Vec<Action> {
-    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    let ours = ingresses
+        .iter()
+        .filter(|ingress| edits::controlled_by(&ingress.metadata, rollout));
     ours.filter_map(|ingress| {
         let prefix = canary_prefix(ingress)?;
         let by = format!("{prefix}/canary-by-");
@@ -209,7 +204,7 @@ fn annotate(live: &Ingress, annotations: Map<String, Value>) -> Action {
             metadata.name.as_deref().unwrap_or_default(),
         ),
         patch: json!({ "metadata": { "annotations": annotations } }),
-        manager: MANAGER,
+        manager: edits::MANAGER,
         precondition: Some(Precondition {
             uid: metadata.uid.clone(),
             resource_version: None,
@@ -224,7 +219,9 @@ fn forgotten(rollout: &Rollout, nginx: &NginxTrafficRouting, ingresses: &[&Ingre
         .into_iter()
         .map(|stable| canary_name(rollout_name, stable))
         .collect();
-    let ours = ingresses.iter().filter(|ingress| controlled_by(ingress, rollout));
+    let ours = ingresses
+        .iter()
+        .filter(|ingress| edits::controlled_by(&ingress.metadata, rollout));
     ours.filter(|ingress| ingress.metadata.name.as_ref().is_some_and(|name| !named.contains(name)))
         .filter_map(|ingress| reweight(ingress, nginx, 0))
         .collect()
@@ -260,13 +257,6 @@ fn prefix(nginx: &NginxTrafficRouting) -> &str {
     }
 }
 
-fn controlled_by(ingress: &Ingress, rollout: &Rollout) -> bool {
-    let owners = ingress.metadata.owner_references.iter().flatten();
-    owners
-        .filter(|owner| owner.controller == Some(true))
-        .any(|owner| Some(&owner.uid) == rollout.metadata.uid.as_ref())
-}
-
 /// The fields of the canary Ingress that we own.
 fn desired(
     rollout: &Rollout,
@@ -296,13 +286,8 @@ fn desired(
     if let Some(tls) = spec.tls {
         canary_spec.insert("tls".to_owned(), serde_json::to_value(tls).unwrap_or_default());
     }
-    let owner = json!({
-        "apiVersion": crate::api::API_VERSION, "kind": "Rollout",
-        "name": rollout.metadata.name, "uid": rollout.metadata.uid,
-        "controller": true, "blockOwnerDeletion": true,
-    });
     Ok(json!({
-        "metadata": { "annotations": annotations(nginx, stable, weights), "ownerReferences": [owner] },
+        "metadata": { "annotations": annotations(nginx, stable, weights), "ownerReferences": [edits::owner(rollout)] },
         "spec": canary_spec,
     }))
 }

@@ -27,7 +27,7 @@ pub fn split_name<'a>(smi: &'a SmiTrafficRouting, rollout: &'a Rollout) -> &'a s
 
 /// What the TrafficSplit says. One of somebody else says nothing.
 pub fn seen(smi: &SmiTrafficRouting, wanted: &Wanted<'_>, objects: &[Foreign<'_>]) -> Seen {
-    let live = live(smi, wanted, objects).filter(|live| edits::controlled_by(live, wanted.rollout));
+    let live = live(smi, wanted, objects).filter(|live| edits::controlled_by(&live.object.metadata, wanted.rollout));
     let weight = live.map_or(0, |live| {
         let backends = live
             .spec()
@@ -76,7 +76,9 @@ pub fn route(smi: &SmiTrafficRouting, wanted: &Wanted<'_>, objects: Objects<'_>)
         ..Routing::default()
     };
     match live(smi, wanted, objects.foreign) {
-        Some(live) if !edits::controlled_by(&live, wanted.rollout) => routing.problems.push(edits::not_ours(&live)),
+        Some(live) if !edits::controlled_by(&live.object.metadata, wanted.rollout) => routing
+            .problems
+            .push(edits::not_ours(&live.kind, &live.object.metadata)),
         Some(live) => {
             let desired = desired(smi, wanted, live.api_version());
             if let Some(patch) = edits::spec_patch(&live, &desired) {

@@ -3,6 +3,7 @@
 
 use super::event::{NodeId, NodeKind, Tree};
 use super::{DEPTH_MAX, event};
+use crate::json::member_path;
 use std::collections::{BTreeMap, HashSet};
 
 /// Fields of one document by path (`spec.steps[2].pause`, `metadata.labels["a.b"]`).
@@ -48,7 +49,7 @@ impl Places {
                     let NodeKind::Scalar { text, .. } = &key_node.kind else {
                         continue;
                     };
-                    let below = member(path, text);
+                    let below = member_path(path, text);
                     let line = key_node.line + first - 1;
                     if !seen.insert(text) && text != "<<" {
                         self.duplicates.push((below.clone(), line));
@@ -68,19 +69,6 @@ impl Places {
             }
             NodeKind::Scalar { .. } | NodeKind::Alias { .. } => {}
         }
-    }
-}
-
-/// `path.name`, or `path["na.me"]` where a dot would mislead.
-fn member(path: &str, name: &str) -> String {
-    let plain = !name.is_empty()
-        && name
-            .chars()
-            .all(|c| c.is_alphanumeric() || matches!(c, '-' | '_' | '$'));
-    match (plain, path.is_empty()) {
-        (true, true) => name.to_owned(),
-        (true, false) => format!("{path}.{name}"),
-        (false, _) => format!("{path}[{name:?}]"),
     }
 }
 

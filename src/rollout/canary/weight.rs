@@ -11,7 +11,7 @@ use crate::{
     plan::Action,
     rollout::{decision::Decision, replicas::share, view::View},
     traffic::{
-        self, Objects, Router, Wanted, Weights, nginx,
+        self, Objects, Router, Routing, Wanted, Weights, nginx,
         routes::{Route, routes_at},
     },
 };
@@ -184,22 +184,27 @@ impl<'a> Canary<'a> {
     /// a raise of the weight is.
     pub(super) fn routes_to_write(&self, index: usize, decision: &mut Decision<'a>) -> Option<Vec<Route<'a>>> {
         let routes = self.routes_when_stepping(index);
+        let is_announced = self.persisted().is_some_and(|weights| weights.verified == Some(false));
+        let names_none =
+            (self.strategy.traffic_routing.as_ref()).is_none_or(|routing| routing.managed_routes.is_empty());
+        // What is withheld goes at once: nobody answers there, or another version's pods do, which go slowly by themselves.
+        if is_announced || names_none || self.withholds_routes() {
+            return Some(routes);
+        }
+        let edits = |routes| -> Vec<Action> { self.routings(routes).flat_map(|routing| routing.edits).collect() };
+        decision.announces_routes = edits(Some(&routes)) != edits(None);
+        (!decision.announces_routes).then_some(routes)
+    }
+
+    /// What the routers would do for these routes under the weight that stands.
+    fn routings<'r>(&'r self, routes: Option<&'r [Route<'r>]>) -> impl Iterator<Item = Routing> + 'r {
         let weights = Weights {
             canary: self.observed,
             total: self.total,
         };
-        let is_announced = self.persisted().is_some_and(|weights| weights.verified == Some(false));
-        let edits = |routes: Option<&[Route<'_>]>| -> Vec<Action> {
-            let wanted = wanted(self.view, self.strategy, weights, routes);
-            let routed = self
-                .routers
-                .iter()
-                .map(|router| router.route(&wanted, objects(self.view)));
-            routed.flat_map(|routing| routing.edits).collect()
-        };
-        // What is withheld goes at once: nobody answers there, or another version's pods do, which go slowly by themselves.
-        decision.announces_routes = !is_announced && !self.withholds_routes() && edits(Some(&routes)) != edits(None);
-        (!decision.announces_routes).then_some(routes)
+        let wanted = wanted(self.view, self.strategy, weights, routes);
+        let routers = self.routers.iter();
+        routers.map(move |router| router.route(&wanted, objects(self.view)))
     }
 
     /// Whether the routers' objects hold the routes of a step, and the data plane follows.
@@ -208,16 +213,7 @@ impl<'a> Canary<'a> {
         if self.routes_when_stepping(index) != routes {
             return false;
         }
-        let weights = Weights {
-            canary: self.observed,
-            total: self.total,
-        };
-        let wanted = wanted(self.view, self.strategy, weights, Some(&routes));
-        let mut routed = self
-            .routers
-            .iter()
-            .map(|router| router.route(&wanted, objects(self.view)));
-        self.quiet && routed.all(|routing| routing.written)
+        self.quiet && self.routings(Some(&routes)).all(|routing| routing.written)
     }
 
     /// Whether the stable pods can take what `canary_weight` leaves to them. No stable pod is needed where no canary
@@ -335,7 +331,7 @@ impl<'a> Canary<'a> {
         let view = self.view;
         decision.wakes.extend(self.settles_at());
         let mut reweighted = false;
-        let routes = decision.managed_routes.clone();
+        let routes = decision.managed_routes.take();
         // A raise is announced by the status before it is written: were it written first and its status lost, and then
         // taken back, nobody would know that requests may still be on their way to the canary (guarantees D4 and T3).
         let is_announced = self.persisted().is_some_and(|weights| {

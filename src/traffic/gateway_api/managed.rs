@@ -7,7 +7,7 @@ use super::{is_service, weight_of};
 use crate::{
     api::traffic::{HeaderRoutingMatch, RouteMatch},
     traffic::{
-        Wanted,
+        Wanted, edits,
         foreign::ForeignKind,
         routes::{Match, Route, RouteKind},
     },
@@ -19,17 +19,12 @@ pub(super) fn is_ours(rule: &Value, wanted: &Wanted<'_>) -> bool {
     let Some(name) = rule.get("name").and_then(Value::as_str) else {
         return false;
     };
-    let canary = wanted.rollout.spec.strategy.canary.as_ref();
-    let routing = canary.and_then(|canary| canary.traffic_routing.as_ref());
-    routing
-        .into_iter()
-        .flat_map(|routing| &routing.managed_routes)
-        .any(|managed| {
-            name.strip_prefix(managed.name.as_str()).is_some_and(|rest| {
-                let number = rest.strip_prefix('-').map(str::parse::<usize>);
-                rest.is_empty() || matches!(number, Some(Ok(_)))
-            })
+    edits::managed_names(wanted.rollout).any(|managed| {
+        name.strip_prefix(managed).is_some_and(|rest| {
+            let number = rest.strip_prefix('-').map(str::parse::<usize>);
+            rest.is_empty() || matches!(number, Some(Ok(_)))
         })
+    })
 }
 
 /// The rules for the wanted routes. `users` are the user's rules with the weights in place.

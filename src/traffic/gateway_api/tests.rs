@@ -1,6 +1,7 @@
 use super::*;
 use crate::{
     api::rollout::Rollout,
+    plan::Action,
     traffic::{
         Weights,
         routes::{Route, routes_at},
