@@ -83,6 +83,8 @@ pub struct SyncJudge {
     tried: BTreeMap<String, Timestamp>,
     /// Since when an autoscaler chose the replicas of these.
     scaled: BTreeMap<Key, Timestamp>,
+    /// Of those, the ones whose replicas a person wrote afterwards: the field is the person's then.
+    rescaled: BTreeSet<Key>,
     /// Git was not well until then.
     git_trouble: Option<Timestamp>,
     /// An Application's policy or project changed then.
@@ -118,6 +120,7 @@ impl SyncJudge {
             aborted_since: None,
             tried: BTreeMap::new(),
             scaled: BTreeMap::new(),
+            rescaled: BTreeSet::new(),
             git_trouble: None,
             policy_since: None,
         }
@@ -187,6 +190,9 @@ impl SyncJudge {
         }
         if commit.subresource == "scale" {
             self.scaled.entry(key.clone()).or_insert(commit.at);
+            self.rescaled.remove(key);
+        } else if !is_ours && replicas(commit.before.as_deref()) != replicas(commit.after.as_deref()) {
+            self.rescaled.insert(key.clone());
         }
         let spells = self.spells.entry(key.clone()).or_default();
         if let Some(last) = spells.back_mut()
@@ -196,6 +202,7 @@ impl SyncJudge {
         }
         let Some(after) = &commit.after else {
             self.scaled.remove(key);
+            self.rescaled.remove(key);
             return;
         };
         if facts::is_healthy(key, after) {
@@ -302,4 +309,8 @@ fn remember<T>(past: &mut Past<T>, at: Timestamp, value: T) {
 fn within<T>(past: &Past<T>, horizon: Timestamp) -> impl Iterator<Item = &T> {
     let older = past.iter().rposition(|(since, _)| *since <= horizon).unwrap_or(0);
     past.iter().skip(older).map(|(_, value)| value)
+}
+
+fn replicas(object: Option<&Value>) -> Option<&Value> {
+    object?.pointer("/spec/replicas")
 }

@@ -172,7 +172,7 @@ impl SyncJudge {
         let replicas = |object: &Value| object["spec"]["replicas"].clone();
         // What was on its way when the autoscaler first acted could not know of it.
         let horizon = self.horizon(commit.at);
-        let known = self.scaled.get(key).is_some_and(|since| *since < horizon);
+        let known = self.scaled.get(key).is_some_and(|since| *since < horizon) && !self.rescaled.contains(key);
         if known && replicas(before) != replicas(after) {
             self.blame_for(
                 Rule::S6,
