@@ -26,7 +26,7 @@ const MANAGER: &str = "tidegate-metadata";
 /// Pods patched in one pass, so that a large ReplicaSet does not hold up everything else.
 const PATCHED_AT_ONCE_MAX: usize = 200;
 /// Seconds until the pods are looked at again after some were patched.
-const CHECK_SECONDS: i64 = 5;
+const CHECK_SECONDS: i64 = 10;
 
 /// What a version is during an update.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -39,7 +39,8 @@ enum Role {
 
 fn role(view: &View<'_>, hash: &str) -> Option<Role> {
     let is_new = hash == view.revisions.hash;
-    if hash == view.status.stable_rs || (is_new && view.is_initial()) {
+    let is_stable = !hash.is_empty() && hash == view.status.stable_rs;
+    if is_stable || (is_new && view.is_initial()) {
         return Some(Role::Lasting);
     }
     is_new.then_some(Role::Passing)

@@ -27,7 +27,8 @@ fn pods(world: &World) -> Vec<Arc<Value>> {
 
 fn names(world: &World) -> BTreeSet<String> {
     let text = |pod: &Value| pod.pointer("/metadata/name").unwrap().to_string();
-    pods(world).iter().map(|pod| text(pod)).collect()
+    let staying = pods(world).into_iter().filter(|pod| !is_going(pod));
+    staying.map(|pod| text(&pod)).collect()
 }
 
 fn is_restarted(world: &World, at: &str) -> bool {
@@ -141,6 +142,27 @@ fn roles(world: &World) -> Vec<String> {
         .collect();
     roles.sort();
     roles
+}
+
+/// C4: what is still to be done to pods is remembered by their ReplicaSet.
+#[test]
+fn metadata_reaches_every_pod_though_the_controller_dies() {
+    for moment in [2, 5, 10, 20, 50, 200] {
+        let mut world = deployed(Options::default());
+        patch(
+            &world,
+            json!({"spec": {"strategy": {"canary": {"stableMetadata": {"labels": {"role": "stable"}}}}}}),
+        );
+        world.run_for(Duration::from_millis(moment));
+        world.kill(0);
+        world.run_for(Duration::from_secs(5));
+        world.start(0);
+        assert!(
+            world.run_until(Duration::from_secs(60), |world| roles(world) == ["stable"; 4]),
+            "killed after {moment} ms: {:?}",
+            roles(&world)
+        );
+    }
 }
 
 #[test]
