@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod object_metrics;
 pub mod observe;
 pub mod progress_metrics;
+pub mod pods;
 pub mod references;
 pub mod store;
 pub mod stores;

@@ -14,6 +14,7 @@ mod mended;
 mod meshes;
 mod model;
 mod repairs;
+mod roles;
 mod simulated;
 mod steps;
 mod takeover;

@@ -2,6 +2,7 @@
 //! and 1.10).
 
 mod canary;
+mod pods;
 mod references;
 mod routers;
 mod routes;
@@ -133,6 +134,7 @@ fn own(view: &View<'_>) -> Vec<Problem> {
         ));
     }
     strategy(view, &mut problems);
+    pods::problems(view, &mut problems);
     problems
 }
 
