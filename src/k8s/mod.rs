@@ -18,6 +18,7 @@ pub mod observe;
 pub mod references;
 pub mod store;
 pub mod stores;
+pub mod workloads;
 
 #[cfg(test)]
 pub(crate) mod testing;

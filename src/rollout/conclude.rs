@@ -8,6 +8,7 @@ use super::{
     services, status, template,
     validate::Problem,
     view::View,
+    workload,
 };
 use crate::{
     api::{replica_set::ReplicaSet, well_known},
@@ -61,7 +62,9 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     for problem in problems {
         plan.because("InvalidSpec", problem.to_string());
     }
-    finish(view, plan, &status)
+    let mut plan = finish(view, plan, &status);
+    workload::scale_down::add(view, &decision, &mut plan);
+    plan
 }
 
 /// A ReplicaSet that was created and is not seen: a store that lags, or a name that somebody else holds. Names it,
@@ -152,7 +155,7 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     let (patches, switched) = services::patches(view, &decision.selectors);
     additions.extend(patches);
     // An aborted update needs only the stable side.
-    if view.revisions.new.is_none() && !decision.progress.abort && !view.name_is_taken() {
+    if workload::can_create(view) && !decision.progress.abort && !view.name_is_taken() {
         additions.push(Action::Create {
             object: new_replica_set(view, decision.create_with),
         });
@@ -228,14 +231,18 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
         .as_ref()
         .and_then(|all| all.get(well_known::REVISION));
     let mut patch = Map::new();
+    let mut annotations = Map::new();
     if annotated != Some(&number) {
-        patch.insert(
-            "metadata".to_owned(),
-            json!({ "annotations": { well_known::REVISION: number } }),
-        );
+        annotations.insert(well_known::REVISION.to_owned(), Value::from(number.as_str()));
+    }
+    if let Some(generation) = workload::annotation(view) {
+        annotations.insert(well_known::WORKLOAD_GENERATION.to_owned(), Value::from(generation));
+    }
+    if !annotations.is_empty() {
+        patch.insert("metadata".to_owned(), json!({ "annotations": annotations }));
     }
     if view.spec.replicas.is_none() {
-        patch.insert("spec".to_owned(), json!({ "replicas": 1 }));
+        patch.insert("spec".to_owned(), json!({ "replicas": view.replicas }));
     }
     if !patch.is_empty() {
         writes.push(Action::Merge {

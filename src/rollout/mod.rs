@@ -23,6 +23,7 @@ mod step;
 mod template;
 mod validate;
 mod view;
+pub mod workload;
 
 use crate::{
     api::well_known,

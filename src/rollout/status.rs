@@ -1,6 +1,8 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
-use super::{deadline, decision::Decision, duration, phase, progress, progress::Turn, validate::Problem, view::View};
+use super::{
+    deadline, decision::Decision, duration, phase, progress, progress::Turn, validate::Problem, view::View, workload,
+};
 use crate::{
     api::{
         replica_set::ReplicaSet,
@@ -120,6 +122,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         .generation
         .map(|generation| generation.to_string())
         .unwrap_or_default();
+    status.workload_observed_generation = workload::observed_generation(view, decision.frozen);
     status.canary = Some(CanaryStatus {
         current_step_analysis_run_status: progress.step_run.clone(),
         current_background_analysis_run_status: progress.background_run.clone(),

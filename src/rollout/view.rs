@@ -4,6 +4,7 @@ use super::{
     progress::{self, Progress},
     revision::{self, Revisions},
     snapshot::Snapshot,
+    workload,
 };
 use crate::api::{
     replica_set::ReplicaSet, rollout::RolloutSpec, rollout_status::RolloutStatus, strategy::CanaryStep, well_known,
@@ -40,7 +41,9 @@ impl<'a> View<'a> {
             status,
             revisions,
             progress,
-            replicas: spec.replicas.unwrap_or(1).max(0),
+            replicas: (spec.replicas)
+                .unwrap_or_else(|| workload::replicas_if_absent(snapshot))
+                .max(0),
         }
     }
 

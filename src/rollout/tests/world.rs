@@ -6,9 +6,13 @@ use crate::{
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
+        workload::{Workload, WorkloadKind},
     },
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
-    rollout::snapshot::{Settings, Snapshot},
+    rollout::{
+        snapshot::{Settings, Snapshot},
+        workload::{Referred, resolve, scaled_down_by},
+    },
     traffic::foreign::{Foreign, ForeignKind},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -162,12 +166,32 @@ impl World {
             all::<Ingress>(view, "Ingress"),
         );
         let foreign = foreign(view);
+        let deployments = all::<Workload>(view, "Deployment");
+        let named = rollout.spec.workload_ref.clone();
+        let found = named
+            .as_ref()
+            .and_then(|named| deployments.iter().find(|found| found.name() == named.name));
+        let referred = named.as_ref().and_then(|named| {
+            Some(Referred {
+                kind: WorkloadKind::of(&named.api_version, &named.kind)?,
+                found,
+                refusal: None,
+                has_own_template: rollout.spec.template.is_some(),
+            })
+        });
+        let rollout = match &named {
+            Some(_) => resolve(&rollout, found, &sets),
+            None => rollout,
+        };
+        let own = |workload: &&Workload| scaled_down_by(workload).as_ref() == rollout.metadata.name.as_ref();
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
         );
         crate::rollout::plan(&Snapshot {
             rollout: &rollout,
+            referred,
+            scaled_down: deployments.iter().filter(own).collect(),
             replica_sets: sets.iter().collect(),
             services: services.iter().collect(),
             ingresses: ingresses.iter().collect(),
