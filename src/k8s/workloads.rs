@@ -17,11 +17,7 @@ use crate::{
     },
     rollout::workload::scaled_down_by,
 };
-use kube::{
-    Api, Client,
-    api::ListParams,
-    core::{ObjectMeta, PartialObjectMeta},
-};
+use kube::{Api, Client, api::ListParams, core::ObjectMeta};
 use std::{
     collections::BTreeMap,
     fmt,
@@ -199,13 +195,15 @@ impl Slot {
 /// listed. Those that are marked later are marked by this process, or by one that takes over and looks for itself.
 async fn left_behind(client: &Client, scope: &Scope) {
     let kind = WorkloadKind::Deployment;
-    let api: Api<PartialObjectMeta<Workload>> = match scope {
+    let api: Api<Workload> = match scope {
         Scope::Cluster => Api::all_with(client.clone(), &kind),
         Scope::Namespace(namespace) => Api::namespaced_with(client.clone(), namespace, &kind),
     };
     let marked = ListParams::default().labels(well_known::SCALED_DOWN).limit(1);
     loop {
-        match api.list_metadata(&marked).await {
+        let found = api.list(&marked).await;
+        eprintln!("DEBUG left_behind {:?}", found.as_ref().map(|found| found.items.len()));
+        match found {
             Ok(found) if !found.items.is_empty() => return,
             Err(error) if !matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404)) => {
                 tracing::debug!(%error, "Cannot find out whether a Deployment is scaled down; asking again.");

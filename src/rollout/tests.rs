@@ -17,4 +17,5 @@ mod repairs;
 mod simulated;
 mod steps;
 mod takeover;
+mod workload;
 mod world;

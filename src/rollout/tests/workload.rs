@@ -56,7 +56,11 @@ fn remembered(world: &World) -> Option<Value> {
 
 fn image(world: &mut World, image: &str) {
     let containers = json!([{"name": "web", "image": image}]);
-    world.patch("Deployment", "web", &json!({"spec": {"template": {"spec": {"containers": containers}}}}));
+    world.patch(
+        "Deployment",
+        "web",
+        &json!({"spec": {"template": {"spec": {"containers": containers}}}}),
+    );
 }
 
 /// Passes until nothing is to be done; both together have the pods that the Rollout wants at any time.
@@ -64,7 +68,9 @@ fn migrate(world: &mut World) -> Vec<i64> {
     let mut sizes = vec![size(world)];
     world.run_until("migrated", |world, plan| {
         let sets = world.objects.iter().filter(|((kind, _), _)| kind == "ReplicaSet");
-        let ready: i64 = sets.map(|(_, set)| set["status"]["availableReplicas"].as_i64().unwrap()).sum();
+        let ready: i64 = sets
+            .map(|(_, set)| set["status"]["availableReplicas"].as_i64().unwrap())
+            .sum();
         assert!(ready + size(world) >= 5, "{ready} + {} pods", size(world));
         plan.writes_nothing() && plan.requeue == crate::plan::Requeue::AwaitChange
     });
@@ -82,10 +88,17 @@ fn template_and_selector_are_those_of_the_deployment() {
     assert_eq!(set["spec"]["template"]["spec"]["containers"][0]["image"], "demo:v1");
     assert_eq!(set["spec"]["selector"]["matchLabels"]["app"], "web");
     let rollout = world.get("Rollout", "web");
-    assert!(rollout["spec"]["template"].is_null(), "nothing is copied into the Rollout");
+    assert!(
+        rollout["spec"]["template"].is_null(),
+        "nothing is copied into the Rollout"
+    );
     assert_eq!(rollout["metadata"]["annotations"][WORKLOAD_GENERATION], "1");
     assert_eq!(world.status()["workloadObservedGeneration"], "1");
-    assert_eq!((size(&world), remembered(&world)), (5, None), "scaleDown is never by default");
+    assert_eq!(
+        (size(&world), remembered(&world)),
+        (5, None),
+        "scaleDown is never by default"
+    );
 }
 
 #[test]
@@ -99,7 +112,10 @@ fn a_changed_template_of_the_workload_is_an_update() {
     assert_ne!(old, new);
     assert_eq!(world.set_replicas(&new), 1);
     assert_eq!(world.status()["workloadObservedGeneration"], "2");
-    assert_eq!(world.get("Rollout", "web")["metadata"]["annotations"][WORKLOAD_GENERATION], "2");
+    assert_eq!(
+        world.get("Rollout", "web")["metadata"]["annotations"][WORKLOAD_GENERATION],
+        "2"
+    );
     // Scaling the workload is none.
     world.patch("Deployment", "web", &json!({"spec": {"replicas": 0}}));
     world.settle();
@@ -116,7 +132,11 @@ fn a_replica_set_and_a_pod_template_can_be_referred_to() {
     ] {
         let (mut object, mut referring) = (object, referring(basic(), "progressively"));
         object["metadata"] = json!({"name": "base"});
-        let place = if kind == "PodTemplate" { &mut object } else { &mut object["spec"] };
+        let place = if kind == "PodTemplate" {
+            &mut object
+        } else {
+            &mut object["spec"]
+        };
         place["template"] = template.clone();
         referring["spec"]["workloadRef"]["apiVersion"] = object["apiVersion"].clone();
         referring["spec"]["workloadRef"]["kind"] = json!(kind);
@@ -146,17 +166,31 @@ fn a_missing_workload_is_named_and_nothing_moves_until_it_is_back() {
         }
         let status = world.status();
         let message = "The Rollout \"web\" is invalid: spec.workloadRef.name: Invalid value: \"web\": deployments.apps \"web\" not found";
-        assert_eq!((&status["phase"], &status["message"]), (&json!("Degraded"), &json!(format!("InvalidSpec: {message}"))));
+        assert_eq!(
+            (&status["phase"], &status["message"]),
+            (&json!("Degraded"), &json!(format!("InvalidSpec: {message}")))
+        );
         let sets = |objects: &super::world::Objects| -> Vec<Value> {
             let sets = objects.iter().filter(|((kind, _), _)| kind == "ReplicaSet");
             sets.map(|(_, set)| set["spec"].clone()).collect()
         };
         assert_eq!(sets(&world.objects), sets(&before));
-        for field in ["currentPodHash", "stableRS", "currentStepIndex", "pauseConditions", "selector", "workloadObservedGeneration"] {
+        for field in [
+            "currentPodHash",
+            "stableRS",
+            "currentStepIndex",
+            "pauseConditions",
+            "selector",
+            "workloadObservedGeneration",
+        ] {
             let (key, object) = before.iter().find(|((kind, _), _)| kind == "Rollout").unwrap();
             assert_eq!(status[field], object["status"][field], "{field} of {key:?}");
         }
-        let told = world.reasons().iter().filter(|reason| **reason == "InvalidSpec").count();
+        let told = world
+            .reasons()
+            .iter()
+            .filter(|reason| **reason == "InvalidSpec")
+            .count();
         assert_eq!(told, 1, "told once");
         let deployment = before[&("Deployment".to_owned(), "web".to_owned())].clone();
         world.put(deployment);
@@ -209,7 +243,10 @@ fn what_is_wrong_with_a_reference_is_named_at_its_field() {
         json!({"spec": {"workloadRef": {"scaleDown": "Progressively"}}}),
         &["spec.workloadRef.scaleDown: Invalid value: \"Progressively\": must be never, onsuccess or progressively"],
     );
-    check(json!({"spec": {"selector": {"matchLabels": {"app": "other"}}}}), &["`selector` does not match template `labels`"]);
+    check(
+        json!({"spec": {"selector": {"matchLabels": {"app": "other"}}}}),
+        &["`selector` does not match template `labels`"],
+    );
 }
 
 #[test]
@@ -287,7 +324,10 @@ fn a_deployment_that_is_scaled_up_again_is_scaled_down_again() {
         world.events.clear();
         world.patch("Deployment", "web", &json!({"spec": {"replicas": 7}}));
         migrate(&mut world);
-        assert_eq!((size(&world), remembered(&world).unwrap()["replicas"].clone()), (0, json!(7)));
+        assert_eq!(
+            (size(&world), remembered(&world).unwrap()["replicas"].clone()),
+            (0, json!(7))
+        );
         assert_eq!(world.reasons(), ["ScalingDeployment"]);
         // Again at once: it is answered a minute later.
         world.patch("Deployment", "web", &json!({"spec": {"replicas": 7}}));
@@ -307,12 +347,24 @@ fn scale_down_never_gives_the_pods_back() {
         migrate(&mut world);
         world.patch("Rollout", "web", &json!({"spec": {"replicas": 8}}));
         world.settle();
-        assert_eq!(remembered(&world).unwrap()["replicas"], 8, "as many as the Rollout has now");
-        world.patch("Rollout", "web", &json!({"spec": {"workloadRef": {"scaleDown": "never"}}}));
+        assert_eq!(
+            remembered(&world).unwrap()["replicas"],
+            8,
+            "as many as the Rollout has now"
+        );
+        world.patch(
+            "Rollout",
+            "web",
+            &json!({"spec": {"workloadRef": {"scaleDown": "never"}}}),
+        );
         world.settle();
         assert_eq!((size(&world), remembered(&world)), (8, None));
         assert!(world.get("Deployment", "web")["metadata"]["labels"][SCALED_DOWN].is_null());
-        assert_eq!(world.set_replicas(&hash(&world, "stableRS")), 8, "the Rollout keeps its own");
+        assert_eq!(
+            world.set_replicas(&hash(&world, "stableRS")),
+            8,
+            "the Rollout keeps its own"
+        );
     }
 }
 

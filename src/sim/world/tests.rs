@@ -1,4 +1,5 @@
 mod sync;
+mod workload;
 
 use super::*;
 use serde_json::json;
