@@ -1,4 +1,4 @@
-//! What `spec.workloadRef` can name (reference, rollouts 1.1 and 4.10): Deployments, ReplicaSets and PodTemplates, as far
+//! What `spec.workloadRef` can name (reference, rollouts 1.1 and 4.10): Deployments, ReplicaSets and `PodTemplate`s, as far
 //! as a Rollout needs them.
 //!
 //! Every object of a kind is held once one of them is named, so the pod template is kept as compact text: parsed, it

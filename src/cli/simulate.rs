@@ -225,6 +225,7 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
         (of("networking.k8s.io", "v1", "Ingress", "ingresses"), true),
         (of("apps", "v1", "Deployment", "deployments"), true),
         (of("", "v1", "PodTemplate", "podtemplates"), true),
+        (of("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"), true),
         (
             of(
                 "autoscaling",
@@ -277,7 +278,7 @@ fn concerns(object: &Value, rollout: &Value) -> bool {
         .and_then(Value::as_str)
         .unwrap_or_default();
     match kind {
-        "Service" | "Ingress" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
+        "Service" | "Ingress" | "HTTPRoute" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
         "Deployment" | "PodTemplate" => {
             let named = rollout.pointer("/spec/workloadRef").unwrap_or(&Value::Null);
             named.get("kind").is_some_and(|named| named == kind) && named.get("name").is_some_and(|named| named == name)

@@ -220,20 +220,18 @@ fn named_services<'a>(view: &View<'a>) -> Vec<&'a str> {
         .collect()
 }
 
-/// The revision annotation, the number of replicas when the user gave none, and adoption of ReplicaSets without owner.
-fn metadata_writes(view: &View<'_>) -> Vec<Action> {
-    let rollout = view.snapshot.rollout;
-    let mut writes = Vec::new();
-    let number = view.revisions.number.to_string();
-    let annotated = rollout
-        .metadata
+/// What is written into the Rollout beside its status: the revision, the generation of its workload, and the number of
+/// replicas when the user gave none.
+fn rollout_write(view: &View<'_>, number: &str) -> Option<Action> {
+    let metadata = &view.snapshot.rollout.metadata;
+    let annotated = metadata
         .annotations
         .as_ref()
         .and_then(|all| all.get(well_known::REVISION));
     let mut patch = Map::new();
     let mut annotations = Map::new();
-    if annotated != Some(&number) {
-        annotations.insert(well_known::REVISION.to_owned(), Value::from(number.as_str()));
+    if annotated.is_none_or(|annotated| annotated != number) {
+        annotations.insert(well_known::REVISION.to_owned(), Value::from(number));
     }
     if let Some(generation) = workload::annotation(view) {
         annotations.insert(well_known::WORKLOAD_GENERATION.to_owned(), Value::from(generation));
@@ -244,18 +242,22 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
     if view.spec.replicas.is_none() {
         patch.insert("spec".to_owned(), json!({ "replicas": view.replicas }));
     }
-    if !patch.is_empty() {
-        writes.push(Action::Merge {
-            target: rollout_ref(view),
-            patch: Value::Object(patch),
-            manager: ROLLOUT_MANAGER,
-            precondition: Some(Precondition {
-                uid: rollout.metadata.uid.clone(),
-                // The status that follows is bound to the same version (guarantee C3).
-                resource_version: rollout.metadata.resource_version.clone(),
-            }),
-        });
-    }
+    (!patch.is_empty()).then(|| Action::Merge {
+        target: rollout_ref(view),
+        patch: Value::Object(patch),
+        manager: ROLLOUT_MANAGER,
+        precondition: Some(Precondition {
+            uid: metadata.uid.clone(),
+            // The status that follows is bound to the same version (guarantee C3).
+            resource_version: metadata.resource_version.clone(),
+        }),
+    })
+}
+
+/// Writes into the Rollout, adoption of ReplicaSets without owner, and the number of a revision that is used again.
+fn metadata_writes(view: &View<'_>) -> Vec<Action> {
+    let number = view.revisions.number.to_string();
+    let mut writes = Vec::from_iter(rollout_write(view, &number));
     for set in view
         .revisions
         .all()
