@@ -5,6 +5,7 @@ use crate::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
         app_project::AppProject,
         application::Application,
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -66,6 +67,8 @@ pub struct Stores {
     pub foreign: ForeignStores,
     /// AnalysisRuns.
     pub analysis_runs: Store<AnalysisRun>,
+    /// Experiments.
+    pub experiments: Store<Experiment>,
     /// `AnalysisTemplate`s.
     pub analysis_templates: Store<AnalysisTemplate>,
     /// `ClusterAnalysisTemplate`s.
@@ -86,6 +89,7 @@ impl Stores {
             ingresses,
             foreign,
             analysis_runs,
+            experiments,
             analysis_templates,
             cluster_analysis_templates,
             applications: _,
@@ -97,6 +101,7 @@ impl Stores {
         tasks.spawn(ingresses.watch(scope.api(client), false));
         foreign.start(client, scope, tasks);
         tasks.spawn(analysis_runs.watch(scope.api(client), false));
+        tasks.spawn(experiments.watch(scope.api(client), false));
         tasks.spawn(analysis_templates.watch(scope.api(client), false));
         // With rights in one namespace only, cluster templates cannot be read; Rollouts naming them get a condition.
         let optional = matches!(scope, Scope::Namespace(_));
@@ -111,6 +116,7 @@ impl Stores {
             ("Service", self.services.is_ready()),
             ("Ingress", self.ingresses.is_ready()),
             ("AnalysisRun", self.analysis_runs.is_ready()),
+            ("Experiment", self.experiments.is_ready()),
             ("AnalysisTemplate", self.analysis_templates.is_ready()),
             ("ClusterAnalysisTemplate", self.cluster_analysis_templates.is_ready()),
         ];
@@ -141,6 +147,7 @@ impl Stores {
         self.services.ready().await;
         self.ingresses.ready().await;
         self.analysis_runs.ready().await;
+        self.experiments.ready().await;
         self.analysis_templates.ready().await;
         self.cluster_analysis_templates.ready().await;
     }
@@ -168,13 +175,35 @@ impl Stores {
         on_change(&self.analysis_runs, &wake, |change| {
             change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
         });
+        on_change(&self.experiments, &wake, |change| {
+            change.sides().filter_map(|found| owning_rollout(found.as_ref())).collect()
+        });
         let stores = self.clone();
         on_change(&self.analysis_templates, &wake, move |change| {
-            stores.rollouts_of(Term::Template(change.key.clone()))
+            stores.users_of(&stores.rollouts, Term::Template(change.key.clone()))
         });
         let stores = self.clone();
         on_change(&self.cluster_analysis_templates, &wake, move |change| {
-            stores.rollouts_of(Term::ClusterTemplate(change.key.name.clone()))
+            stores.users_of(&stores.rollouts, Term::ClusterTemplate(change.key.name.clone()))
+        });
+    }
+
+    /// Calls `wake` with the name of every Experiment that a change concerns, from now on.
+    pub fn wake_experiments(&self, wake: impl Fn(ObjectKey) + Clone + Send + Sync + 'static) {
+        fn owners<K: Stored>(change: &Change<K>) -> Vec<ObjectKey> {
+            change.sides().filter_map(|child| owner_of_kind(child.as_ref(), "Experiment")).collect()
+        }
+        on_change(&self.experiments, &wake, |change| vec![change.key.clone()]);
+        on_change(&self.replica_sets, &wake, owners);
+        on_change(&self.services, &wake, owners);
+        on_change(&self.analysis_runs, &wake, owners);
+        let stores = self.clone();
+        on_change(&self.analysis_templates, &wake, move |change| {
+            stores.users_of(&stores.experiments, Term::Template(change.key.clone()))
+        });
+        let stores = self.clone();
+        on_change(&self.cluster_analysis_templates, &wake, move |change| {
+            stores.users_of(&stores.experiments, Term::ClusterTemplate(change.key.name.clone()))
         });
     }
 
@@ -204,6 +233,7 @@ impl Stores {
         self.ingresses.forget_listeners();
         self.foreign.forget_listeners();
         self.analysis_runs.forget_listeners();
+        self.experiments.forget_listeners();
         self.analysis_templates.forget_listeners();
         self.cluster_analysis_templates.forget_listeners();
         self.applications.forget_listeners();
@@ -225,6 +255,7 @@ impl Stores {
             "Service" if target.api_version == "v1" => seen(&self.services, &key, written),
             "Ingress" if target.api_version.starts_with("networking.k8s.io/") => seen(&self.ingresses, &key, written),
             "AnalysisRun" => seen(&self.analysis_runs, &key, written),
+            "Experiment" => seen(&self.experiments, &key, written),
             _ => (foreign_kind(target).and_then(|kind| self.foreign.store(kind)))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
         }
@@ -245,6 +276,7 @@ impl Stores {
                 self.ingresses.reread(client, &key).await
             }
             "AnalysisRun" => self.analysis_runs.reread(client, &key).await,
+            "Experiment" => self.experiments.reread(client, &key).await,
             _ => match foreign_kind(target) {
                 Some(kind) => self.foreign.reread(client, kind, &key).await,
                 None => Ok(()),
@@ -269,13 +301,13 @@ impl Stores {
         concerned
     }
 
-    /// Rollouts that name this template, or a template that leads to it.
-    fn rollouts_of(&self, template: Term) -> Vec<ObjectKey> {
-        let mut rollouts = Vec::new();
+    /// Those of `users` that name this template, or a template that leads to it.
+    fn users_of<K: Stored>(&self, users: &Store<K>, template: Term) -> Vec<ObjectKey> {
+        let mut found = Vec::new();
         let mut visited = BTreeSet::new();
         let mut open = vec![template];
         while let Some(term) = open.pop() {
-            rollouts.extend(self.rollouts.find_keys(&term));
+            found.extend(users.find_keys(&term));
             open.extend(self.analysis_templates.find_keys(&term).into_iter().map(Term::Template));
             open.extend(
                 self.cluster_analysis_templates
@@ -286,7 +318,7 @@ impl Stores {
             visited.insert(term);
             open.retain(|term| !visited.contains(term));
         }
-        rollouts
+        found
     }
 }
 
@@ -306,7 +338,12 @@ fn on_change<K: Stored>(
 
 /// The Rollout that controls an object.
 fn owning_rollout<K: Resource>(object: &K) -> Option<ObjectKey> {
-    let owner = controller_of(object).filter(|owner| owner.kind == "Rollout")?;
+    owner_of_kind(object, "Rollout")
+}
+
+/// The object of this kind that controls an object.
+fn owner_of_kind<K: Resource>(object: &K, kind: &str) -> Option<ObjectKey> {
+    let owner = controller_of(object).filter(|owner| owner.kind == kind)?;
     Some(ObjectKey::new(
         object.meta().namespace.clone().unwrap_or_default(),
         owner.name.as_str(),
@@ -361,7 +398,9 @@ impl Stored for ReplicaSet {
 
 impl Stored for Service {
     fn terms(&self) -> Vec<Term> {
-        managed_by(self).map(Term::ManagedBy).into_iter().collect()
+        let owner = controller_of(self).filter(|owner| owner.kind == "Experiment");
+        let owner = owner.map(|owner| Term::Owner(owner.uid.clone()));
+        managed_by(self).map(Term::ManagedBy).into_iter().chain(owner).collect()
     }
 }
 
@@ -374,6 +413,15 @@ impl Stored for Ingress {
 impl Stored for AnalysisRun {
     fn terms(&self) -> Vec<Term> {
         vec![ownership_term(self)]
+    }
+}
+
+impl Stored for Experiment {
+    fn terms(&self) -> Vec<Term> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let mut terms = References::of_experiment(&self.spec).terms(namespace);
+        terms.push(ownership_term(self));
+        terms
     }
 }
 

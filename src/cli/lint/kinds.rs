@@ -75,6 +75,7 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         unserved: &[],
         served: &[],
         analysis_runs: Vec::new(),
+        experiments: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),
         settings: &settings,

@@ -310,6 +310,7 @@ fn a_collision_leads_to_another_name() {
         unserved: &[],
         served: &[],
         analysis_runs: vec![],
+        experiments: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],
         settings: &world.settings,

@@ -3,6 +3,7 @@
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate},
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -162,6 +163,7 @@ impl World {
             all::<Ingress>(view, "Ingress"),
         );
         let foreign = foreign(view);
+        let experiments = all::<Experiment>(view, "Experiment");
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
@@ -178,6 +180,7 @@ impl World {
             unserved: &[],
             served: &[],
             analysis_runs: runs.iter().collect(),
+            experiments: experiments.iter().collect(),
             analysis_templates: templates.iter().collect(),
             cluster_analysis_templates: vec![],
             settings: &self.settings,

@@ -1,0 +1,1 @@
+//! Whole Experiments in a world of plain objects.
