@@ -9,6 +9,7 @@ mod conclude;
 mod deadline;
 mod decision;
 pub mod duration;
+mod experiments;
 mod field_path;
 mod phase;
 mod progress;

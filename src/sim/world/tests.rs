@@ -1,3 +1,4 @@
+mod experiment;
 mod sync;
 
 use super::*;
