@@ -78,7 +78,8 @@ pub(crate) fn ensure(
             Gate::Failed(format!("Experiment analysis phase is error/failed{colon}{}", status.message))
         }
         _ => {
-            decision.wait_for("WaitingForExperiment", waiting(experiment, &name), ends_at(experiment));
+            let until = ends_at(experiment).filter(|until| *until > view.now());
+            decision.wait_for("WaitingForExperiment", waiting(experiment, &name), until);
             Gate::Waiting
         }
     }
