@@ -42,7 +42,11 @@ pub fn is_evidence(run: &AnalysisRun) -> bool {
 /// Whether every metric whose verdict counts has at least one successful measurement. Of a run without an end, which
 /// somebody who may do so ended because its time was over, no more can be asked.
 pub fn has_measured(run: &AnalysisRun) -> bool {
-    let results = run.status.as_ref().map(|status| status.metric_results.as_slice()).unwrap_or_default();
+    let results = run
+        .status
+        .as_ref()
+        .map(|status| status.metric_results.as_slice())
+        .unwrap_or_default();
     let mut counting = results.iter().filter(|metric| !metric.dry_run);
     results.len() >= run.spec.metrics.len().max(1) && counting.all(|metric| metric.successful > 0)
 }

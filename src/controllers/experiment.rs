@@ -109,7 +109,9 @@ async fn tell_the_user(
             tracing::debug!(experiment = %subject.key, %error, "The refusal could not be written into the status.");
         }
     }
-    context.record(&[reconciliation_error(observed.experiment(), error)]).await;
+    context
+        .record(&[reconciliation_error(observed.experiment(), error)])
+        .await;
 }
 
 fn creates(plan: &Plan, target: &ObjectRef) -> bool {

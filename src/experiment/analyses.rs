@@ -83,7 +83,10 @@ fn look(
         }
         Err(problems) => {
             let problems = problems.join("; ");
-            let message = format!("AnalysisTemplate verification failed for analysis '{}': {problems}", analysis.name);
+            let message = format!(
+                "AnalysisTemplate verification failed for analysis '{}': {problems}",
+                analysis.name
+            );
             entry(&known.analysis_run, "Error", message)
         }
     }
@@ -107,13 +110,20 @@ fn read(
         // Ended because the duration is over, as an analysis without an end must be: what it measured until then counts.
         "Successful" if over && analysis::has_measured(run) => ("Successful", status.message),
         "Successful" => {
-            let why = if status.message.is_empty() { "nothing was measured" } else { &status.message };
+            let why = if status.message.is_empty() {
+                "nothing was measured"
+            } else {
+                &status.message
+            };
             ("Inconclusive", format!("Successful without evidence: {why}"))
         }
         other => (other, status.message),
     };
     if !phase::completed(phase) {
-        let text = format!("AnalysisRun {} is {phase}", run.metadata.name.as_deref().unwrap_or_default());
+        let text = format!(
+            "AnalysisRun {} is {phase}",
+            run.metadata.name.as_deref().unwrap_or_default()
+        );
         work.because.push(("WaitingForAnalysis", text));
     }
     ExperimentAnalysisRunStatus {
@@ -174,7 +184,11 @@ fn spec(
         let is_bad_or_matches = |metric: &str| pattern(rule).map_or(true, |pattern| pattern.is_match(metric));
         metrics.iter().any(|metric| is_bad_or_matches(&metric.name))
     };
-    let dry_run: Vec<DryRun> = dry_run.iter().filter(|rule| names_one(&rule.metric_name)).cloned().collect();
+    let dry_run: Vec<DryRun> = dry_run
+        .iter()
+        .filter(|rule| names_one(&rule.metric_name))
+        .cloned()
+        .collect();
     let kept = retention.iter().filter(|rule| names_one(&rule.metric_name));
     with(&dry_run, &kept.cloned().collect::<Vec<_>>())
 }
@@ -194,7 +208,11 @@ fn arguments(view: &View<'_>, args: &[Argument], status: &ExperimentStatus) -> R
         }
         resolved.push(argument);
     }
-    if problems.is_empty() { Ok(resolved) } else { Err(problems) }
+    if problems.is_empty() {
+        Ok(resolved)
+    } else {
+        Err(problems)
+    }
 }
 
 /// `templates.<name>.podTemplateHash`, `templates.<name>.replicaset.name`, `experiment.availableAt` and
@@ -240,7 +258,13 @@ fn object(view: &View<'_>, name: &str, spec: &AnalysisRunSpec) -> Value {
 
 /// Ends runs of this Experiment that belong to no analysis of the present attempt.
 fn stop_others(view: &View<'_>, status: &ExperimentStatus, work: &mut Work) {
-    for run in view.snapshot.analysis_runs.iter().copied().filter(|run| view.controls(*run)) {
+    for run in view
+        .snapshot
+        .analysis_runs
+        .iter()
+        .copied()
+        .filter(|run| view.controls(*run))
+    {
         let mut named = status.analysis_runs.iter();
         if !named.any(|known| Some(&known.analysis_run) == run.metadata.name.as_ref()) {
             terminate(view, run, "it belongs to no analysis of the experiment", work);
@@ -250,10 +274,20 @@ fn stop_others(view: &View<'_>, status: &ExperimentStatus, work: &mut Work) {
 
 /// Once the Experiment has ended: ends every run, and shows what became of each.
 pub(super) fn stop(view: &View<'_>, status: &mut ExperimentStatus, work: &mut Work) {
-    for run in view.snapshot.analysis_runs.iter().copied().filter(|run| view.controls(*run)) {
+    for run in view
+        .snapshot
+        .analysis_runs
+        .iter()
+        .copied()
+        .filter(|run| view.controls(*run))
+    {
         terminate(view, run, "the experiment has ended", work);
     }
-    for known in status.analysis_runs.iter_mut().filter(|known| !phase::completed(&known.phase)) {
+    for known in status
+        .analysis_runs
+        .iter_mut()
+        .filter(|known| !phase::completed(&known.phase))
+    {
         let Some(run) = holder(view, &known.analysis_run).filter(|run| view.controls(*run)) else {
             continue;
         };
@@ -266,7 +300,10 @@ pub(super) fn stop(view: &View<'_>, status: &mut ExperimentStatus, work: &mut Wo
 }
 
 fn terminate(view: &View<'_>, run: &AnalysisRun, why: &str, work: &mut Work) {
-    let ended = run.status.as_ref().is_some_and(|status| phase::completed(&status.phase));
+    let ended = run
+        .status
+        .as_ref()
+        .is_some_and(|status| phase::completed(&status.phase));
     if ended || run.spec.terminate || run.metadata.deletion_timestamp.is_some() {
         return;
     }
@@ -281,7 +318,8 @@ fn terminate(view: &View<'_>, run: &AnalysisRun, why: &str, work: &mut Work) {
         }),
     });
     let text = format!("Terminating {name} ({why})");
-    work.events.push((EventKind::Normal, "AnalysisRunTerminating".to_owned(), text));
+    work.events
+        .push((EventKind::Normal, "AnalysisRunTerminating".to_owned(), text));
 }
 
 /// The analysis whose run the API server refused is in error.

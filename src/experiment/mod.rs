@@ -72,7 +72,10 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
     let view = View::of(snapshot);
     let mut work = Work::default();
     let mut status = view.resumed();
-    let is_invalid = status.conditions.iter().any(|known| known.r#type == status::INVALID_SPEC);
+    let is_invalid = status
+        .conditions
+        .iter()
+        .any(|known| known.r#type == status::INVALID_SPEC);
     if !phase::completed(&status.phase) || is_invalid {
         let problems = validate::problems(snapshot.experiment);
         if problems.is_empty() {
@@ -199,7 +202,12 @@ impl<'a> View<'a> {
     }
 
     fn namespace(&self) -> &'a str {
-        self.snapshot.experiment.metadata.namespace.as_deref().unwrap_or_default()
+        self.snapshot
+            .experiment
+            .metadata
+            .namespace
+            .as_deref()
+            .unwrap_or_default()
     }
 
     fn target(&self) -> ObjectRef {
@@ -266,7 +274,8 @@ impl<'a> View<'a> {
 
 /// `at` plus whole seconds; `at` itself at the end of time.
 fn later(at: Timestamp, seconds: i32) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(i64::from(seconds.max(0)))).unwrap_or(at)
+    at.checked_add(SignedDuration::from_secs(i64::from(seconds.max(0))))
+        .unwrap_or(at)
 }
 
 #[cfg(test)]

@@ -17,16 +17,23 @@ pub struct Wanted {
 /// The names of the children that this Experiment's specification asks for.
 pub fn wanted(experiment: &Experiment) -> Wanted {
     let name = experiment.metadata.name.as_deref().unwrap_or_default();
-    let statuses = experiment.status.as_ref().map(|status| status.template_statuses.as_slice());
+    let statuses = experiment
+        .status
+        .as_ref()
+        .map(|status| status.template_statuses.as_slice());
     let collisions = |template: &TemplateSpec| {
         let mut known = statuses.into_iter().flatten();
-        known.find(|status| status.name == template.name).and_then(|status| status.collision_count)
+        known
+            .find(|status| status.name == template.name)
+            .and_then(|status| status.collision_count)
     };
     Wanted {
         replica_sets: (experiment.spec.templates.iter())
             .map(|template| replica_set(name, &template.name, collisions(template)))
             .collect(),
-        services: (experiment.spec.templates.iter()).filter_map(|template| service(name, template)).collect(),
+        services: (experiment.spec.templates.iter())
+            .filter_map(|template| service(name, template))
+            .collect(),
         analysis_runs: (experiment.spec.analyses.iter())
             .map(|analysis| analysis_run(name, &analysis.name))
             .collect(),

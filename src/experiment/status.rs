@@ -17,7 +17,10 @@ pub(super) const INVALID_SPEC: &str = "InvalidSpec";
 /// Phase and message of an Experiment whose templates and analyses have been looked at (reference, rollouts 7).
 pub(super) fn phase(view: &View<'_>, status: &ExperimentStatus) -> (String, String) {
     let say = |phase: Phase, message: &str| (phase.as_str().to_owned(), message.to_owned());
-    let templates = status.template_statuses.iter().map(|template| (&template.status, &template.message));
+    let templates = status
+        .template_statuses
+        .iter()
+        .map(|template| (&template.status, &template.message));
     let analyses = status.analysis_runs.iter().map(|run| (&run.phase, &run.message));
     let bad = templates.chain(analyses).filter_map(|(word, message)| {
         let phase = Phase::parse(word).filter(|phase| phase.ends_the_run())?;
@@ -36,13 +39,25 @@ pub(super) fn phase(view: &View<'_>, status: &ExperimentStatus) -> (String, Stri
     }
     let is_successful = |name: &str| {
         let run = |known: &&ExperimentAnalysisRunStatus| known.name == name;
-        status.analysis_runs.iter().find(run).is_some_and(|known| known.phase == "Successful")
+        status
+            .analysis_runs
+            .iter()
+            .find(run)
+            .is_some_and(|known| known.phase == "Successful")
     };
-    let mut required = view.spec.analyses.iter().filter(|analysis| analysis.required_for_completion).peekable();
+    let mut required = view
+        .spec
+        .analyses
+        .iter()
+        .filter(|analysis| analysis.required_for_completion)
+        .peekable();
     if required.peek().is_some() && required.all(|analysis| is_successful(&analysis.name)) {
         return say(Phase::Successful, "Required AnalysisRuns completed");
     }
-    let done = status.template_statuses.iter().all(|template| phase::completed(&template.status));
+    let done = status
+        .template_statuses
+        .iter()
+        .all(|template| phase::completed(&template.status));
     if done && view.is_over(status) && view.spec.analyses.iter().all(|analysis| is_successful(&analysis.name)) {
         return say(Phase::Successful, "");
     }
@@ -56,11 +71,15 @@ pub(super) fn phase(view: &View<'_>, status: &ExperimentStatus) -> (String, Stri
 pub(super) fn invalid(view: &View<'_>, problems: &[Problem], status: &mut ExperimentStatus, work: &mut Work) {
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     let message = format!("The Experiment \"{}\" is invalid: {}", view.name(), texts.join("; "));
-    let is_told = status.conditions.iter().any(|known| known.r#type == INVALID_SPEC && known.message == message);
+    let is_told = status
+        .conditions
+        .iter()
+        .any(|known| known.r#type == INVALID_SPEC && known.message == message);
     if !is_told {
         status.conditions.retain(|known| known.r#type != INVALID_SPEC);
         set(view, status, (INVALID_SPEC, "True", INVALID_SPEC), &message);
-        work.events.push((EventKind::Warning, INVALID_SPEC.to_owned(), message.clone()));
+        work.events
+            .push((EventKind::Warning, INVALID_SPEC.to_owned(), message.clone()));
     }
     Phase::Error.as_str().clone_into(&mut status.phase);
     status.message = message.clone();
@@ -79,9 +98,18 @@ pub(super) fn condition(view: &View<'_>, status: &mut ExperimentStatus) {
     } else if phase::completed(&status.phase) {
         let message = format!("Experiment \"{name}\" has ended: {}", status.phase);
         set(view, status, ("Progressing", "False", "ExperimentCompleted"), &message);
-    } else if status.template_statuses.iter().all(|template| template.status != "Progressing") {
+    } else if status
+        .template_statuses
+        .iter()
+        .all(|template| template.status != "Progressing")
+    {
         let message = format!("Experiment \"{name}\" is running.");
-        set(view, status, ("Progressing", "True", "NewReplicaSetAvailable"), &message);
+        set(
+            view,
+            status,
+            ("Progressing", "True", "NewReplicaSetAvailable"),
+            &message,
+        );
     } else {
         let message = format!("Experiment \"{name}\" is progressing.");
         set(view, status, ("Progressing", "True", "ReplicaSetUpdated"), &message);
@@ -95,7 +123,9 @@ fn set(view: &View<'_>, status: &mut ExperimentStatus, (r#type, truth, reason): 
         return;
     }
     let now = Some(wire_time(view.now()));
-    let kept = known.filter(|known| known.status == truth).and_then(|known| known.last_transition_time.clone());
+    let kept = known
+        .filter(|known| known.status == truth)
+        .and_then(|known| known.last_transition_time.clone());
     let condition = RolloutCondition {
         last_transition_time: kept.or_else(|| now.clone()),
         last_update_time: now,
@@ -117,13 +147,25 @@ pub(super) fn transitions(before: &ExperimentStatus, after: &ExperimentStatus) -
                 "Failed" | "Error" | "Inconclusive" => EventKind::Warning,
                 _ => EventKind::Normal,
             };
-            events.push((kind, format!("{prefix}{to}"), format!("{what} transitioned from {from} -> {to}")));
+            events.push((
+                kind,
+                format!("{prefix}{to}"),
+                format!("{what} transitioned from {from} -> {to}"),
+            ));
         }
     };
     for template in &after.template_statuses {
-        let known = before.template_statuses.iter().find(|known| known.name == template.name);
+        let known = before
+            .template_statuses
+            .iter()
+            .find(|known| known.name == template.name);
         let from = known.map_or("", |known| known.status.as_str());
-        tell("Template", format!("Template '{}'", template.name), from, &template.status);
+        tell(
+            "Template",
+            format!("Template '{}'", template.name),
+            from,
+            &template.status,
+        );
     }
     for run in &after.analysis_runs {
         let known = before.analysis_runs.iter().find(|known| known.name == run.name);

@@ -38,7 +38,13 @@ pub(super) fn advance(view: &View<'_>, status: &mut ExperimentStatus, work: &mut
 }
 
 /// One template: what is missing is made, and what is there is judged.
-fn look(view: &View<'_>, template: &TemplateSpec, mut status: TemplateStatus, ends: bool, work: &mut Work) -> TemplateStatus {
+fn look(
+    view: &View<'_>,
+    template: &TemplateSpec,
+    mut status: TemplateStatus,
+    ends: bool,
+    work: &mut Work,
+) -> TemplateStatus {
     let set = set_of(view, &status);
     count(&mut status, set);
     if phase::completed(&status.status) {
@@ -63,16 +69,25 @@ fn look(view: &View<'_>, template: &TemplateSpec, mut status: TemplateStatus, en
         return status;
     }
     set_status(view, &mut status, "Progressing", String::new());
-    let deadline = view.spec.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
+    let deadline = view
+        .spec
+        .progress_deadline_seconds
+        .unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
     let since = status.last_transition_time.as_ref().map_or(view.now(), |time| time.0);
     let overdue = later(since, deadline);
     if overdue > view.now() {
         work.wakes.push(overdue);
-        let text = format!("template '{}' has {} of {wanted} pods available", template.name, status.available_replicas);
+        let text = format!(
+            "template '{}' has {} of {wanted} pods available",
+            template.name, status.available_replicas
+        );
         work.because.push(("WaitingForCapacity", text));
         return status;
     }
-    let message = format!("Template '{}' exceeded its progressDeadlineSeconds ({deadline})", template.name);
+    let message = format!(
+        "Template '{}' exceeded its progressDeadlineSeconds ({deadline})",
+        template.name
+    );
     set_status(view, &mut status, "Failed", message);
     status
 }
@@ -80,7 +95,12 @@ fn look(view: &View<'_>, template: &TemplateSpec, mut status: TemplateStatus, en
 /// The ReplicaSet of a template, unless it is going.
 fn set_of<'a>(view: &View<'a>, status: &TemplateStatus) -> Option<&'a ReplicaSet> {
     let name = names::replica_set(view.name(), &status.name, status.collision_count);
-    let mut own = view.snapshot.replica_sets.iter().copied().filter(|set| view.controls(*set));
+    let mut own = view
+        .snapshot
+        .replica_sets
+        .iter()
+        .copied()
+        .filter(|set| view.controls(*set));
     own.find(|set| {
         let of = set.annotation(well_known::EXPERIMENT_TEMPLATE_NAME);
         let is_it = of.map_or(set.name() == name, |of| of == status.name);
@@ -122,7 +142,10 @@ fn create(view: &View<'_>, template: &TemplateSpec, replicas: i32, status: &mut 
         Some(holder) if holder.metadata.deletion_timestamp.is_some() => {}
         Some(_) => {
             status.collision_count = Some(status.collision_count.unwrap_or(0).saturating_add(1));
-            work.because.push(("NameCollision", format!("ReplicaSet \"{name}\" belongs to somebody else")));
+            work.because.push((
+                "NameCollision",
+                format!("ReplicaSet \"{name}\" belongs to somebody else"),
+            ));
             work.wakes.push(view.now());
         }
     }
@@ -138,7 +161,11 @@ fn pod_hash(view: &View<'_>, template: &TemplateSpec, collisions: Option<i32>) -
 
 fn replica_set(view: &View<'_>, template: &TemplateSpec, (name, hash): (&str, &str), replicas: i32) -> Value {
     let mut pods = template.template.clone().unwrap_or_default();
-    let mut labels = pods.at("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    let mut labels = pods
+        .at("/metadata/labels")
+        .and_then(Value::as_object)
+        .cloned()
+        .unwrap_or_default();
     labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(hash));
     if let Some(whole) = pods.as_object_mut() {
         let metadata = whole.entry("metadata").or_insert_with(|| json!({}));
@@ -180,7 +207,10 @@ fn annotations(view: &View<'_>, template: &str, replicas: Option<i32>) -> Value 
     annotations.insert(well_known::EXPERIMENT_NAME.to_owned(), Value::from(view.name()));
     annotations.insert(well_known::EXPERIMENT_TEMPLATE_NAME.to_owned(), Value::from(template));
     if let Some(replicas) = replicas {
-        annotations.insert(well_known::DESIRED_REPLICAS.to_owned(), Value::from(replicas.to_string()));
+        annotations.insert(
+            well_known::DESIRED_REPLICAS.to_owned(),
+            Value::from(replicas.to_string()),
+        );
     }
     Value::Object(annotations)
 }
@@ -194,7 +224,11 @@ fn size(view: &View<'_>, set: &ReplicaSet, replicas: i32) -> Option<Action> {
         well_known::DESIRED_REPLICAS: replicas.to_string(),
         well_known::SCALE_DOWN_DEADLINE: null,
     });
-    Some(merge(view, set, json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": replicas } })))
+    Some(merge(
+        view,
+        set,
+        json!({ "metadata": { "annotations": annotations }, "spec": { "replicas": replicas } }),
+    ))
 }
 
 /// Always on the version it was decided on (guarantee C3).
@@ -211,7 +245,12 @@ fn merge(view: &View<'_>, set: &ReplicaSet, patch: Value) -> Action {
 }
 
 /// The Service in front of a template, if one is wanted.
-fn service(view: &View<'_>, template: &TemplateSpec, status: &mut TemplateStatus, work: &mut Work) -> Result<(), String> {
+fn service(
+    view: &View<'_>,
+    template: &TemplateSpec,
+    status: &mut TemplateStatus,
+    work: &mut Work,
+) -> Result<(), String> {
     let Some(name) = names::service(view.name(), template) else {
         return Ok(());
     };
@@ -291,9 +330,17 @@ fn new_service(view: &View<'_>, template: &TemplateSpec, name: &str, hash: &str)
 /// A port for each of the containers', each number and protocol once.
 fn ports(template: &TemplateSpec) -> Vec<Value> {
     let pods = template.template.clone().unwrap_or_default();
-    let containers = pods.at("/spec/containers").and_then(Value::as_array).cloned().unwrap_or_default();
+    let containers = pods
+        .at("/spec/containers")
+        .and_then(Value::as_array)
+        .cloned()
+        .unwrap_or_default();
     let mut ports: Vec<Value> = Vec::new();
-    for port in containers.iter().filter_map(|container| container.get("ports")?.as_array()).flatten() {
+    for port in containers
+        .iter()
+        .filter_map(|container| container.get("ports")?.as_array())
+        .flatten()
+    {
         let Some(number) = port.get("containerPort").and_then(Value::as_i64) else {
             continue;
         };
@@ -327,9 +374,18 @@ pub(super) fn wind_down(view: &View<'_>, status: &ExperimentStatus, work: &mut W
         let mut statuses = status.template_statuses.iter();
         !ended && statuses.any(|known| known.name == template && !phase::completed(&known.status))
     };
-    let delay = view.spec.scale_down_delay_seconds.unwrap_or(SCALE_DOWN_DELAY_SECONDS_DEFAULT);
+    let delay = view
+        .spec
+        .scale_down_delay_seconds
+        .unwrap_or(SCALE_DOWN_DELAY_SECONDS_DEFAULT);
     let mut serving: Vec<&str> = Vec::new();
-    for set in view.snapshot.replica_sets.iter().copied().filter(|set| view.controls(*set)) {
+    for set in view
+        .snapshot
+        .replica_sets
+        .iter()
+        .copied()
+        .filter(|set| view.controls(*set))
+    {
         let template = template_of(view, set);
         if in_use(template) {
             continue;
@@ -341,10 +397,22 @@ pub(super) fn wind_down(view: &View<'_>, status: &ExperimentStatus, work: &mut W
             retire(view, set, delay, work);
         }
     }
-    for service in view.snapshot.services.iter().copied().filter(|service| view.controls(*service)) {
+    for service in view
+        .snapshot
+        .services
+        .iter()
+        .copied()
+        .filter(|service| view.controls(*service))
+    {
         let annotations = service.metadata.annotations.as_ref();
-        let of = annotations.and_then(|all| all.get(well_known::EXPERIMENT_TEMPLATE_NAME)).map_or("", String::as_str);
-        let of = if of.is_empty() { template_with_service(view, service) } else { of };
+        let of = annotations
+            .and_then(|all| all.get(well_known::EXPERIMENT_TEMPLATE_NAME))
+            .map_or("", String::as_str);
+        let of = if of.is_empty() {
+            template_with_service(view, service)
+        } else {
+            of
+        };
         if in_use(of) || serving.contains(&of) || service.metadata.deletion_timestamp.is_some() {
             continue;
         }
@@ -386,7 +454,8 @@ fn retire(view: &View<'_>, set: &ReplicaSet, delay: i32, work: &mut Work) {
     }
     if deadline.is_none() {
         let annotations = json!({ well_known::SCALE_DOWN_DEADLINE: wire_time(at).0.to_string() });
-        work.removals.push(merge(view, set, json!({ "metadata": { "annotations": annotations } })));
+        work.removals
+            .push(merge(view, set, json!({ "metadata": { "annotations": annotations } })));
     }
     work.wakes.push(at);
     let text = format!("ReplicaSet \"{}\" is scaled down at {}", set.name(), wire_time(at).0);
@@ -396,7 +465,11 @@ fn retire(view: &View<'_>, set: &ReplicaSet, delay: i32, work: &mut Work) {
 /// The template whose ReplicaSet or Service the API server refused is in error.
 pub(super) fn refused(view: &View<'_>, target: &ObjectRef, refusal: &str, status: &mut ExperimentStatus) {
     for template in &view.spec.templates {
-        let mut known = status.template_statuses.iter().find(|known| known.name == template.name).cloned();
+        let mut known = status
+            .template_statuses
+            .iter()
+            .find(|known| known.name == template.name)
+            .cloned();
         let mut found = known.take().unwrap_or_else(|| TemplateStatus {
             name: template.name.clone(),
             ..TemplateStatus::default()
@@ -404,10 +477,16 @@ pub(super) fn refused(view: &View<'_>, target: &ObjectRef, refusal: &str, status
         let set = names::replica_set(view.name(), &template.name, found.collision_count);
         let message = match target.kind.as_str() {
             "ReplicaSet" if target.name == set => {
-                format!("Failed to create ReplicaSet for template '{}': {refusal}", template.name)
+                format!(
+                    "Failed to create ReplicaSet for template '{}': {refusal}",
+                    template.name
+                )
             }
             "Service" if names::service(view.name(), template).as_ref() == Some(&target.name) => {
-                format!("Failed to create Service {} for template '{}': {refusal}", target.name, template.name)
+                format!(
+                    "Failed to create Service {} for template '{}': {refusal}",
+                    target.name, template.name
+                )
             }
             _ => continue,
         };

@@ -78,14 +78,19 @@ impl World {
     }
 
     fn patch(&mut self, kind: &str, name: &str, patch: &Value) {
-        let mut object = self.get(kind, name).unwrap_or_else(|| panic!("no {kind} {name}")).clone();
+        let mut object = self
+            .get(kind, name)
+            .unwrap_or_else(|| panic!("no {kind} {name}"))
+            .clone();
         json_patch::merge(&mut object, patch);
         self.put(object);
     }
 
     fn all<T: serde::de::DeserializeOwned>(&self, kind: &str) -> Vec<T> {
         let of_kind = self.objects.iter().filter(|((of, _), _)| of == kind);
-        of_kind.map(|(_, object)| serde_json::from_value(object.clone()).unwrap()).collect()
+        of_kind
+            .map(|(_, object)| serde_json::from_value(object.clone()).unwrap())
+            .collect()
     }
 
     fn plan_by<T>(&self, decide: impl Fn(&Snapshot<'_>) -> T) -> T {
@@ -131,14 +136,22 @@ impl World {
             if let StatusChange::Merge { target, patch, .. } = &plan.status {
                 self.patch(&target.kind, &target.name, patch);
             }
-            let told = plan.events.iter().map(|event| format!("{} {}", event.reason, event.message));
+            let told = plan
+                .events
+                .iter()
+                .map(|event| format!("{} {}", event.reason, event.message));
             self.events.extend(told);
         }
         self.pods_follow();
     }
 
     fn pods_follow(&mut self) {
-        let sets: Vec<Value> = self.objects.values().filter(|object| object["kind"] == "ReplicaSet").cloned().collect();
+        let sets: Vec<Value> = self
+            .objects
+            .values()
+            .filter(|object| object["kind"] == "ReplicaSet")
+            .cloned()
+            .collect();
         if !self.pods_start {
             return;
         }
@@ -146,7 +159,11 @@ impl World {
             let wanted = &set["spec"]["replicas"];
             if set["status"]["availableReplicas"] != *wanted {
                 let status = json!({"replicas": wanted, "readyReplicas": wanted, "availableReplicas": wanted});
-                self.patch("ReplicaSet", set["metadata"]["name"].as_str().unwrap(), &json!({"status": status}));
+                self.patch(
+                    "ReplicaSet",
+                    set["metadata"]["name"].as_str().unwrap(),
+                    &json!({"status": status}),
+                );
             }
         }
     }
@@ -183,32 +200,60 @@ fn an_experiment_runs_its_duration_and_goes_after_a_delay() {
     world.settle();
     assert_eq!(world.phase(), "Running", "{:#}", world.status());
     let (stable, canary) = (world.set("stable").clone(), world.set("canary").clone());
-    assert_eq!((&stable["spec"]["replicas"], &canary["spec"]["replicas"]), (&json!(2), &json!(2)));
+    assert_eq!(
+        (&stable["spec"]["replicas"], &canary["spec"]["replicas"]),
+        (&json!(2), &json!(2))
+    );
     let hash = |set: &Value| set["metadata"]["labels"][well_known::POD_TEMPLATE_HASH].clone();
     assert_ne!(hash(&stable), hash(&canary), "two templates with the same pods");
-    assert_eq!(canary["spec"]["selector"]["matchLabels"][well_known::POD_TEMPLATE_HASH], hash(&canary));
-    assert_eq!(canary["metadata"]["annotations"][well_known::EXPERIMENT_TEMPLATE_NAME], "canary");
+    assert_eq!(
+        canary["spec"]["selector"]["matchLabels"][well_known::POD_TEMPLATE_HASH],
+        hash(&canary)
+    );
+    assert_eq!(
+        canary["metadata"]["annotations"][well_known::EXPERIMENT_TEMPLATE_NAME],
+        "canary"
+    );
     assert_eq!(canary["metadata"]["ownerReferences"][0]["uid"], "Experiment-trial");
     assert_eq!(world.status()["availableAt"], "2026-01-01T00:00:00Z");
     world.after(299);
     assert_eq!(world.phase(), "Running");
     world.after(1);
-    assert_eq!(world.get("AnalysisRun", "trial-errors").unwrap()["spec"]["terminate"], true);
+    assert_eq!(
+        world.get("AnalysisRun", "trial-errors").unwrap()["spec"]["terminate"],
+        true
+    );
     world.end("trial-errors", "Successful", "Run Terminated");
     assert_eq!(world.phase(), "Successful", "{:#}", world.status());
     assert_eq!(world.set("canary")["spec"]["replicas"], 2, "before the delay is over");
-    assert_eq!(world.set("canary")["metadata"]["annotations"]["scale-down-deadline"], "2026-01-01T00:05:30Z");
+    assert_eq!(
+        world.set("canary")["metadata"]["annotations"]["scale-down-deadline"],
+        "2026-01-01T00:05:30Z"
+    );
     world.after(30);
-    assert_eq!((&world.set("stable")["spec"]["replicas"], &world.set("canary")["spec"]["replicas"]), (&json!(0), &json!(0)));
+    assert_eq!(
+        (
+            &world.set("stable")["spec"]["replicas"],
+            &world.set("canary")["spec"]["replicas"]
+        ),
+        (&json!(0), &json!(0))
+    );
     for told in [
         "TemplateRunning Template 'canary' transitioned from Progressing -> Running",
         "AnalysisRunTerminating Terminating trial-errors (the duration is over)",
         "ExperimentSuccessful Experiment transitioned from Running -> Successful",
     ] {
-        assert!(world.events.iter().any(|event| event == told), "{told} is missing in {:#?}", world.events);
+        assert!(
+            world.events.iter().any(|event| event == told),
+            "{told} is missing in {:#?}",
+            world.events
+        );
     }
     let condition = &world.status()["conditions"][0];
-    assert_eq!((&condition["reason"], &condition["status"]), (&json!("ExperimentCompleted"), &json!("False")));
+    assert_eq!(
+        (&condition["reason"], &condition["status"]),
+        (&json!("ExperimentCompleted"), &json!("False"))
+    );
 }
 
 #[test]
@@ -227,13 +272,23 @@ fn required_analyses_complete_it_early() {
     let mut world = World::of(spec("1h", json!([analysis("one", true), analysis("other", false)])));
     world.settle();
     world.end("trial-one", "Successful", "");
-    assert_eq!((world.phase(), &world.status()["message"]), ("Successful", &json!("Required AnalysisRuns completed")));
-    assert_eq!(world.get("AnalysisRun", "trial-other").unwrap()["spec"]["terminate"], true);
+    assert_eq!(
+        (world.phase(), &world.status()["message"]),
+        ("Successful", &json!("Required AnalysisRuns completed"))
+    );
+    assert_eq!(
+        world.get("AnalysisRun", "trial-other").unwrap()["spec"]["terminate"],
+        true
+    );
 }
 
 #[test]
 fn an_analysis_that_is_not_successful_ends_it_for_good() {
-    for (phase, wanted) in [("Failed", "Failed"), ("Error", "Error"), ("Inconclusive", "Inconclusive")] {
+    for (phase, wanted) in [
+        ("Failed", "Failed"),
+        ("Error", "Error"),
+        ("Inconclusive", "Inconclusive"),
+    ] {
         let mut world = World::of(spec("1h", json!([analysis("one", false), analysis("other", false)])));
         world.settle();
         world.end("trial-one", phase, "why");
@@ -283,9 +338,15 @@ fn a_terminated_experiment_proves_nothing() {
     world.settle();
     world.patch("Experiment", "trial", &json!({"spec": {"terminate": true}}));
     world.settle();
-    assert_eq!((world.phase(), &world.status()["message"]), ("Successful", &json!(EXPERIMENT_TERMINATED)));
+    assert_eq!(
+        (world.phase(), &world.status()["message"]),
+        ("Successful", &json!(EXPERIMENT_TERMINATED))
+    );
     assert!(!world.plan_by(|snapshot| is_evidence(snapshot.experiment)));
-    assert_eq!(world.get("AnalysisRun", "trial-one").unwrap()["spec"]["terminate"], true);
+    assert_eq!(
+        world.get("AnalysisRun", "trial-one").unwrap()["spec"]["terminate"],
+        true
+    );
 }
 
 #[test]
@@ -297,7 +358,13 @@ fn a_retry_starts_again_with_the_same_sets_and_a_new_run() {
     world.after(10);
     assert_eq!(world.phase(), "Running", "{:#}", world.status());
     let annotations = &world.set("canary")["metadata"]["annotations"];
-    assert_eq!((&world.set("canary")["spec"]["replicas"], &annotations["scale-down-deadline"]), (&json!(2), &Value::Null));
+    assert_eq!(
+        (
+            &world.set("canary")["spec"]["replicas"],
+            &annotations["scale-down-deadline"]
+        ),
+        (&json!(2), &Value::Null)
+    );
     assert_eq!(world.status()["analysisRuns"][0]["analysisRun"], "trial-one.1");
     world.after(60);
     assert_eq!(world.set("canary")["spec"]["replicas"], 2);
@@ -338,7 +405,10 @@ fn what_belongs_to_somebody_else_is_left_alone() {
     assert_eq!(world.set("canary")["spec"]["replicas"], 1);
     assert_eq!(world.set("canary-1")["spec"]["replicas"], 2);
     assert_eq!(world.status()["analysisRuns"][0]["analysisRun"], "trial-one.1");
-    assert_eq!(world.get("AnalysisRun", "trial-one").unwrap()["spec"]["terminate"], Value::Null);
+    assert_eq!(
+        world.get("AnalysisRun", "trial-one").unwrap()["spec"]["terminate"],
+        Value::Null
+    );
 }
 
 #[test]
@@ -346,9 +416,14 @@ fn a_set_deleted_by_hand_comes_back_and_the_clock_goes_on() {
     let mut world = World::of(spec("10m", json!([])));
     world.settle();
     world.after(300);
-    world.objects.remove(&("ReplicaSet".to_owned(), "trial-canary".to_owned()));
+    world
+        .objects
+        .remove(&("ReplicaSet".to_owned(), "trial-canary".to_owned()));
     world.settle();
-    assert_eq!((world.set("canary")["spec"]["replicas"].clone(), world.phase()), (json!(2), "Running"));
+    assert_eq!(
+        (world.set("canary")["spec"]["replicas"].clone(), world.phase()),
+        (json!(2), "Running")
+    );
     world.after(300);
     assert_eq!(world.phase(), "Successful");
 }
@@ -368,7 +443,12 @@ fn an_experiment_cut_between_any_two_writes_ends_the_same() {
         world.after(120);
         world.after(120);
         let runs = world.all::<AnalysisRun>("AnalysisRun").len();
-        (world.phase().to_owned(), runs, world.set("canary")["spec"].clone(), world.all::<Service>("Service").len())
+        (
+            world.phase().to_owned(),
+            runs,
+            world.set("canary")["spec"].clone(),
+            world.all::<Service>("Service").len(),
+        )
     };
     let whole = story(usize::MAX);
     assert_eq!((whole.0.as_str(), whole.1, whole.3), ("Successful", 1, 0));
@@ -393,7 +473,10 @@ fn a_wrong_specification_is_told_at_once_and_heals() {
     ] {
         assert!(message.contains(part), "{part} is missing in {message}");
     }
-    assert_eq!((world.phase(), world.status()["conditions"][0]["type"].as_str()), ("Error", Some("InvalidSpec")));
+    assert_eq!(
+        (world.phase(), world.status()["conditions"][0]["type"].as_str()),
+        ("Error", Some("InvalidSpec"))
+    );
     assert!(world.get("ReplicaSet", "trial-canary").is_none());
     let right = spec("1m", json!([]));
     world.patch("Experiment", "trial", &json!({ "spec": right }));
@@ -413,7 +496,9 @@ fn a_refusal_and_a_missing_template_are_errors_that_name_it() {
     assert_eq!((world.phase(), &world.status()["message"]), ("Error", &message));
 
     let mut world = World::of(spec("1m", json!([analysis("one", true)])));
-    world.objects.remove(&("AnalysisTemplate".to_owned(), "check".to_owned()));
+    world
+        .objects
+        .remove(&("AnalysisTemplate".to_owned(), "check".to_owned()));
     world.settle();
     let message = json!("AnalysisTemplate verification failed for analysis 'one': AnalysisTemplate 'check' not found");
     assert_eq!((world.phase(), &world.status()["message"]), ("Error", &message));

@@ -58,7 +58,9 @@ pub fn problems(experiment: &Experiment) -> Vec<Problem> {
     let mut problems = Problems::default();
     let spec = &experiment.spec;
     let name = experiment.metadata.name.as_deref().unwrap_or_default();
-    let deadline = spec.progress_deadline_seconds.unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
+    let deadline = spec
+        .progress_deadline_seconds
+        .unwrap_or(PROGRESS_DEADLINE_SECONDS_DEFAULT);
     let mut taken = BTreeSet::new();
     let mut services = BTreeSet::new();
     for (index, template) in spec.templates.iter().enumerate() {
@@ -67,7 +69,10 @@ pub fn problems(experiment: &Experiment) -> Vec<Problem> {
             let message = format!("Experiment {name} has empty template name at index {index}");
             problems.required(format!("{field}.name"), message);
         } else if !taken.insert(template.name.as_str()) {
-            let message = format!("Experiment {name} has repeated template name '{}' in templates", template.name);
+            let message = format!(
+                "Experiment {name} has repeated template name '{}' in templates",
+                template.name
+            );
             problems.invalid(format!("{field}.name"), template.name.as_str(), message);
         }
         if let Some(service) = names::service(name, template)
@@ -98,7 +103,10 @@ fn template(index: usize, template: &TemplateSpec, deadline: i32, field: &str, p
             problems.invalid(format!("{field}.selector"), serde_json::json!({}), message);
         }
         Some(selector) => {
-            let labels = template.template.as_ref().and_then(|template| template.at("/metadata/labels"));
+            let labels = template
+                .template
+                .as_ref()
+                .and_then(|template| template.at("/metadata/labels"));
             for (key, value) in selector.match_labels.iter().flatten() {
                 if labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) != Some(value) {
                     let message = format!("`selector` does not match template `labels`: expected {key}={value}");
@@ -112,7 +120,8 @@ fn template(index: usize, template: &TemplateSpec, deadline: i32, field: &str, p
         problems.required(format!("{field}.template"), "a template needs pods to make");
     }
     if template.min_ready_seconds > deadline {
-        let message = format!("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index {index}");
+        let message =
+            format!("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index {index}");
         problems.invalid(format!("{field}.minReadySeconds"), template.min_ready_seconds, message);
     }
     for (name, number) in [

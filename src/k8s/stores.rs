@@ -176,7 +176,10 @@ impl Stores {
             change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
         });
         on_change(&self.experiments, &wake, |change| {
-            change.sides().filter_map(|found| owning_rollout(found.as_ref())).collect()
+            change
+                .sides()
+                .filter_map(|found| owning_rollout(found.as_ref()))
+                .collect()
         });
         let stores = self.clone();
         on_change(&self.analysis_templates, &wake, move |change| {
@@ -191,7 +194,10 @@ impl Stores {
     /// Calls `wake` with the name of every Experiment that a change concerns, from now on.
     pub fn wake_experiments(&self, wake: impl Fn(ObjectKey) + Clone + Send + Sync + 'static) {
         fn owners<K: Stored>(change: &Change<K>) -> Vec<ObjectKey> {
-            change.sides().filter_map(|child| owner_of_kind(child.as_ref(), "Experiment")).collect()
+            change
+                .sides()
+                .filter_map(|child| owner_of_kind(child.as_ref(), "Experiment"))
+                .collect()
         }
         on_change(&self.experiments, &wake, |change| vec![change.key.clone()]);
         on_change(&self.replica_sets, &wake, owners);

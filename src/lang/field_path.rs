@@ -84,7 +84,11 @@ mod tests {
             ),
             ("..", Err("invalid path .. in rollout")),
         ] {
-            assert_eq!(text(&object, "rollout", path).as_deref().map_err(String::as_str), want, "{path}");
+            assert_eq!(
+                text(&object, "rollout", path).as_deref().map_err(String::as_str),
+                want,
+                "{path}"
+            );
         }
     }
 }

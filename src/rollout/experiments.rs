@@ -40,12 +40,7 @@ pub(crate) const INCONCLUSIVE: &str = "InconclusiveExperiment";
 const MANAGER: &str = "tidegate-experiment";
 
 /// Makes sure that the Experiment of a step exists, and reads its verdict.
-pub(crate) fn ensure(
-    view: &View<'_>,
-    step: &RolloutExperimentStep,
-    index: usize,
-    decision: &mut Decision<'_>,
-) -> Gate {
+pub(crate) fn ensure(view: &View<'_>, step: &RolloutExperimentStep, index: usize, decision: &mut Decision<'_>) -> Gate {
     let current = decision.progress.experiment.clone();
     let Some(name) = current.filter(|name| is_for(view, index, name)) else {
         decision.progress.experiment = Some(free_name(view, index));
@@ -75,7 +70,10 @@ pub(crate) fn ensure(
         "Successful" | "Inconclusive" => Gate::Inconclusive,
         "Failed" | "Error" => {
             let colon = if status.message.is_empty() { "" } else { ": " };
-            Gate::Failed(format!("Experiment analysis phase is error/failed{colon}{}", status.message))
+            Gate::Failed(format!(
+                "Experiment analysis phase is error/failed{colon}{}",
+                status.message
+            ))
         }
         _ => {
             let until = ends_at(experiment).filter(|until| *until > view.now());
@@ -87,7 +85,11 @@ pub(crate) fn ensure(
 
 fn waiting(experiment: &Experiment, name: &str) -> String {
     let has_end = !experiment.spec.duration.is_empty()
-        || experiment.spec.analyses.iter().any(|analysis| analysis.required_for_completion);
+        || experiment
+            .spec
+            .analyses
+            .iter()
+            .any(|analysis| analysis.required_for_completion);
     match has_end {
         true => format!("Experiment {name}"),
         false => format!("Experiment {name}, which has no duration and no analysis that ends it: terminate or promote"),
@@ -161,7 +163,12 @@ fn free_name(view: &View<'_>, index: usize) -> String {
 }
 
 fn base_name(view: &View<'_>, index: usize) -> String {
-    format!("{}-{}-{}-{index}", view.name(), view.revisions.hash, view.revisions.number)
+    format!(
+        "{}-{}-{}-{index}",
+        view.name(),
+        view.revisions.hash,
+        view.revisions.number
+    )
 }
 
 /// Where the pods of a template come from.
@@ -178,14 +185,17 @@ fn standing<'a>(view: &View<'a>, spec_ref: &str) -> Result<Source<'a>, String> {
         "stable" => view.revisions.stable,
         _ => view.revisions.new,
     };
-    set.map(Source::Set).ok_or_else(|| format!("the {spec_ref} ReplicaSet is not there"))
+    set.map(Source::Set)
+        .ok_or_else(|| format!("the {spec_ref} ReplicaSet is not there"))
 }
 
 /// The specification of a step's Experiment, as far as it can be told before there are ReplicaSets; for checking.
 pub(crate) fn spec_to_check(view: &View<'_>, step: &RolloutExperimentStep) -> Result<ExperimentSpec, Vec<String>> {
     let nothing = Value::Null;
     let pods = view.spec.template.as_ref().unwrap_or(&nothing);
-    spec(view, step, |_, _| Ok(Source::Written(pods, view.spec.min_ready_seconds)))
+    spec(view, step, |_, _| {
+        Ok(Source::Written(pods, view.spec.min_ready_seconds))
+    })
 }
 
 /// The specification of a step's Experiment, or what stands in its way.
@@ -231,7 +241,11 @@ fn cloned(view: &View<'_>, template: &RolloutExperimentTemplate, source: Source<
         Source::Written(pods, seconds) => (pods.clone(), seconds),
     };
     let metadata = template.metadata.clone().unwrap_or_default();
-    let mut selector = template.selector.clone().or_else(|| view.spec.selector.clone()).unwrap_or_default();
+    let mut selector = template
+        .selector
+        .clone()
+        .or_else(|| view.spec.selector.clone())
+        .unwrap_or_default();
     let match_labels = selector.match_labels.get_or_insert_default();
     match_labels.extend(metadata.labels.clone());
     if let Some(whole) = pods.as_object_mut() {
@@ -289,13 +303,25 @@ pub(crate) fn arguments(
     // A template that asks for a field means one of the Rollout's, which the Experiment does not have.
     let known = args.clone();
     let is_new = |argument: &Argument| known.iter().all(|own| own.name != argument.name);
-    args.extend(merged.into_iter().filter(|argument| is_new(argument) && asks_for_field(view, &argument.name)));
+    args.extend(
+        merged
+            .into_iter()
+            .filter(|argument| is_new(argument) && asks_for_field(view, &argument.name)),
+    );
     Ok(args)
 }
 
 fn asks_for_field(view: &View<'_>, argument: &str) -> bool {
-    let namespaced = view.snapshot.analysis_templates.iter().flat_map(|template| &template.spec.args);
-    let cluster = view.snapshot.cluster_analysis_templates.iter().flat_map(|template| &template.spec.args);
+    let namespaced = view
+        .snapshot
+        .analysis_templates
+        .iter()
+        .flat_map(|template| &template.spec.args);
+    let cluster = view
+        .snapshot
+        .cluster_analysis_templates
+        .iter()
+        .flat_map(|template| &template.spec.args);
     namespaced.chain(cluster).any(|asked| {
         let from = asked.value_from.as_ref().and_then(|from| from.field_ref.as_ref());
         asked.name == argument && asked.value.is_none() && from.is_some()
@@ -304,7 +330,10 @@ fn asks_for_field(view: &View<'_>, argument: &str) -> bool {
 
 fn object(view: &View<'_>, name: &str, spec: &ExperimentSpec) -> Value {
     let mut labels = Map::new();
-    labels.insert(well_known::POD_TEMPLATE_HASH.to_owned(), Value::from(view.revisions.hash.as_str()));
+    labels.insert(
+        well_known::POD_TEMPLATE_HASH.to_owned(),
+        Value::from(view.revisions.hash.as_str()),
+    );
     let of_rollout = view.snapshot.rollout.metadata.labels.as_ref();
     if let Some(id) = of_rollout.and_then(|labels| labels.get(well_known::INSTANCE_ID)) {
         labels.insert(well_known::INSTANCE_ID.to_owned(), Value::from(id.as_str()));
@@ -325,9 +354,20 @@ fn object(view: &View<'_>, name: &str, spec: &ExperimentSpec) -> Value {
 
 /// Ends Experiments that no longer belong to the update, and deletes those beyond the history limits.
 pub(crate) fn tidy(view: &View<'_>, keep: Option<&str>) -> Vec<Action> {
-    let own = || view.snapshot.experiments.iter().copied().filter(|found| belongs(view, found));
+    let own = || {
+        view.snapshot
+            .experiments
+            .iter()
+            .copied()
+            .filter(|found| belongs(view, found))
+    };
     let is_kept = |found: &Experiment| keep.is_some() && found.metadata.name.as_deref() == keep;
-    let phase = |found: &Experiment| found.status.as_ref().map_or(String::new(), |status| status.phase.clone());
+    let phase = |found: &Experiment| {
+        found
+            .status
+            .as_ref()
+            .map_or(String::new(), |status| status.phase.clone())
+    };
     let target = |found: &Experiment| {
         let name = found.metadata.name.as_deref().unwrap_or_default();
         ObjectRef::namespaced(crate::api::API_VERSION, "Experiment", view.namespace(), name)
@@ -345,13 +385,18 @@ pub(crate) fn tidy(view: &View<'_>, keep: Option<&str>) -> Vec<Action> {
         })
         .collect();
     let mut finished: Vec<&Experiment> = own()
-        .filter(|found| phase::completed(&phase(found)) && !is_kept(found) && found.metadata.deletion_timestamp.is_none())
+        .filter(|found| {
+            phase::completed(&phase(found)) && !is_kept(found) && found.metadata.deletion_timestamp.is_none()
+        })
         .collect();
     finished.sort_by_key(|found| std::cmp::Reverse(found.metadata.creation_timestamp.clone().map(|time| time.0)));
     let (orphaned, standing): (Vec<_>, Vec<_>) = finished.into_iter().partition(|found| is_orphaned(view, found));
     let (good, bad): (Vec<_>, Vec<_>) = standing.into_iter().partition(|found| phase(found) == "Successful");
     let (successful, unsuccessful) = runs::history_limits(view);
-    let surplus = good.into_iter().skip(successful).chain(bad.into_iter().skip(unsuccessful));
+    let surplus = good
+        .into_iter()
+        .skip(successful)
+        .chain(bad.into_iter().skip(unsuccessful));
     actions.extend(orphaned.into_iter().chain(surplus).map(|found| Action::Delete {
         target: target(found),
         precondition: Precondition {

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, experiment, rollout},
+    controllers::{
+        self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, experiment, rollout,
+    },
     k8s::{
         lease::{Election, Leadership, LeaseOptions, lease_name},
         stores::Stores,

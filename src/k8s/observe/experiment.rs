@@ -63,8 +63,16 @@ pub fn observe(stores: &Stores, experiment: Arc<Experiment>, now: Timestamp) -> 
     let (analysis_templates, cluster_analysis_templates): Templates =
         templates(stores, &namespace, &References::of_experiment(&experiment.spec));
     Observed {
-        replica_sets: own(&stores.replica_sets, &owner, named(&stores.replica_sets, &namespace, wanted.replica_sets)),
-        services: own(&stores.services, &owner, named(&stores.services, &namespace, wanted.services)),
+        replica_sets: own(
+            &stores.replica_sets,
+            &owner,
+            named(&stores.replica_sets, &namespace, wanted.replica_sets),
+        ),
+        services: own(
+            &stores.services,
+            &owner,
+            named(&stores.services, &namespace, wanted.services),
+        ),
         analysis_runs: own(&stores.analysis_runs, &owner, analysis_runs),
         analysis_templates,
         cluster_analysis_templates,

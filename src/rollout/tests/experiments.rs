@@ -50,25 +50,46 @@ fn an_experiment_step_is_made_from_both_versions_and_waited_for() {
     let mut world = updated(nginx(steps()));
     world.settle();
     let name = name(&world, 0);
-    assert_eq!((experiments(&world), world.status()["canary"]["currentExperiment"].clone()), (vec![name.clone()], json!(name)));
-    assert_eq!((world.status()["currentStepIndex"].clone(), world.weight()), (json!(0), 0));
+    assert_eq!(
+        (
+            experiments(&world),
+            world.status()["canary"]["currentExperiment"].clone()
+        ),
+        (vec![name.clone()], json!(name))
+    );
+    assert_eq!(
+        (world.status()["currentStepIndex"].clone(), world.weight()),
+        (json!(0), 0)
+    );
     assert_eq!(world.status()["waitingFor"]["message"], format!("Experiment {name}"));
     let made = world.get("Experiment", &name).clone();
     assert_eq!(made["metadata"]["ownerReferences"][0]["kind"], "Rollout");
-    assert_eq!(made["metadata"]["labels"][well_known::POD_TEMPLATE_HASH], hash(&world, "currentPodHash"));
+    assert_eq!(
+        made["metadata"]["labels"][well_known::POD_TEMPLATE_HASH],
+        hash(&world, "currentPodHash")
+    );
     assert_eq!(made["metadata"]["annotations"][well_known::REVISION], "2");
     let [baseline, trial] = [0, 1].map(|index| made["spec"]["templates"][index].clone());
     let image = |template: &Value| template["template"]["spec"]["containers"][0]["image"].clone();
     assert_eq!((image(&baseline), image(&trial)), (json!("demo:v1"), json!("demo:v2")));
-    assert_eq!(trial["template"]["metadata"], json!({"labels": {"app": "web", "role": "trial"}, "annotations": {"note": "x"}}));
+    assert_eq!(
+        trial["template"]["metadata"],
+        json!({"labels": {"app": "web", "role": "trial"}, "annotations": {"note": "x"}})
+    );
     assert_eq!(trial["selector"]["matchLabels"], json!({"app": "web", "role": "trial"}));
     assert_eq!(baseline["template"]["metadata"]["labels"], json!({"app": "web"}));
     let args = made["spec"]["analyses"][0]["args"].clone();
     assert_eq!(args[0]["value"], hash(&world, "currentPodHash"));
-    assert_eq!((&args[1]["value"], &args[2]["value"]), (&json!("web"), &json!("{{templates.trial.podTemplateHash}}")));
+    assert_eq!(
+        (&args[1]["value"], &args[2]["value"]),
+        (&json!("web"), &json!("{{templates.trial.podTemplateHash}}"))
+    );
     end(&mut world, &name, "Successful", "");
     paused(&mut world);
-    assert_eq!((world.status()["currentStepIndex"].clone(), world.weight()), (json!(2), 50));
+    assert_eq!(
+        (world.status()["currentStepIndex"].clone(), world.weight()),
+        (json!(2), 50)
+    );
     assert_eq!(world.status()["canary"]["currentExperiment"], Value::Null);
     let told = |reason: &str| world.events.iter().filter(|(known, _)| known == reason).count();
     assert_eq!((told("ExperimentCreated"), told("RolloutStepCompleted")), (1, 2));
@@ -84,7 +105,8 @@ fn an_experiment_that_fails_aborts_and_a_retry_makes_a_new_one() {
         let first = name(&world, 0);
         end(&mut world, &first, word, "too slow");
         world.run_until("aborted", |world, _| phase(world, "Degraded"));
-        let message = "RolloutAborted: Rollout aborted update to revision 2: Experiment analysis phase is error/failed: too slow";
+        let message =
+            "RolloutAborted: Rollout aborted update to revision 2: Experiment analysis phase is error/failed: too slow";
         assert_eq!(world.status()["message"], message);
         world.settle();
         world.patch("Rollout", "web", &json!({"status": {"abort": false}}));
@@ -97,14 +119,20 @@ fn an_experiment_that_fails_aborts_and_a_retry_makes_a_new_one() {
 /// D1: neither an experiment that proved nothing nor one that was terminated lets an update go on.
 #[test]
 fn an_experiment_that_proves_nothing_waits_for_a_person() {
-    for (word, message) in [("Inconclusive", ""), ("Successful", crate::experiment::EXPERIMENT_TERMINATED)] {
+    for (word, message) in [
+        ("Inconclusive", ""),
+        ("Successful", crate::experiment::EXPERIMENT_TERMINATED),
+    ] {
         let mut world = updated(nginx(steps()));
         let first = name(&world, 0);
         end(&mut world, &first, word, message);
         paused(&mut world);
         assert_eq!(world.status()["message"], "InconclusiveExperiment");
         world.settle();
-        assert_eq!((world.status()["currentStepIndex"].clone(), world.weight()), (json!(0), 0));
+        assert_eq!(
+            (world.status()["currentStepIndex"].clone(), world.weight()),
+            (json!(0), 0)
+        );
         let mut judged = World::of(&world.objects.values().cloned().collect::<Vec<_>>());
         judged.now = world.now;
         // Resumed: once more. Judged by a person: on to the next step.
@@ -129,7 +157,10 @@ fn an_abort_ends_the_experiment_and_so_does_a_newer_version() {
         }
         world.pass();
         assert_eq!(world.get("Experiment", &first)["spec"]["terminate"], true);
-        assert!(world.get("Experiment", &first)["status"].is_null(), "what it says is its own controller's");
+        assert!(
+            world.get("Experiment", &first)["status"].is_null(),
+            "what it says is its own controller's"
+        );
         world.settle();
         assert_eq!(experiments(&world).len(), if newer { 2 } else { 1 });
     }
@@ -146,11 +177,17 @@ fn an_experiment_is_named_before_it_is_made() {
         }
         world.settle();
         let recorded = world.status()["canary"]["currentExperiment"].clone();
-        assert_eq!((experiments(&world), recorded), (vec![name(&world, 0)], json!(name(&world, 0))), "cut {cut}");
+        assert_eq!(
+            (experiments(&world), recorded),
+            (vec![name(&world, 0)], json!(name(&world, 0))),
+            "cut {cut}"
+        );
     }
     let mut world = deployed(nginx(steps()));
     image(&mut world, "demo:v2");
-    world.run_until("the name", |world, _| world.status()["canary"]["currentExperiment"].is_string());
+    world.run_until("the name", |world, _| {
+        world.status()["canary"]["currentExperiment"].is_string()
+    });
     assert!(experiments(&world).is_empty());
 }
 
@@ -160,14 +197,19 @@ fn sets_of_an_experiment_are_no_revisions() {
     let mut world = updated(nginx(steps()));
     let made = world.get("Experiment", &name(&world, 0)).clone();
     let template = made["spec"]["templates"][1]["template"].clone();
-    world.put(json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "orphan",
+    world.put(
+        json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": "orphan",
             "labels": {"app": "web", "role": "trial", "rollouts-pod-template-hash": "x"},
             "annotations": {"experiment.argoproj.io/name": "gone", "rollout.argoproj.io/revision": "9"}},
-        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template}}));
+        "spec": {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template}}),
+    );
     world.settle();
     assert_eq!(world.get("ReplicaSet", "orphan")["spec"]["replicas"], 3);
     assert!(world.get("ReplicaSet", "orphan")["metadata"]["ownerReferences"].is_null());
-    assert_eq!(world.get("Rollout", "web")["metadata"]["annotations"][well_known::REVISION], "2");
+    assert_eq!(
+        world.get("Rollout", "web")["metadata"]["annotations"][well_known::REVISION],
+        "2"
+    );
 }
 
 #[test]
@@ -177,7 +219,10 @@ fn finished_experiments_beyond_the_history_limits_are_deleted() {
     world.patch("Rollout", "web", &limits);
     let mut failed = Vec::new();
     for _ in 0..3 {
-        let current = world.status()["canary"]["currentExperiment"].as_str().unwrap().to_owned();
+        let current = world.status()["canary"]["currentExperiment"]
+            .as_str()
+            .unwrap()
+            .to_owned();
         end(&mut world, &current, "Failed", "");
         world.settle();
         world.now += jiff::SignedDuration::from_secs(60);
@@ -185,10 +230,16 @@ fn finished_experiments_beyond_the_history_limits_are_deleted() {
         world.settle();
         failed.push(current);
     }
-    let current = world.status()["canary"]["currentExperiment"].as_str().unwrap().to_owned();
+    let current = world.status()["canary"]["currentExperiment"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let left = experiments(&world);
     assert_eq!(left.len(), 2, "{left:?}");
-    assert!(left.contains(&current) && left.contains(failed.last().unwrap()), "{left:?}");
+    assert!(
+        left.contains(&current) && left.contains(failed.last().unwrap()),
+        "{left:?}"
+    );
 }
 
 #[test]
@@ -203,17 +254,33 @@ fn what_is_wrong_with_an_experiment_step_is_named_at_its_field() {
     missing["experiment"]["analyses"][0]["templateName"] = json!("gone");
     let field = "spec.strategy.canary.steps[0].experiment";
     for (step, parts) in [
-        (wrong, vec![
-            format!("{field}.templates[0].specRef: Invalid value: \"other\": expected canary or stable"),
-            format!("{field}.templates[1].weight: Invalid value: 5: Experiment template weight is only available for TrafficRouting with SMI, ALB, Istio and Plugins at this time"),
-            format!("{field}.templates[1].name: Invalid value: \"baseline\": Experiment web has repeated template name 'baseline' in templates"),
-            format!("{field}.duration: Invalid value: \"soon\""),
-            format!("{field}.scaleDownDelaySeconds: Invalid value: -1"),
-        ]),
-        (missing, vec![format!("{field}.analyses[0].templateName: Invalid value: \"gone\": AnalysisTemplate 'gone' not found")]),
+        (
+            wrong,
+            vec![
+                format!("{field}.templates[0].specRef: Invalid value: \"other\": expected canary or stable"),
+                format!(
+                    "{field}.templates[1].weight: Invalid value: 5: Experiment template weight is only available for TrafficRouting with SMI, ALB, Istio and Plugins at this time"
+                ),
+                format!(
+                    "{field}.templates[1].name: Invalid value: \"baseline\": Experiment web has repeated template name 'baseline' in templates"
+                ),
+                format!("{field}.duration: Invalid value: \"soon\""),
+                format!("{field}.scaleDownDelaySeconds: Invalid value: -1"),
+            ],
+        ),
+        (
+            missing,
+            vec![format!(
+                "{field}.analyses[0].templateName: Invalid value: \"gone\": AnalysisTemplate 'gone' not found"
+            )],
+        ),
     ] {
         let mut world = deployed(nginx(steps()));
-        world.patch("Rollout", "web", &json!({"spec": {"strategy": {"canary": {"steps": [step]}}}}));
+        world.patch(
+            "Rollout",
+            "web",
+            &json!({"spec": {"strategy": {"canary": {"steps": [step]}}}}),
+        );
         world.settle();
         let message = world.status()["message"].as_str().unwrap().to_owned();
         for part in parts {

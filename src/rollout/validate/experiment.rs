@@ -23,10 +23,18 @@ pub(super) fn problems(
         let field = format!("{field}.templates[{index}]");
         if !matches!(template.spec_ref.as_str(), "canary" | "stable") {
             let message = "expected canary or stable";
-            problems.push(Problem::invalid(format!("{field}.specRef"), template.spec_ref.as_str(), message));
+            problems.push(Problem::invalid(
+                format!("{field}.specRef"),
+                template.spec_ref.as_str(),
+                message,
+            ));
         }
         if let Some(weight) = template.weight {
-            problems.push(Problem::invalid(format!("{field}.weight"), weight, weight_message(canary)));
+            problems.push(Problem::invalid(
+                format!("{field}.weight"),
+                weight,
+                weight_message(canary),
+            ));
         }
     }
     let without_analyses = RolloutExperimentStep {

@@ -30,13 +30,21 @@ fn world(options: Options, quality: i64) -> World {
 }
 
 fn all(world: &World, kind: Kind) -> Vec<Value> {
-    world.api().state().list(kind, Some("shop")).into_iter().map(|object| (**object).clone()).collect()
+    world
+        .api()
+        .state()
+        .list(kind, Some("shop"))
+        .into_iter()
+        .map(|object| (**object).clone())
+        .collect()
 }
 
 /// ReplicaSets of Experiments that still have pods.
 fn trials(world: &World) -> usize {
     let sets = all(world, Kind::ReplicaSet);
-    let of_experiments = sets.iter().filter(|set| set["metadata"]["ownerReferences"][0]["kind"] == "Experiment");
+    let of_experiments = sets
+        .iter()
+        .filter(|set| set["metadata"]["ownerReferences"][0]["kind"] == "Experiment");
     of_experiments.filter(|set| set["spec"]["replicas"] != 0).count()
 }
 
@@ -55,10 +63,18 @@ fn an_experiment_step_is_played_from_beginning_to_end() {
         assert!(runs, "{:#?}", current(&world));
         assert_eq!((trials(&world), all(&world, Kind::ReplicaSet).len()), (2, 4));
         let services = all(&world, Kind::Service);
-        let of_trial = services.iter().filter(|service| service["metadata"]["ownerReferences"][0]["kind"] == "Experiment");
+        let of_trial = services
+            .iter()
+            .filter(|service| service["metadata"]["ownerReferences"][0]["kind"] == "Experiment");
         assert_eq!(of_trial.count(), 1);
         let rollout = world.get(&key()).unwrap();
-        assert_eq!((rollout["status"]["currentStepIndex"].clone(), rollout["status"]["replicas"].clone()), (json!(0), json!(4)));
+        assert_eq!(
+            (
+                rollout["status"]["currentStepIndex"].clone(),
+                rollout["status"]["replicas"].clone()
+            ),
+            (json!(0), json!(4))
+        );
         if kills {
             world.kill(0);
             world.run_for(Duration::from_secs(3));
@@ -68,8 +84,18 @@ fn an_experiment_step_is_played_from_beginning_to_end() {
         assert!(is_promoted, "{:#?}", world.get(&key()));
         world.run_for(Duration::from_secs(120));
         let ended = current(&world).unwrap();
-        assert_eq!(ended["status"]["message"], "Required AnalysisRuns completed", "{ended:#}");
-        assert_eq!((trials(&world), all(&world, Kind::Experiment).len(), all(&world, Kind::AnalysisRun).len()), (0, 1, 1));
+        assert_eq!(
+            ended["status"]["message"], "Required AnalysisRuns completed",
+            "{ended:#}"
+        );
+        assert_eq!(
+            (
+                trials(&world),
+                all(&world, Kind::Experiment).len(),
+                all(&world, Kind::AnalysisRun).len()
+            ),
+            (0, 1, 1)
+        );
         assert_eq!(all(&world, Kind::Service).len(), 2, "that of the experiment is gone");
         assert_eq!(all(&world, Kind::Pod).len(), 4);
         let before = world.commits();
@@ -85,7 +111,10 @@ fn an_experiment_step_that_fails_aborts_the_update() {
     assert!(world.run_until(Duration::from_secs(300), |world| phase(world) == "Degraded"));
     let rollout = world.get(&key()).unwrap();
     let message = rollout["status"]["message"].as_str().unwrap().to_owned();
-    assert!(message.contains("Experiment analysis phase is error/failed: Metric \"quality\" assessed Failed"), "{message}");
+    assert!(
+        message.contains("Experiment analysis phase is error/failed: Metric \"quality\" assessed Failed"),
+        "{message}"
+    );
     world.run_for(Duration::from_secs(120));
     assert_eq!((trials(&world), all(&world, Kind::Pod).len()), (0, 4));
     assert_eq!(all(&world, Kind::AnalysisRun).len(), 1);
@@ -94,7 +123,8 @@ fn an_experiment_step_that_fails_aborts_the_update() {
 #[test]
 fn an_experiment_by_itself_runs_its_duration_and_goes_with_its_deletion() {
     let mut world = World::new(Options::default()).unwrap();
-    let pods = json!({"metadata": {"labels": {"app": "lab"}}, "spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
+    let pods =
+        json!({"metadata": {"labels": {"app": "lab"}}, "spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
     let template = json!({"name": "one", "replicas": 2, "selector": {"matchLabels": {"app": "lab"}}, "template": pods});
     world
         .create(json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Experiment", "metadata": {"name": "lab", "namespace": "shop"},
@@ -102,8 +132,23 @@ fn an_experiment_by_itself_runs_its_duration_and_goes_with_its_deletion() {
         .unwrap();
     world.start_all();
     let lab = Key::new(Kind::Experiment, "shop", "lab");
-    let ended = |world: &World| world.get(&lab).is_some_and(|found| found["status"]["phase"] == "Successful");
-    assert!(world.run_until(Duration::from_secs(90), ended), "{:#?}", world.get(&lab));
+    let ended = |world: &World| {
+        world
+            .get(&lab)
+            .is_some_and(|found| found["status"]["phase"] == "Successful")
+    };
+    assert!(
+        world.run_until(Duration::from_secs(90), ended),
+        "{:#?}",
+        world.get(&lab)
+    );
     world.run_for(Duration::from_secs(60));
-    assert_eq!((trials(&world), all(&world, Kind::ReplicaSet).len(), all(&world, Kind::Pod).len()), (0, 1, 0));
+    assert_eq!(
+        (
+            trials(&world),
+            all(&world, Kind::ReplicaSet).len(),
+            all(&world, Kind::Pod).len()
+        ),
+        (0, 1, 0)
+    );
 }
