@@ -151,4 +151,11 @@ fn an_experiment_by_itself_runs_its_duration_and_goes_with_its_deletion() {
         ),
         (0, 1, 0)
     );
+    let deletion = Verb::Delete {
+        kind: Kind::Experiment,
+        name: "lab".into(),
+    };
+    world.act(&key(), &deletion).unwrap();
+    world.run_for(Duration::from_secs(60));
+    assert_eq!(all(&world, Kind::ReplicaSet).len(), 0);
 }
