@@ -13,5 +13,6 @@ mod rollout_failover;
 mod rollout_gateway;
 mod rollout_manifests;
 mod rollout_repair;
+mod rollout_takeover;
 mod root_application;
 mod sync;

@@ -48,7 +48,8 @@ impl<'a> Canary<'a> {
         } else {
             replicas.min(1)
         };
-        (canary.max(answers), self.stable_target(weight, floor))
+        let canary = canary.max(answers);
+        (canary, self.stable_target(weight, floor, canary))
     }
 
     /// Pods that the new ReplicaSet may have while one of another stays, where pods are the weights.
@@ -63,7 +64,7 @@ impl<'a> Canary<'a> {
         !self.routed && !self.strategy.stable_service.is_empty() && !view.is_initial() && !view.is_promoted()
     }
 
-    fn stable_target(&self, weight: i32, floor: i32) -> i32 {
+    fn stable_target(&self, weight: i32, floor: i32, canary: i32) -> i32 {
         let replicas = self.view.replicas;
         if !self.strategy.dynamic_stable_scale {
             return replicas;
@@ -74,7 +75,9 @@ impl<'a> Canary<'a> {
         let needed = share(replicas, self.total - relieved, self.total);
         // Its Service keeps an endpoint until promotion leads it to the new pods: ingress-nginx answers 503 for a
         // stable Service without one, even when all requests are the canary's.
-        needed.max(floor).max(1).min(replicas)
+        // A `setCanaryScale` below the weight's share leaves the missing pods to this side (guarantee T6).
+        let missing = replicas - self.budget().unavailable - canary;
+        needed.max(missing).max(floor).max(1).min(replicas)
     }
 
     /// Whether the pods that a step asks for are there.

@@ -260,6 +260,27 @@ fn back_to_stable_waits_until_a_dynamic_scale_has_grown_back() {
     );
 }
 
+/// T6: what `setCanaryScale` takes from the canary below the weight's share, the stable side brings.
+#[test]
+fn a_small_canary_of_a_dynamic_scale_leaves_the_missing_pods_to_the_stable_side() {
+    let steps =
+        json!([{"setWeight": 60}, {"pause": {"duration": 20}}, {"setCanaryScale": {"replicas": 1}}, {"pause": {}}]);
+    let mut strategy = nginx(steps);
+    strategy["canary"]["dynamicStableScale"] = json!(true);
+    let mut world = deployed(strategy);
+    image(&mut world, "demo:v2");
+    world.run_until("the last pause", |world, _| {
+        let available = world.status()["availableReplicas"].as_i64().unwrap_or(5);
+        assert!(
+            available >= 4,
+            "{available} available pods of 5, one of which may be missing"
+        );
+        world.status()["currentStepIndex"] == 3
+    });
+    let (old, new) = (hash(&world, "stableRS"), hash(&world, "currentPodHash"));
+    assert_eq!((world.set_replicas(&old), world.set_replicas(&new)), (3, 1));
+}
+
 #[test]
 fn a_replica_set_edited_in_place_is_replaced_under_another_name() {
     let mut world = deployed(nginx(steps()));

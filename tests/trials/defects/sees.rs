@@ -74,7 +74,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
     (
         "a weight written by others is not seen",
         weight_as_recorded,
-        79,
+        86,
         Rule::C1,
     ),
     ("new steps are not noticed", old_steps, 43, Rule::D3),
