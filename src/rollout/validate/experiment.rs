@@ -4,7 +4,7 @@
 use super::Problem;
 use crate::{
     api::{
-        experiment::Experiment,
+        experiment::{Experiment, ExperimentAnalysisTemplateRef},
         strategy::{CanaryStrategy, RolloutExperimentStep},
     },
     experiment,
@@ -45,10 +45,10 @@ pub(super) fn problems(
         return;
     };
     spec.analyses = (step.analyses.iter())
-        .map(|analysis| crate::api::experiment::ExperimentAnalysisTemplateRef {
+        .map(|analysis| ExperimentAnalysisTemplateRef {
             name: analysis.name.clone(),
             template_name: analysis.template_name.clone(),
-            ..Default::default()
+            ..ExperimentAnalysisTemplateRef::default()
         })
         .collect();
     let whole = Experiment {
@@ -61,7 +61,8 @@ pub(super) fn problems(
     for problem in experiment::problems(&whole) {
         let inside = problem.field.strip_prefix("spec.").unwrap_or(&problem.field);
         // What is cloned from the Rollout is told at the Rollout's own fields.
-        if view.spec.template.is_none() || inside == "progressDeadlineSeconds" {
+        let is_cloned = inside.contains(".template") || inside.contains(".selector");
+        if (view.spec.template.is_none() && is_cloned) || inside == "progressDeadlineSeconds" {
             continue;
         }
         problems.push(Problem {

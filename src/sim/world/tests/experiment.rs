@@ -1,6 +1,7 @@
 //! Experiments played by the real controllers: by themselves, and as a step of a canary.
 
 use super::*;
+use crate::sim::api::faults::{EventFate, EventInfo, Faults, RequestFate, RequestInfo, WatchInfo};
 
 fn check() -> Value {
     json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "check", "namespace": "shop"},
@@ -158,4 +159,73 @@ fn an_experiment_by_itself_runs_its_duration_and_goes_with_its_deletion() {
     world.act(&key(), &deletion).unwrap();
     world.run_for(Duration::from_secs(60));
     assert_eq!(all(&world, Kind::ReplicaSet).len(), 0);
+}
+
+/// Troubles in a fixed order, so that every point of the schedule is reached.
+#[derive(Default)]
+struct Troubles {
+    events: u64,
+    requests: u64,
+}
+
+impl Faults for Troubles {
+    fn on_request(&mut self, request: &RequestInfo<'_>) -> RequestFate {
+        self.requests += 1;
+        let after = Duration::from_secs(1);
+        match (self.requests % 11, request.verb.is_write()) {
+            (3, true) => RequestFate::Lose { applied: true, after },
+            (5, true) => RequestFate::Delay(after / 3),
+            (9, true) => RequestFate::Lose { applied: false, after },
+            _ => RequestFate::Pass,
+        }
+    }
+
+    fn on_event(&mut self, _: &WatchInfo, _: &EventInfo<'_>) -> EventFate {
+        self.events += 1;
+        match self.events % 13 {
+            2 => EventFate::Delay(Duration::from_millis(700)),
+            4 => EventFate::Repeat,
+            8 => EventFate::Expire,
+            10 => EventFate::Drop,
+            _ => EventFate::Deliver,
+        }
+    }
+}
+
+/// C2, C4, D2: lost answers, lost events and a leader that is killed change nothing in the end.
+#[test]
+fn an_experiment_comes_through_troubles() {
+    for seed in 0..6 {
+        let mut world = world(
+            Options {
+                seed,
+                replicas: 2,
+                args: Some(Options::args_elected()),
+                ..Options::default()
+            },
+            95,
+        );
+        world.api().set_faults(Some(Box::new(Troubles::default())));
+        update(&mut world, "web:v2");
+        world.run_for(Duration::from_secs(3 + 5 * seed));
+        world.kill(0);
+        world.run_for(Duration::from_secs(20));
+        world.start(0);
+        world.run_for(Duration::from_secs(300));
+        world.api().set_faults(None);
+        let is_promoted = world.run_until(Duration::from_secs(3600), |world| {
+            let rollout = world.get(&key()).unwrap();
+            let status = &rollout["status"];
+            status["phase"] == "Healthy" && status["stableRS"] == status["currentPodHash"]
+        });
+        assert!(is_promoted, "seed {seed}: {:#?}", world.get(&key()));
+        world.run_for(Duration::from_secs(1800));
+        let found = (
+            trials(&world),
+            all(&world, Kind::Experiment).len(),
+            all(&world, Kind::AnalysisRun).len(),
+            all(&world, Kind::Service).len(),
+        );
+        assert_eq!(found, (0, 1, 1, 2), "seed {seed}");
+    }
 }
