@@ -12,12 +12,13 @@ use crate::{
     },
     k8s::{
         ledger::{Freshness, Ledger, Subject},
+        pods::PodList,
         references::References,
         store::{ObjectKey, Term},
         stores::{Stores, selects},
     },
     plan::ObjectRef,
-    rollout::snapshot::{Settings, Snapshot},
+    rollout::snapshot::{Pods, Settings, Snapshot},
     traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
@@ -62,6 +63,7 @@ pub struct Observed {
     experiments: Vec<Arc<Experiment>>,
     analysis_templates: Vec<Arc<AnalysisTemplate>>,
     cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
+    pods: PodList,
     settings: Arc<Settings>,
     now: Timestamp,
 }
@@ -83,9 +85,19 @@ impl Observed {
             experiments: borrowed(&self.experiments),
             analysis_templates: borrowed(&self.analysis_templates),
             cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
+            pods: match &self.pods {
+                PodList::Unlisted => Pods::Unlisted,
+                PodList::Listed(pods) => Pods::Listed(pods),
+                PodList::Unlistable(why) => Pods::Unlistable(why),
+            },
             settings: &self.settings,
             now: self.now,
         }
+    }
+
+    /// Takes the pods that were listed for this decision.
+    pub fn with_pods(&mut self, pods: PodList) {
+        self.pods = pods;
     }
 
     /// The Rollout.
@@ -139,6 +151,7 @@ pub fn observe(
         experiments: experiments(stores, &rollout, &key.namespace),
         analysis_templates,
         cluster_analysis_templates,
+        pods: PodList::Unlisted,
         settings: Arc::clone(settings),
         now,
         rollout,

@@ -1,6 +1,7 @@
 //! What others than the controller ask of its decisions: `lint`, before anything is in a cluster, and `undo`.
 
-use super::{snapshot::Snapshot, template, validate, view::View};
+use super::{injected, snapshot::Snapshot, template, validate, view::View};
+use crate::api::replica_set::ReplicaSet;
 use serde_json::Value;
 
 /// One thing that is wrong with a Rollout or an object it names.
@@ -31,6 +32,12 @@ pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
             }
         })
         .collect()
+}
+
+/// The pod template of a ReplicaSet as the user wrote it, without anything that a controller put into it; `present` is
+/// the template of the Rollout.
+pub fn restored_template(set: &ReplicaSet, present: &Value) -> Value {
+    injected::restored(set, present)
 }
 
 /// Whether two pod templates ask for the same pods (guarantee D5). The pod-template-hash label does not count.

@@ -5,7 +5,7 @@
 
 use super::{
     decision::Decision,
-    field_path,
+    field_path, injected,
     progress::Progress,
     runs::{self, Gate},
     view::View,
@@ -234,10 +234,13 @@ fn spec<'a>(
     if problems.is_empty() { Ok(spec) } else { Err(problems) }
 }
 
-/// A template with the pods of a ReplicaSet, with labels and annotations of its own.
+/// A template with the pods of a ReplicaSet as the user wrote them, with labels and annotations of its own.
 fn cloned(view: &View<'_>, template: &RolloutExperimentTemplate, source: Source<'_>) -> TemplateSpec {
     let (mut pods, min_ready_seconds) = match source {
-        Source::Set(set) => (set.spec.template.clone(), set.spec.min_ready_seconds),
+        Source::Set(set) => {
+            let present = view.spec.template.as_ref().unwrap_or(&Value::Null);
+            (injected::restored(set, present), set.spec.min_ready_seconds)
+        }
         Source::Written(pods, seconds) => (pods.clone(), seconds),
     };
     let metadata = template.metadata.clone().unwrap_or_default();

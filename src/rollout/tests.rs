@@ -15,6 +15,7 @@ mod mended;
 mod meshes;
 mod model;
 mod repairs;
+mod roles;
 mod simulated;
 mod steps;
 mod takeover;

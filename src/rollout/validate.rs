@@ -3,6 +3,7 @@
 
 mod canary;
 mod experiment;
+mod pods;
 mod references;
 mod routers;
 mod routes;
@@ -134,6 +135,7 @@ fn own(view: &View<'_>) -> Vec<Problem> {
         ));
     }
     strategy(view, &mut problems);
+    pods::problems(view, &mut problems);
     problems
 }
 

@@ -15,7 +15,7 @@ use crate::api::rollout::Rollout;
 use crate::api::{API_VERSION, scalar::IntOrString};
 use crate::lang::expr::Condition;
 use crate::rollout::check::flaws;
-use crate::rollout::snapshot::{Settings, Snapshot};
+use crate::rollout::snapshot::{Pods, Settings, Snapshot};
 
 /// Problems of one object; `objects` are all of the files.
 pub(super) fn check(object: &Object, objects: &[Object]) -> Vec<Problem> {
@@ -78,6 +78,7 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         experiments: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),
+        pods: Pods::Unlisted,
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };

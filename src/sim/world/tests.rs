@@ -1,4 +1,5 @@
 mod experiment;
+mod pods;
 mod sync;
 
 use super::*;
