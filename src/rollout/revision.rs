@@ -52,6 +52,11 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
         .iter()
         .copied()
         .filter(|set| set.metadata.deletion_timestamp.is_none())
+        // Those of an Experiment may match the selector, and may lose their owner; they are never a revision.
+        .filter(|set| {
+            let is_own = set.controller_uid().is_some() && set.controller_uid() == rollout.metadata.uid.as_deref();
+            is_own || set.annotation(well_known::EXPERIMENT_NAME).is_none()
+        })
         .collect();
     sets.sort_by_key(|set| {
         (
