@@ -4,6 +4,7 @@
 //! folds the readings into the next status. The verdict never sees a provider, only numbers and errors.
 
 pub mod args;
+pub mod check;
 pub mod condition;
 pub mod facts;
 pub mod phase;

@@ -82,6 +82,12 @@ pub struct ControllerArgs {
     /// Address that takes push webhooks of Git servers; absent: none.
     #[arg(long)]
     pub webhook_addr: Option<SocketAddr>,
+    /// Address that answers the API server's admission requests over TLS; absent: none.
+    #[arg(long)]
+    pub admission_webhook: Option<SocketAddr>,
+    /// Directory with `tls.crt` and `tls.key` for --admission-webhook; read again when they change.
+    #[arg(long, default_value = "/etc/tidegate/admission")]
+    pub admission_webhook_cert_dir: PathBuf,
     /// Seconds between looks at a Git repository.
     #[arg(long, default_value_t = 120)]
     pub repo_poll_seconds: u64,

@@ -3,6 +3,7 @@
 //! Every replica watches and plans; only the leader applies. So a standby's stores are warm, and it takes over as soon
 //! as it holds the lease.
 
+pub mod admission;
 pub mod analysis_run;
 pub mod application;
 pub mod args;
@@ -330,6 +331,7 @@ pub async fn serve(client: Client, args: ControllerArgs, stop: impl Future<Outpu
     let context = Context::new(client, args, leadership, clock, stop_receiver);
     let mut background = JoinSet::new();
     probes::listen(&context, &mut background).await?;
+    admission::listen(&context, &mut background).await?;
     context.stores.start(&context.client, &context.scope, &mut background);
     let mut controllers = start_controllers(&context);
     if context.args.runs(ControllerName::Application) {

@@ -1,7 +1,14 @@
 //! What others than the controller ask of its decisions: `lint`, before anything is in a cluster, and `undo`.
 
-use super::{injected, snapshot::Snapshot, template, validate, view::View};
-use crate::api::replica_set::ReplicaSet;
+use super::{
+    injected,
+    snapshot::{Pods, Settings, Snapshot},
+    template,
+    validate::{self, Problem},
+    view::View,
+};
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// One thing that is wrong with a Rollout or an object it names.
@@ -16,7 +23,32 @@ pub struct Flaw {
 /// Everything that the controller would say is wrong, as in the condition `InvalidSpec`. The objects named are looked at
 /// only when the specification itself is right.
 pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
-    let problems = validate::problems(&View::of(snapshot));
+    told(validate::problems(&View::of(snapshot)))
+}
+
+/// Everything that is wrong with the specification by itself, whatever the objects are that it names.
+pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
+    let settings = Settings::default();
+    let snapshot = Snapshot {
+        rollout,
+        replica_sets: Vec::new(),
+        services: Vec::new(),
+        ingresses: Vec::new(),
+        foreign: Vec::new(),
+        unserved: &[],
+        served: &[],
+        analysis_runs: Vec::new(),
+        experiments: Vec::new(),
+        analysis_templates: Vec::new(),
+        cluster_analysis_templates: Vec::new(),
+        pods: Pods::Unlisted,
+        settings: &settings,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    told(validate::own(&View::of(&snapshot)))
+}
+
+fn told(problems: Vec<Problem>) -> Vec<Flaw> {
     problems
         .into_iter()
         .map(|problem| {

@@ -3,7 +3,7 @@
 use super::{
     deadline,
     decision::{Deadline, Decision, Sizing},
-    metadata, restart,
+    metadata, ping_pong, restart,
     retire::{belongs, history},
     revision::history_after_reuse,
     rollback_window, services, status, template,
@@ -199,25 +199,30 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     additions.extend(starts);
     removals.extend(deletions);
     removals.extend(history(view));
-    removals.extend(services::releases(view, &named_services(view)));
+    if ping_pong::may_release(view) {
+        removals.extend(services::releases(view, &named_services(view)));
+    }
     plan.stage(additions);
     plan.stage(removals);
 }
 
-fn named_services<'a>(view: &View<'a>) -> Vec<&'a str> {
+fn named_services<'a>(view: &'a View<'_>) -> Vec<&'a str> {
     let strategy = &view.spec.strategy;
     let canary = strategy
         .canary
         .iter()
         .flat_map(|canary| [canary.stable_service.as_str(), canary.canary_service.as_str()]);
-    let ping_pong = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
-    let ping_pong = ping_pong.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
+    let pairs = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
+    let ping_pong_pair = pairs.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
     let blue_green = strategy
         .blue_green
         .iter()
         .flat_map(|bg| [bg.active_service.as_str(), bg.preview_service.as_str()]);
+    let weights = view.status.canary.as_ref().and_then(|canary| canary.weights.as_ref());
+    let in_use = ping_pong::recorded(weights).map(|sides| [sides.stable, sides.canary]);
     canary
-        .chain(ping_pong)
+        .chain(ping_pong_pair)
+        .chain(in_use.into_iter().flatten().filter(|_| strategy.canary.is_some()))
         .chain(blue_green)
         .filter(|name| !name.is_empty())
         .collect()

@@ -20,6 +20,10 @@ pub(crate) struct Decision<'a> {
     pub(crate) progress: Progress,
     /// The hash recorded as stable afterwards.
     pub(crate) stable_rs: String,
+    /// Whether the ping-pong Services swap roles, because all requests go to the canary's.
+    pub(crate) swaps_sides: bool,
+    /// Whether requests are on their way from the Services of before to those that the specification names now.
+    pub(crate) hands_over: bool,
     /// Why the new ReplicaSet is promoted now, if it is.
     pub(crate) promotion: Option<String>,
     /// Why it is aborted now, if it is: the text after `Rollout aborted update to revision N`.

@@ -1,6 +1,6 @@
 //! Phase and message of a Rollout: the first row that matches (reference, rollouts 2.3).
 
-use super::{decision::Decision, view::View};
+use super::{decision::Decision, ping_pong, view::View};
 use crate::api::rollout_status::RolloutStatus;
 
 /// `(phase, message)` of a status whose other fields are final.
@@ -13,7 +13,10 @@ pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatu
 /// take the weight back. The original is `Healthy` in this moment; whoever waits for that means that it is over.
 pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<String> {
     let canary = view.spec.strategy.canary.as_ref()?;
-    for (role, service) in [("stable", &canary.stable_service), ("canary", &canary.canary_service)] {
+    let sides = ping_pong::sides(canary, &view.status);
+    // The other ping-pong Service leads to older pods until it is used again, and gets no requests.
+    let other = if canary.ping_pong.is_some() { "" } else { sides.canary };
+    for (role, service) in [("stable", sides.stable), ("canary", other)] {
         let will = decision.selectors.iter().find(|(name, _)| name == service);
         let selects = will
             .map(|(_, hash)| hash.as_str())
@@ -21,6 +24,9 @@ pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<Stri
         if selects.is_some_and(|selects| selects != view.revisions.hash) {
             return Some(format!("{role} service cutover pending"));
         }
+    }
+    if decision.hands_over {
+        return Some("requests move to other Services".to_owned());
     }
     if decision.leads_elsewhere {
         return Some("subset cutover pending".to_owned());

@@ -1,6 +1,8 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
-use super::{deadline, decision::Decision, duration, phase, progress, progress::Turn, validate::Problem, view::View};
+use super::{
+    deadline, decision::Decision, duration, phase, ping_pong, progress, progress::Turn, validate::Problem, view::View,
+};
 use crate::{
     api::{
         replica_set::ReplicaSet,
@@ -116,6 +118,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         current_experiment: progress.experiment.clone().unwrap_or_default(),
         weights: decision.weights.clone(),
         weights_written_at: decision.weights_written_at.clone(),
+        stable_ping_pong: ping_pong::to_record(view, decision),
         ..before.canary.clone().unwrap_or_default()
     });
     let selected = |service: Option<&String>| {

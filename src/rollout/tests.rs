@@ -14,6 +14,7 @@ mod lost_stable;
 mod mended;
 mod meshes;
 mod model;
+mod ping_pong;
 mod repairs;
 mod roles;
 mod simulated;

@@ -3,6 +3,7 @@
 
 mod canary;
 mod experiment;
+mod ping_pong;
 mod pods;
 mod references;
 mod routers;
@@ -60,7 +61,8 @@ pub(crate) fn problems(view: &View<'_>) -> Vec<Problem> {
     problems
 }
 
-fn own(view: &View<'_>) -> Vec<Problem> {
+/// What is wrong with the specification by itself.
+pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
     let spec = view.spec;
     let mut problems = Vec::new();
     if spec.workload_ref.is_some() {

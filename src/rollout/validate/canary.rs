@@ -1,6 +1,6 @@
 //! What is wrong with a canary strategy by itself.
 
-use super::{Problem, experiment, history_limit, routers, routes};
+use super::{Problem, experiment, history_limit, ping_pong, routers, routes};
 use crate::{
     api::{
         scalar::IntOrString,
@@ -38,9 +38,8 @@ pub(super) fn problems(view: &View<'_>, canary: &CanaryStrategy, problems: &mut 
         let message = "Canary dynamicStableScale cannot be used with scaleDownDelaySeconds";
         problems.push(Problem::invalid(format!("{FIELD}.dynamicStableScale"), true, message));
     }
-    if canary.ping_pong.is_some() {
-        let message = "Ping-pong feature works with the ALB, Istio, and plugin-based traffic routers only";
-        problems.push(Problem::invalid(format!("{FIELD}.pingPong"), true, message));
+    if let Some(pair) = &canary.ping_pong {
+        ping_pong::problems(pair, routing, problems);
     }
     if let Some(routing) = routing {
         routers::problems(canary, routing, problems);
