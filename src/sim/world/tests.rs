@@ -1,6 +1,7 @@
 mod experiment;
 mod pods;
 mod sync;
+mod workload;
 
 use super::*;
 use serde_json::json;
