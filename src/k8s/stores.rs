@@ -289,9 +289,9 @@ impl Stores {
             "Service" if target.api_version == "v1" => seen(&self.services, &key, written),
             "Ingress" if target.api_version.starts_with("networking.k8s.io/") => seen(&self.ingresses, &key, written),
             "AnalysisRun" => seen(&self.analysis_runs, &key, written),
-            "Experiment" => seen(&self.experiments, &key, written),
             "Deployment" if target.api_version.starts_with("apps/") => (self.workloads.store(WorkloadKind::Deployment))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
+            "Experiment" => seen(&self.experiments, &key, written),
             _ => (foreign_kind(target).and_then(|kind| self.foreign.store(kind)))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
         }
@@ -312,11 +312,11 @@ impl Stores {
                 self.ingresses.reread(client, &key).await
             }
             "AnalysisRun" => self.analysis_runs.reread(client, &key).await,
-            "Experiment" => self.experiments.reread(client, &key).await,
             "Deployment" if target.api_version.starts_with("apps/") => {
                 let workloads = &self.workloads;
                 workloads.reread(client, WorkloadKind::Deployment, &key).await
             }
+            "Experiment" => self.experiments.reread(client, &key).await,
             _ => match foreign_kind(target) {
                 Some(kind) => self.foreign.reread(client, kind, &key).await,
                 None => Ok(()),

@@ -4,7 +4,7 @@
 //! alone (guarantee D5), so that an upgrade or a take-over creates no revision.
 
 use super::{injected, snapshot::Snapshot, template, workload};
-use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
+use crate::api::{replica_set::ReplicaSet, rollout_status::RolloutStatus, well_known};
 
 /// The ReplicaSets of a Rollout by role.
 #[derive(Clone, Debug)]

@@ -173,7 +173,6 @@ impl World {
             all::<Ingress>(view, "Ingress"),
         );
         let foreign = foreign(view);
-        let experiments = all::<Experiment>(view, "Experiment");
         let deployments = all::<Workload>(view, "Deployment");
         let others: Vec<Workload> = (self.workloads.iter())
             .map(|object| serde_json::from_value(object.clone()).unwrap())
@@ -196,6 +195,7 @@ impl World {
             None => rollout,
         };
         let own = |workload: &&Workload| scaled_down_by(workload).as_ref() == rollout.metadata.name.as_ref();
+        let experiments = all::<Experiment>(view, "Experiment");
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
