@@ -160,6 +160,28 @@ fn values_and_their_schema_agree() {
     compare(&yaml::to_json(&read("tidegate/values.yaml")).unwrap(), &schema, "");
 }
 
+/// The webhook asks where the controller listens, and holds up nobody while that is not there.
+#[test]
+fn the_admission_webhook_is_opt_in_and_fails_open() {
+    let values = yaml::to_json(&read("tidegate/values.yaml")).unwrap();
+    let webhook = &values["admissionWebhook"];
+    assert_eq!(
+        (&webhook["enabled"], &webhook["failurePolicy"]),
+        (&json!(false), &json!("Ignore"))
+    );
+    let template = read("tidegate/templates/admission.yaml");
+    assert!(template.contains("path: /validate") && template.contains("failurePolicy: {{ .failurePolicy }}"));
+    let deployment = read("tidegate/templates/deployment.yaml");
+    for wanted in [
+        "--admission-webhook=0.0.0.0:8443",
+        "containerPort: 8443",
+        "mountPath: /etc/tidegate/admission",
+        "optional: true",
+    ] {
+        assert!(deployment.contains(wanted), "{wanted}");
+    }
+}
+
 /// One version everywhere.
 #[test]
 fn versions_agree() {

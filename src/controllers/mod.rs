@@ -3,10 +3,12 @@
 //! Every replica watches and plans; only the leader applies. So a standby's stores are warm, and it takes over as soon
 //! as it holds the lease.
 
+pub mod admission;
 pub mod analysis_run;
 pub mod application;
 pub mod args;
 pub mod drive;
+pub mod experiment;
 pub mod probes;
 pub mod queue;
 pub mod retry;
@@ -21,6 +23,7 @@ use crate::{
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
+        progress_metrics::ProgressMetrics,
         stores::{Scope, Stores},
     },
     plan::{EventRecord, ObjectRef, Plan},
@@ -124,6 +127,10 @@ impl Context {
             );
         });
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
+        metrics.collect(Box::new(ProgressMetrics {
+            stores: stores.clone(),
+            clock: Arc::clone(&clock),
+        }));
         Arc::new(Self {
             scope: args.scope(&namespace),
             writer: Writer::new(client.clone(), Arc::clone(&clock), replica.name),
@@ -324,6 +331,7 @@ pub async fn serve(client: Client, args: ControllerArgs, stop: impl Future<Outpu
     let context = Context::new(client, args, leadership, clock, stop_receiver);
     let mut background = JoinSet::new();
     probes::listen(&context, &mut background).await?;
+    admission::listen(&context, &mut background).await?;
     context.stores.start(&context.client, &context.scope, &mut background);
     let mut controllers = start_controllers(&context);
     if context.args.runs(ControllerName::Application) {
@@ -354,6 +362,9 @@ fn start_controllers(context: &Arc<Context>) -> JoinSet<()> {
     }
     if context.args.runs(ControllerName::Analysis) {
         controllers.spawn(analysis_run::run(Arc::clone(context)));
+    }
+    if context.args.runs(ControllerName::Experiment) {
+        controllers.spawn(experiment::run(Arc::clone(context)));
     }
     controllers
 }

@@ -4,6 +4,8 @@
 //! pods for it are available now, and pods go only when the weight that needed them was written long enough ago.
 
 mod abort;
+mod alternate;
+mod handover;
 mod lost;
 mod sizes;
 mod stepping;
@@ -11,17 +13,23 @@ mod weight;
 
 use super::{
     decision::Decision,
+    ping_pong::{self, Sides},
     progress::{Progress, Turn},
     replicas::enough,
     runs, services,
     view::View,
 };
 use crate::{api::strategy::CanaryStrategy, traffic::Router};
+use handover::Handover;
 
 /// Facts about this canary, read once.
 pub(crate) struct Canary<'a> {
     view: &'a View<'a>,
     strategy: &'a CanaryStrategy,
+    /// The Services that have the requests.
+    sides: Sides<'a>,
+    /// Whether requests are on their way to other Services, and how far.
+    handover: Option<Handover<'a>>,
     /// What "all requests" is.
     total: i32,
     /// Whether a router splits requests; else the ratio of pods does.
@@ -46,7 +54,7 @@ pub(crate) struct Canary<'a> {
 
 /// Decides about a canary.
 pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Decision<'a> {
-    let canary = Canary::of(view, strategy);
+    let canary = handover::of(view, strategy);
     let mut decision = Decision {
         progress: view.progress.clone(),
         stable_rs: view.status.stable_rs.clone(),
@@ -54,6 +62,8 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> De
     };
     let target = if canary.leaving {
         canary.leave_the_router(&mut decision)
+    } else if canary.handover.is_some() {
+        canary.hand_over(&mut decision)
     } else if view.is_initial() {
         canary.initial(&mut decision)
     } else if view.is_promoted() {
@@ -139,6 +149,8 @@ impl<'a> Canary<'a> {
     fn promote(&self, reason: String, decision: &mut Decision<'a>) {
         decision.stable_rs.clone_from(&self.view.revisions.hash);
         decision.promotion = Some(reason);
+        decision.swaps_sides =
+            self.strategy.ping_pong.is_some() && !self.view.is_initial() && self.observed == self.total;
         decision.progress = Progress {
             step_index: self.steps(),
             turn: decision.progress.turn,
@@ -150,18 +162,26 @@ impl<'a> Canary<'a> {
     /// Which hash each Service must select.
     fn select(&self, decision: &mut Decision<'a>) {
         let view = self.view;
+        if let Some(handover) = self.handover {
+            return self.select_for_handover(handover, decision);
+        }
         let stable_hash = self.stable_hash(decision.progress.abort);
         let mut want = |service: &str, hash: Option<String>| {
             if let Some(hash) = hash.filter(|_| !service.is_empty()) {
                 decision.selectors.push((service.to_owned(), hash));
             }
         };
-        let stable_service = self.strategy.stable_service.as_str();
+        let Sides {
+            stable: stable_service,
+            canary: canary_service,
+        } = self.sides;
         want(stable_service, services::reachable(view, stable_service, stable_hash));
-        let canary_service = self.strategy.canary_service.as_str();
         if let Some(selected) = view.selected_hash(canary_service) {
             let lead = (selected, services::is_managed(view, canary_service));
             want(canary_service, self.canary_selector(lead, stable_hash));
+        }
+        for (service, hash) in ping_pong::beside(self.strategy, view, stable_hash) {
+            want(service, Some(hash));
         }
     }
 
@@ -192,22 +212,25 @@ impl<'a> Canary<'a> {
 
     /// The hash that requests to the canary are led to; empty for every version, `None` when nothing leads there.
     fn canary_lead(&self) -> Option<&str> {
-        if self.strategy.canary_service.is_empty() {
+        if self.sides.canary.is_empty() {
             return self.leads.0.first().map(String::as_str);
         }
-        self.view.selected_hash(&self.strategy.canary_service)
+        self.view.selected_hash(self.sides.canary)
     }
 
     /// The same for the stable side.
     fn stable_lead(&self) -> Option<&str> {
-        if self.strategy.stable_service.is_empty() {
+        if self.sides.stable.is_empty() {
             return self.leads.1.first().map(String::as_str);
         }
-        self.view.selected_hash(&self.strategy.stable_service)
+        self.view.selected_hash(self.sides.stable)
     }
 
     /// The hash to lead the canary's side to, which leads to `selected` now.
     fn canary_selector(&self, (selected, is_managed): (&str, bool), stable_hash: &str) -> Option<String> {
+        if self.strategy.ping_pong.is_some() {
+            return self.alternate_selector((selected, is_managed), stable_hash);
+        }
         let view = self.view;
         let reachable = |wanted: &str| services::reachable_from(view, selected, is_managed, wanted);
         let hash = &view.revisions.hash;

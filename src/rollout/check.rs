@@ -1,6 +1,14 @@
 //! What others than the controller ask of its decisions: `lint`, before anything is in a cluster, and `undo`.
 
-use super::{snapshot::Snapshot, template, validate, view::View};
+use super::{
+    injected,
+    snapshot::{Pods, Settings, Snapshot},
+    template,
+    validate::{self, Problem},
+    view::View,
+};
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
+use jiff::Timestamp;
 use serde_json::Value;
 
 /// One thing that is wrong with a Rollout or an object it names.
@@ -15,7 +23,34 @@ pub struct Flaw {
 /// Everything that the controller would say is wrong, as in the condition `InvalidSpec`. The objects named are looked at
 /// only when the specification itself is right.
 pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
-    let problems = validate::problems(&View::of(snapshot));
+    told(validate::problems(&View::of(snapshot)))
+}
+
+/// Everything that is wrong with the specification by itself, whatever the objects are that it names.
+pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
+    let settings = Settings::default();
+    let snapshot = Snapshot {
+        rollout,
+        referred: None,
+        scaled_down: Vec::new(),
+        replica_sets: Vec::new(),
+        services: Vec::new(),
+        ingresses: Vec::new(),
+        foreign: Vec::new(),
+        unserved: &[],
+        served: &[],
+        analysis_runs: Vec::new(),
+        experiments: Vec::new(),
+        analysis_templates: Vec::new(),
+        cluster_analysis_templates: Vec::new(),
+        pods: Pods::Unlisted,
+        settings: &settings,
+        now: Timestamp::UNIX_EPOCH,
+    };
+    told(validate::own(&View::of(&snapshot)))
+}
+
+fn told(problems: Vec<Problem>) -> Vec<Flaw> {
     problems
         .into_iter()
         .map(|problem| {
@@ -31,6 +66,12 @@ pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
             }
         })
         .collect()
+}
+
+/// The pod template of a ReplicaSet as the user wrote it, without anything that a controller put into it; `present` is
+/// the template of the Rollout.
+pub fn restored_template(set: &ReplicaSet, present: &Value) -> Value {
+    injected::restored(set, present)
 }
 
 /// Whether two pod templates ask for the same pods (guarantee D5). The pod-template-hash label does not count.

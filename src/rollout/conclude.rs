@@ -3,9 +3,10 @@
 use super::{
     deadline,
     decision::{Deadline, Decision, Sizing},
+    metadata, ping_pong, restart,
     retire::{belongs, history},
     revision::history_after_reuse,
-    services, status, template,
+    rollback_window, services, status, template,
     validate::Problem,
     view::View,
     workload,
@@ -25,12 +26,14 @@ const ROLLOUT_MANAGER: &str = "tidegate";
 /// Seconds after which a ReplicaSet that was created should have been seen.
 const CREATION_SHOWS_UP_SECONDS: i64 = 10;
 /// Annotations of a Rollout that its ReplicaSets do not inherit.
-const NOT_INHERITED: [&str; 5] = [
+const NOT_INHERITED: [&str; 7] = [
     well_known::LAST_APPLIED,
     well_known::REVISION,
     well_known::REVISION_HISTORY,
     well_known::DESIRED_REPLICAS,
     well_known::NOTIFIED,
+    well_known::EPHEMERAL_METADATA,
+    well_known::WAS_STABLE,
 ];
 
 /// Turns a decision into a plan.
@@ -41,6 +44,9 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
         creation_shows_up(view, &mut decision);
     }
     if !decision.frozen {
+        restart::carry_out(view, &mut decision);
+        metadata::patch_pods(view, &mut decision);
+        plan.pods = std::mem::take(&mut decision.pods);
         write_objects(view, &mut decision, &mut plan, &mut events);
     }
     let status = status::of(view, &decision, problems, &mut events);
@@ -196,25 +202,30 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     additions.extend(starts);
     removals.extend(deletions);
     removals.extend(history(view));
-    removals.extend(services::releases(view, &named_services(view)));
+    if ping_pong::may_release(view) {
+        removals.extend(services::releases(view, &named_services(view)));
+    }
     plan.stage(additions);
     plan.stage(removals);
 }
 
-fn named_services<'a>(view: &View<'a>) -> Vec<&'a str> {
+fn named_services<'a>(view: &'a View<'_>) -> Vec<&'a str> {
     let strategy = &view.spec.strategy;
     let canary = strategy
         .canary
         .iter()
         .flat_map(|canary| [canary.stable_service.as_str(), canary.canary_service.as_str()]);
-    let ping_pong = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
-    let ping_pong = ping_pong.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
+    let pairs = strategy.canary.iter().filter_map(|canary| canary.ping_pong.as_ref());
+    let ping_pong_pair = pairs.flat_map(|names| [names.ping_service.as_str(), names.pong_service.as_str()]);
     let blue_green = strategy
         .blue_green
         .iter()
         .flat_map(|bg| [bg.active_service.as_str(), bg.preview_service.as_str()]);
+    let weights = view.status.canary.as_ref().and_then(|canary| canary.weights.as_ref());
+    let in_use = ping_pong::recorded(weights).map(|sides| [sides.stable, sides.canary]);
     canary
-        .chain(ping_pong)
+        .chain(ping_pong_pair)
+        .chain(in_use.into_iter().flatten().filter(|_| strategy.canary.is_some()))
         .chain(blue_green)
         .filter(|name| !name.is_empty())
         .collect()
@@ -296,6 +307,8 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
             false,
         ));
     }
+    writes.extend(rollback_window::record(view));
+    writes.extend(metadata::writes(view));
     writes
 }
 
@@ -371,6 +384,7 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
             metadata.insert("labels".to_owned(), Value::Object(labels.clone()));
         }
     }
+    let ephemeral = metadata::of_new_set(view, &mut template);
     let mut selector = serde_json::to_value(view.spec.selector.clone().unwrap_or_default()).unwrap_or_default();
     if let Some(selector) = selector.as_object_mut() {
         let match_labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
@@ -391,6 +405,7 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
         well_known::DESIRED_REPLICAS.to_owned(),
         Value::from(view.replicas.to_string()),
     );
+    annotations.extend(ephemeral.map(|record| (well_known::EPHEMERAL_METADATA.to_owned(), Value::from(record))));
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",

@@ -1,13 +1,13 @@
 //! What a strategy decided, before it is turned into writes and a status.
 
-use super::progress::Progress;
+use super::{progress::Progress, restart::Restart};
 use crate::{
     api::{
         replica_set::ReplicaSet,
         rollout_status::{TrafficWeights, WaitingFor},
         scalar::wire_time,
     },
-    plan::{Action, EventKind},
+    plan::{Action, EventKind, PodWrite},
     traffic::routes::Route,
 };
 use jiff::Timestamp;
@@ -20,6 +20,10 @@ pub(crate) struct Decision<'a> {
     pub(crate) progress: Progress,
     /// The hash recorded as stable afterwards.
     pub(crate) stable_rs: String,
+    /// Whether the ping-pong Services swap roles, because all requests go to the canary's.
+    pub(crate) swaps_sides: bool,
+    /// Whether requests are on their way from the Services of before to those that the specification names now.
+    pub(crate) hands_over: bool,
     /// Why the new ReplicaSet is promoted now, if it is.
     pub(crate) promotion: Option<String>,
     /// Why it is aborted now, if it is: the text after `Rollout aborted update to revision N`.
@@ -44,6 +48,10 @@ pub(crate) struct Decision<'a> {
     pub(crate) leads_elsewhere: bool,
     /// AnalysisRuns to create, stop and delete.
     pub(crate) runs: Vec<Action>,
+    /// Evictions and changed metadata of single pods.
+    pub(crate) pods: Vec<PodWrite>,
+    /// What becomes of `spec.restartAt`.
+    pub(crate) restart: Restart,
     /// The one thing waited for.
     pub(crate) waiting: Option<WaitingFor>,
     /// Events: severity, reason, message.

@@ -1,11 +1,7 @@
 //! Phase and message of a Rollout: the first row that matches (reference, rollouts 2.3).
 
-use super::{decision::Decision, view::View};
+use super::{decision::Decision, ping_pong, view::View};
 use crate::api::rollout_status::RolloutStatus;
-
-/// What stands in the place of the original's `rollout is restarting` as long as restarts are not carried out.
-pub(crate) const RESTART: &str =
-    "spec.restartAt is not supported yet: remove it, or change the pod template to get new pods";
 
 /// `(phase, message)` of a status whose other fields are final.
 pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (String, String) {
@@ -17,7 +13,10 @@ pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatu
 /// take the weight back. The original is `Healthy` in this moment; whoever waits for that means that it is over.
 pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<String> {
     let canary = view.spec.strategy.canary.as_ref()?;
-    for (role, service) in [("stable", &canary.stable_service), ("canary", &canary.canary_service)] {
+    let sides = ping_pong::sides(canary, &view.status);
+    // The other ping-pong Service leads to older pods until it is used again, and gets no requests.
+    let other = if canary.ping_pong.is_some() { "" } else { sides.canary };
+    for (role, service) in [("stable", sides.stable), ("canary", other)] {
         let will = decision.selectors.iter().find(|(name, _)| name == service);
         let selects = will
             .map(|(_, hash)| hash.as_str())
@@ -25,6 +24,9 @@ pub(crate) fn unsettled(view: &View<'_>, decision: &Decision<'_>) -> Option<Stri
         if selects.is_some_and(|selects| selects != view.revisions.hash) {
             return Some(format!("{role} service cutover pending"));
         }
+    }
+    if decision.hands_over {
+        return Some("requests move to other Services".to_owned());
     }
     if decision.leads_elsewhere {
         return Some("subset cutover pending".to_owned());
@@ -49,7 +51,7 @@ fn decide(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (
     }
     let progressing = |message: &str| ("Progressing", message.to_owned());
     if view.spec.restart_at.is_some() && view.spec.restart_at != status.restarted_at {
-        return progressing(RESTART);
+        return progressing("rollout is restarting");
     }
     if status.updated_replicas < view.replicas {
         return progressing("more replicas need to be updated");

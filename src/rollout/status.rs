@@ -1,7 +1,8 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
 use super::{
-    deadline, decision::Decision, duration, phase, progress, progress::Turn, validate::Problem, view::View, workload,
+    deadline, decision::Decision, duration, phase, ping_pong, progress, progress::Turn, validate::Problem, view::View,
+    workload,
 };
 use crate::{
     api::{
@@ -29,7 +30,7 @@ pub(crate) fn of(
     (status.phase, status.message) = phase::of(view, decision, &status);
     let moving = status.phase != "Healthy" || decision.promotion.is_some();
     status.waiting_for = (decision.waiting.clone())
-        .or_else(|| restart(view, &status))
+        .or_else(|| decision.restart.waiting.clone())
         .or_else(|| unnamed(&status))
         .filter(|_| moving);
     let is_promoted = status.stable_rs != view.status.stable_rs;
@@ -76,16 +77,6 @@ fn joined(message: &str, text: &str) -> String {
     }
 }
 
-/// A restart is not carried out yet: said, rather than shown as going on forever.
-fn restart(view: &View<'_>, status: &RolloutStatus) -> Option<WaitingFor> {
-    let asked = view.spec.restart_at.is_some() && view.spec.restart_at != status.restarted_at;
-    asked.then(|| WaitingFor {
-        reason: "RestartNotSupported".to_owned(),
-        message: phase::RESTART.to_owned(),
-        until: None,
-    })
-}
-
 /// Whatever is not waited for by name is waited for by what the message says (guarantee D6).
 fn unnamed(status: &RolloutStatus) -> Option<WaitingFor> {
     (status.phase == "Progressing").then(|| WaitingFor {
@@ -126,8 +117,10 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
     status.canary = Some(CanaryStatus {
         current_step_analysis_run_status: progress.step_run.clone(),
         current_background_analysis_run_status: progress.background_run.clone(),
+        current_experiment: progress.experiment.clone().unwrap_or_default(),
         weights: decision.weights.clone(),
         weights_written_at: decision.weights_written_at.clone(),
+        stable_ping_pong: ping_pong::to_record(view, decision),
         ..before.canary.clone().unwrap_or_default()
     });
     let selected = |service: Option<&String>| {
@@ -148,8 +141,13 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         pre_promotion_analysis_run_status: progress.pre_run.clone(),
         post_promotion_analysis_run_status: progress.post_run.clone(),
     });
-    if !matches!(progress.turn, Turn::Continue | Turn::Retry) {
+    // A template brings new pods; those that a restart in the future is to replace are not made yet.
+    let is_past = view.spec.restart_at.as_ref().is_none_or(|at| at.0 <= view.now());
+    if !matches!(progress.turn, Turn::Continue | Turn::Retry) && is_past {
         status.restarted_at.clone_from(&view.spec.restart_at);
+    }
+    if let Some(done) = &decision.restart.done {
+        status.restarted_at = Some(done.clone());
     }
     status.duration = duration::of(view, decision);
     if view.name_is_taken() && !decision.frozen {
@@ -184,7 +182,7 @@ fn counts(view: &View<'_>, status: &mut RolloutStatus) {
     }
 }
 
-fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
+pub(super) fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
     let labels = selector
         .match_labels
         .iter()

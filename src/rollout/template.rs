@@ -4,10 +4,12 @@
 //! copy of it in a ReplicaSet are equal, whoever created that ReplicaSet. Nothing is decoded into types: a field that
 //! is newer than this program counts like any other.
 
-use crate::{api::well_known, lang::quantity::Quantity};
+use super::anti_affinity;
+use crate::{
+    api::well_known,
+    lang::{hash, quantity::Quantity},
+};
 use serde_json::{Map, Value};
-
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Whether two pod templates ask for the same pods. The pod-template-hash label does not count.
 pub(crate) fn same_meaning(left: &Value, right: &Value) -> bool {
@@ -21,7 +23,7 @@ pub(crate) fn hash(template: &Value, collision_count: Option<i32>) -> String {
     if let Some(count) = collision_count {
         text.push_str(&count.to_string());
     }
-    safe_encode(fnv1a_32(text.as_bytes()))
+    hash::short(text.as_bytes())
 }
 
 /// The hash of `canary.steps`, equal to the original's (reference, rollouts 2.2).
@@ -30,18 +32,7 @@ pub(crate) fn steps_hash(steps_json: &str) -> String {
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026");
-    safe_encode(fnv1a_32(escaped.as_bytes()))
-}
-
-fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
-fn safe_encode(number: u32) -> String {
-    let letter = |byte: u8| char::from(*ALPHABET.get(usize::from(byte) % ALPHABET.len()).unwrap_or(&b'b'));
-    number.to_string().bytes().map(letter).collect()
+    hash::short(escaped.as_bytes())
 }
 
 /// JSON with sorted keys, whatever map order `serde_json` was built with.
@@ -86,6 +77,8 @@ fn normal_form(template: &Value) -> Value {
 }
 
 fn pod_spec(spec: &mut Map<String, Value>) {
+    // Injected, and left in specifications by the original's `undo`.
+    anti_affinity::strip(spec);
     drop_when(spec, "restartPolicy", &Value::from("Always"));
     drop_when(spec, "terminationGracePeriodSeconds", &Value::from(30));
     drop_when(spec, "dnsPolicy", &Value::from("ClusterFirst"));

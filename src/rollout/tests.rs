@@ -3,6 +3,7 @@
 mod aborts;
 mod chaos;
 mod drain;
+mod experiments;
 mod fixtures;
 mod gateway;
 mod golden;
@@ -13,7 +14,9 @@ mod lost_stable;
 mod mended;
 mod meshes;
 mod model;
+mod ping_pong;
 mod repairs;
+mod roles;
 mod simulated;
 mod steps;
 mod takeover;

@@ -2,6 +2,9 @@
 //! and 1.10).
 
 mod canary;
+mod experiment;
+mod ping_pong;
+mod pods;
 mod references;
 mod routers;
 mod routes;
@@ -58,7 +61,8 @@ pub(crate) fn problems(view: &View<'_>) -> Vec<Problem> {
     problems
 }
 
-fn own(view: &View<'_>) -> Vec<Problem> {
+/// What is wrong with the specification by itself.
+pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
     let spec = view.spec;
     let mut problems = Vec::new();
     if let Some(named) = &spec.workload_ref {
@@ -126,6 +130,7 @@ fn own(view: &View<'_>) -> Vec<Problem> {
         ));
     }
     strategy(view, &mut problems);
+    pods::problems(view, &mut problems);
     problems
 }
 

@@ -1,5 +1,6 @@
-//! The HTTP server for people and Git servers; for now, push webhooks.
+//! The HTTP servers for others than the controllers: push webhooks of Git servers, and the API server's admission requests.
 
+pub mod admission;
 pub mod webhook_route;
 
 use axum::Router;

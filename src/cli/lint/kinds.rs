@@ -5,18 +5,14 @@ use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 use serde::de::DeserializeOwned;
 
 use super::{Object, Problem};
-use crate::analysis::args::{Known, resolve_metric};
-use crate::analysis::validate;
-use crate::api::analysis::{
-    AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, ClusterAnalysisTemplate, DryRun, MeasurementRetention, Metric,
-};
+use crate::analysis::check;
+use crate::api::API_VERSION;
+use crate::api::analysis::{AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, ClusterAnalysisTemplate};
 use crate::api::experiment::Experiment;
 use crate::api::rollout::Rollout;
 use crate::api::workload::{Workload, WorkloadKind};
-use crate::api::{API_VERSION, scalar::IntOrString};
-use crate::lang::expr::Condition;
 use crate::rollout::check::flaws;
-use crate::rollout::snapshot::{Settings, Snapshot};
+use crate::rollout::snapshot::{Pods, Settings, Snapshot};
 use crate::rollout::workload::{self, Referred};
 
 /// Problems of one object; `objects` are all of the files.
@@ -91,8 +87,10 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         unserved: &[],
         served: &[],
         analysis_runs: Vec::new(),
+        experiments: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),
+        pods: Pods::Unlisted,
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -105,139 +103,19 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
 }
 
 fn template(object: &Object, spec: &AnalysisTemplateSpec) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    // One that only refers to others has no metrics of its own.
-    if !spec.metrics.is_empty() || spec.templates.is_empty() {
-        let metrics: Vec<Metric> = spec.metrics.iter().map(|metric| settled(metric, spec)).collect();
-        let found = validate::problems(&metrics, &spec.dry_run, &spec.measurement_retention);
-        problems.extend(found.into_iter().map(|message| located(object, &message)));
-    }
-    for (index, metric) in spec.metrics.iter().enumerate() {
-        for (field, text) in [
-            ("successCondition", &metric.success_condition),
-            ("failureCondition", &metric.failure_condition),
-        ] {
-            // One with arguments in it is no condition yet.
-            if text.is_empty() || text.contains("{{") {
-                continue;
-            }
-            if let Err(error) = Condition::parse(text) {
-                let field = format!("spec.metrics[{index}].{field}");
-                problems.push(object.problem(&field, error.to_string(), "condition"));
-            }
-        }
-    }
-    problems.extend(repeated(object, &spec.dry_run, &spec.measurement_retention));
-    problems
+    let flaws = check::flaws(spec).into_iter();
+    flaws
+        .map(|flaw| {
+            let kind = if flaw.is_condition { "condition" } else { "invalid" };
+            object.problem(&flaw.field, flaw.message, kind)
+        })
+        .collect()
 }
 
-/// Rules that name the same metrics: only one of them can count.
-fn repeated(object: &Object, dry_run: &[DryRun], retention: &[MeasurementRetention]) -> Vec<Problem> {
-    let twice = |names: Vec<&str>, field: &str, rules: &str| -> Vec<Problem> {
-        let again = names
-            .iter()
-            .enumerate()
-            .filter(|(index, name)| names.iter().take(*index).any(|earlier| earlier == *name));
-        again
-            .map(|(index, name)| {
-                let message = format!("two {rules} metric rules have the same name '{name}'");
-                object.problem(&format!("spec.{field}[{index}].metricName"), message, "invalid")
-            })
-            .collect()
-    };
-    let names = dry_run.iter().map(|rule| rule.metric_name.as_str()).collect();
-    let mut problems = twice(names, "dryRun", "Dry-Run");
-    let names = retention.iter().map(|rule| rule.metric_name.as_str()).collect();
-    problems.extend(twice(names, "measurementRetention", "Measurement Retention"));
-    problems
-}
-
-/// `metrics[2]: what` is at `spec.metrics[2]`.
-fn located(object: &Object, message: &str) -> Problem {
-    match message.split_once("]: ") {
-        Some((field, rest)) if field.contains('[') => object.problem(&format!("spec.{field}]"), rest, "invalid"),
-        _ => object.problem("spec.metrics", message, "invalid"),
-    }
-}
-
-/// A metric with the values of arguments that are known; numbers and durations that depend on others are left out.
-fn settled(metric: &Metric, spec: &AnalysisTemplateSpec) -> Metric {
-    if let Ok(settled) = Known::public(&spec.args).and_then(|known| resolve_metric(metric, &known)) {
-        return settled;
-    }
-    let mut metric = metric.clone();
-    let open = |text: &str| text.contains("{{");
-    if open(&metric.interval) {
-        // Without one, a count above 1 would be taken for a mistake.
-        metric.interval = "1m".to_owned();
-    }
-    if open(&metric.initial_delay) {
-        metric.initial_delay = String::new();
-    }
-    for number in [
-        &mut metric.count,
-        &mut metric.failure_limit,
-        &mut metric.inconclusive_limit,
-        &mut metric.consecutive_error_limit,
-        &mut metric.consecutive_success_limit,
-    ] {
-        if matches!(number, Some(IntOrString::String(text)) if open(text)) {
-            *number = None;
-        }
-    }
-    metric
-}
-
-/// Experiments, in the original's words (reference, rollouts 1.9).
+/// Experiments, as their controller judges them.
 fn experiment(object: &Object, experiment: &Experiment) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut problem = |field: String, message: String| problems.push(object.problem(&field, message, "invalid"));
-    let name = experiment.metadata.name.as_deref().unwrap_or_default();
-    let deadline = experiment.spec.progress_deadline_seconds.unwrap_or(600);
-    let mut names: Vec<&str> = Vec::new();
-    for (index, template) in experiment.spec.templates.iter().enumerate() {
-        let at = format!("spec.templates[{index}]");
-        if template.name.is_empty() {
-            problem(
-                format!("{at}.name"),
-                format!("Experiment {name} has empty template name at index {index}"),
-            );
-        } else if names.contains(&template.name.as_str()) {
-            problem(
-                format!("{at}.name"),
-                format!(
-                    "Experiment {name} has repeated template name '{}' in templates",
-                    template.name
-                ),
-            );
-        }
-        names.push(&template.name);
-        let labels = template.selector.as_ref().map(|selector| {
-            selector.match_labels.iter().flatten().count() + selector.match_expressions.iter().flatten().count()
-        });
-        match labels {
-            None => problem(
-                format!("{at}.selector"),
-                format!("Rollout has missing field '.Spec.Templates[{index}].Selector'"),
-            ),
-            Some(0) => problem(
-                format!("{at}.selector"),
-                format!("This experiment is selecting all pods at index {index}. A non-empty selector is required."),
-            ),
-            Some(_) => {}
-        }
-        if template.min_ready_seconds > deadline {
-            problem(
-                format!("{at}.minReadySeconds"),
-                format!("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index {index}"),
-            );
-        }
-    }
-    let duration = &experiment.spec.duration;
-    if !duration.is_empty()
-        && let Err(error) = crate::lang::duration::parse(duration)
-    {
-        problem("spec.duration".to_owned(), error.to_string());
-    }
+    let problems = crate::experiment::problems(experiment).into_iter();
     problems
+        .map(|problem| object.problem(&problem.field, problem.message, "invalid"))
+        .collect()
 }

@@ -2,7 +2,7 @@
 
 use super::Canary;
 use crate::{
-    api::replica_set::ReplicaSet,
+    api::{replica_set::ReplicaSet, strategy::CanaryStrategy},
     rollout::{
         decision::{Deadline, Decision, Sizing},
         replicas::{self, Pods, approximate, basic_move, budget, enough, share},
@@ -61,7 +61,7 @@ impl<'a> Canary<'a> {
     /// Whether requests reach the stable ReplicaSet through a Service of its own although no router splits them.
     fn keeps_stable(&self) -> bool {
         let view = self.view;
-        !self.routed && !self.strategy.stable_service.is_empty() && !view.is_initial() && !view.is_promoted()
+        !self.routed && !self.sides.stable.is_empty() && !view.is_initial() && !view.is_promoted()
     }
 
     fn stable_target(&self, weight: i32, floor: i32, canary: i32) -> i32 {
@@ -192,11 +192,15 @@ impl<'a> Canary<'a> {
 
     /// Whether one of the Rollout's Services selects this ReplicaSet.
     fn is_selected(&self, set: &ReplicaSet) -> bool {
-        let services = [
-            self.strategy.stable_service.as_str(),
-            self.strategy.canary_service.as_str(),
-        ];
-        let selects = |service: &str| self.view.selected_hash(service) == Some(set.pod_hash());
+        let CanaryStrategy {
+            stable_service: stable,
+            canary_service: canary,
+            ..
+        } = self.strategy;
+        let services = [self.sides.stable, self.sides.canary, stable.as_str(), canary.as_str()];
+        let selects = |service: &str| {
+            self.view.selected_hash(service) == Some(set.pod_hash()) && !self.is_idle_lead(set, service)
+        };
         let (canary, stable) = &self.leads;
         services.into_iter().any(selects) || canary.iter().chain(stable).any(|lead| lead == set.pod_hash())
     }
@@ -271,7 +275,7 @@ impl<'a> Canary<'a> {
     /// How an older ReplicaSet goes when pods are the weights: at once, but for a last pod that the stable Service
     /// leads to, or just led to, where there is room for one beside it.
     fn leave(&self, set: &'a ReplicaSet, decision: &mut Decision<'a>) -> (Sizing<'a>, i32) {
-        if self.strategy.stable_service.is_empty() || self.room_beside_one() <= 0 {
+        if self.sides.stable.is_empty() || self.room_beside_one() <= 0 {
             let replicas = set.replicas();
             return (
                 Sizing {
@@ -283,8 +287,7 @@ impl<'a> Canary<'a> {
             );
         }
         // One whose pods answer nobody makes room for others.
-        let selected =
-            set.available() > 0 && self.view.selected_hash(&self.strategy.stable_service) == Some(set.pod_hash());
+        let selected = set.available() > 0 && self.view.selected_hash(self.sides.stable) == Some(set.pod_hash());
         let (sizing, until) = retire(self.view, set, 0, selected);
         decision.wakes.extend(until);
         (sizing, sizing.replicas.min(1))

@@ -1,6 +1,6 @@
 //! The weight of a canary: what the router's objects say, what they should say, and since when.
 
-use super::Canary;
+use super::{Canary, handover::Handover};
 use crate::{
     api::{
         replica_set::ReplicaSet,
@@ -9,7 +9,12 @@ use crate::{
         strategy::CanaryStrategy,
     },
     plan::Action,
-    rollout::{decision::Decision, replicas::share, view::View},
+    rollout::{
+        decision::Decision,
+        ping_pong::{self, Sides},
+        replicas::share,
+        view::View,
+    },
     traffic::{
         self, Objects, Router, Routing, Wanted, Weights, nginx,
         routes::{Route, routes_at},
@@ -25,16 +30,11 @@ fn objects<'a>(view: &'a View<'a>) -> Objects<'a> {
     }
 }
 
-fn wanted<'a>(
-    view: &View<'a>,
-    strategy: &'a CanaryStrategy,
-    weights: Weights,
-    routes: Option<&'a [Route<'a>]>,
-) -> Wanted<'a> {
+fn wanted<'a>(view: &View<'a>, sides: Sides<'a>, weights: Weights, routes: Option<&'a [Route<'a>]>) -> Wanted<'a> {
     Wanted {
         rollout: view.snapshot.rollout,
-        stable_service: &strategy.stable_service,
-        canary_service: &strategy.canary_service,
+        stable_service: sides.stable,
+        canary_service: sides.canary,
         weights,
         routes,
         stable_hash: None,
@@ -44,7 +44,12 @@ fn wanted<'a>(
 }
 
 impl<'a> Canary<'a> {
-    pub(super) fn of(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Self {
+    pub(super) fn with(
+        view: &'a View<'a>,
+        strategy: &'a CanaryStrategy,
+        sides: Sides<'a>,
+        handover: Option<Handover<'a>>,
+    ) -> Self {
         let routing = strategy.traffic_routing.as_ref();
         let status = view.status.canary.clone().unwrap_or_default();
         let total = routing
@@ -53,7 +58,7 @@ impl<'a> Canary<'a> {
             .unwrap_or(100);
         let (rollout, ingresses) = (view.snapshot.rollout, view.snapshot.ingresses.as_slice());
         let routers = routing.map(Router::all).unwrap_or_default();
-        let wanted = wanted(view, strategy, Weights { canary: 0, total }, None);
+        let wanted = wanted(view, sides, Weights { canary: 0, total }, None);
         let traffic = traffic::seen(&routers, &wanted, objects(view));
         // What the specification names no more may still send requests.
         let left_behind = match routing.is_some_and(|routing| routing.nginx.is_some()) {
@@ -75,6 +80,8 @@ impl<'a> Canary<'a> {
         Self {
             view,
             strategy,
+            sides,
+            handover,
             total,
             routed: routing.is_some(),
             observed,
@@ -198,13 +205,26 @@ impl<'a> Canary<'a> {
 
     /// What the routers would do for these routes under the weight that stands.
     fn routings<'r>(&'r self, routes: Option<&'r [Route<'r>]>) -> impl Iterator<Item = Routing> + 'r {
+        self.routings_of(self.sides, routes)
+    }
+
+    fn routings_of<'r>(
+        &'r self,
+        sides: Sides<'r>,
+        routes: Option<&'r [Route<'r>]>,
+    ) -> impl Iterator<Item = Routing> + 'r {
         let weights = Weights {
             canary: self.observed,
             total: self.total,
         };
-        let wanted = wanted(self.view, self.strategy, weights, routes);
+        let wanted = wanted(self.view, sides, weights, routes);
         let routers = self.routers.iter();
         routers.map(move |router| router.route(&wanted, objects(self.view)))
+    }
+
+    /// Whether the routers' objects know both Services.
+    pub(super) fn fits(&self, sides: Sides<'_>) -> bool {
+        self.routings_of(sides, None).all(|routing| routing.problems.is_empty())
     }
 
     /// Whether the routers' objects hold the routes of a step, and the data plane follows.
@@ -274,6 +294,10 @@ impl<'a> Canary<'a> {
             let message = "the stable Service still selects older pods";
             decision.wait_for("WaitingForStableCapacity", message, None);
             return self.observed;
+        }
+        // Of ping-pong Services the one that is stable had the requests already; the other must not get any.
+        if self.strategy.ping_pong.is_some() {
+            return self.weight_when_aborted(decision);
         }
         // The write that is waited for here is that of the stable Service, see `clocked`.
         if !self.quiet {
@@ -352,7 +376,7 @@ impl<'a> Canary<'a> {
             stable_hash: stable_hash.as_deref(),
             canary_hash: canary_hash.as_deref(),
             quiet: self.quiet && self.observed == 0,
-            ..wanted(view, self.strategy, weights, routes.as_deref())
+            ..wanted(view, self.sides, weights, routes.as_deref())
         };
         for router in &self.routers {
             let routing = router.route(&wanted, objects(view));
@@ -395,8 +419,8 @@ impl<'a> Canary<'a> {
         };
         let stable_hash = self.stable_hash(decision.progress.abort);
         let mut weights = TrafficWeights {
-            canary: destination(target, &self.strategy.canary_service, canary_hash),
-            stable: destination(self.total - target, &self.strategy.stable_service, stable_hash),
+            canary: destination(target, self.sides.canary, canary_hash),
+            stable: destination(self.total - target, self.sides.stable, stable_hash),
             ..TrafficWeights::default()
         };
         let before = self.persisted().map(|weights| weights.canary.weight.0);
@@ -412,6 +436,9 @@ impl<'a> Canary<'a> {
             None if target > 0 => decision.event("TrafficWeightUpdated", format!("Traffic weight updated to {target}")),
             _ => {}
         }
-        decision.weights = Some(weights);
+        decision.weights = Some(match decision.swaps_sides {
+            true => ping_pong::swapped(weights, &view.revisions.hash),
+            false => weights,
+        });
     }
 }

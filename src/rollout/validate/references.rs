@@ -1,10 +1,11 @@
 //! What is wrong with the objects a specification names: Services, Ingresses and analysis templates.
 
-use super::Problem;
+use super::{Problem, experiment};
 use crate::{
     api::{strategy::CanaryStrategy, well_known},
     json::At as _,
     rollout::{
+        ping_pong,
         runs::{Purpose, Wanted},
         view::View,
     },
@@ -28,8 +29,17 @@ pub(super) fn problems(view: &View<'_>) -> Vec<Problem> {
             &canary.stable_service,
             &mut problems,
         );
+        if let Some(pair) = &canary.ping_pong {
+            let field = "spec.strategy.canary.pingPong";
+            service(view, &format!("{field}.pingService"), &pair.ping_service, &mut problems);
+            service(view, &format!("{field}.pongService"), &pair.pong_service, &mut problems);
+        }
         routers(view, canary, &mut problems);
         for (index, step) in canary.steps.iter().enumerate() {
+            if let Some(found) = &step.experiment {
+                let field = format!("spec.strategy.canary.steps[{index}].experiment");
+                experiment::references(view, found, &field, &mut problems);
+            }
             if let Some(wanted) = step
                 .analysis
                 .as_ref()
@@ -132,10 +142,11 @@ fn service(view: &View<'_>, field: &str, name: &str, problems: &mut Vec<Problem>
 fn routers(view: &View<'_>, canary: &CanaryStrategy, problems: &mut Vec<Problem>) {
     const FIELD: &str = "spec.strategy.canary.trafficRouting";
     let Some(routing) = &canary.traffic_routing else { return };
+    let sides = ping_pong::sides(canary, &view.status);
     let wanted = traffic::Wanted {
         rollout: view.snapshot.rollout,
-        stable_service: &canary.stable_service,
-        canary_service: &canary.canary_service,
+        stable_service: sides.stable,
+        canary_service: sides.canary,
         weights: Weights { canary: 0, total: 100 },
         routes: None,
         stable_hash: None,

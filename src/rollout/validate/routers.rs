@@ -19,7 +19,8 @@ const FIELD: &str = "spec.strategy.canary.trafficRouting";
 pub(super) fn problems(canary: &CanaryStrategy, routing: &RolloutTrafficRouting, problems: &mut Vec<Problem>) {
     let routers = Router::all(routing);
     let has_both = !canary.canary_service.is_empty() && !canary.stable_service.is_empty();
-    let needs_none = !routers.is_empty() && routers.iter().all(Router::needs_no_services);
+    // The messages about ping-pong Services are told where they are named.
+    let needs_none = canary.ping_pong.is_some() || !routers.is_empty() && routers.iter().all(Router::needs_no_services);
     if !has_both && !needs_none {
         problems.push(Problem::invalid(
             FIELD,

@@ -1,3 +1,5 @@
+mod experiment;
+mod pods;
 mod sync;
 mod workload;
 
