@@ -45,7 +45,12 @@ pub async fn run(context: Arc<Context>) {
         workers: context.args.rollout_threads,
         resync: Duration::from_secs(context.args.rollout_resync.max(1)),
     };
-    let everything = || context.stores.rollouts.keys();
+    // A Rollout that is gone may have left a Deployment to be given back.
+    let everything = || {
+        let mut keys = context.stores.rollouts.keys();
+        keys.extend(context.stores.workloads.rollouts());
+        keys
+    };
     let shared = Arc::clone(&context);
     drive(&context, controller, queue, everything, move |key| {
         reconcile(Arc::clone(&shared), key)

@@ -122,6 +122,15 @@ impl WorkloadStores {
         store.map_or_else(Vec::new, |store| store.find(&Term::ManagedBy(rollout.clone())))
     }
 
+    /// The Rollouts that Deployments are marked as scaled down by. Some of them may be gone.
+    pub fn rollouts(&self) -> Vec<ObjectKey> {
+        let mut keys = Vec::new();
+        if let Some(store) = self.store(WorkloadKind::Deployment) {
+            store.for_each(|workload| keys.extend(rollout_of(workload)));
+        }
+        keys
+    }
+
     /// Calls `listener` whenever a kind can, or can no longer, be watched, from now on.
     pub fn listen(&self, kind: WorkloadKind, listener: impl Fn() + Send + Sync + 'static) {
         if let Some(slot) = self.slots.get(&kind) {
@@ -201,9 +210,7 @@ async fn left_behind(client: &Client, scope: &Scope) {
     };
     let marked = ListParams::default().labels(well_known::SCALED_DOWN).limit(1);
     loop {
-        let found = api.list(&marked).await;
-        eprintln!("DEBUG left_behind {:?}", found.as_ref().map(|found| found.items.len()));
-        match found {
+        match api.list(&marked).await {
             Ok(found) if !found.items.is_empty() => return,
             Err(error) if !matches!(&error, kube::Error::Api(status) if matches!(status.code, 401 | 403 | 404)) => {
                 tracing::debug!(%error, "Cannot find out whether a Deployment is scaled down; asking again.");

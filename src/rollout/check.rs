@@ -6,6 +6,7 @@ use super::{
     template,
     validate::{self, Problem},
     view::View,
+    workload::{Referred, WORKLOAD_NAME, resolve},
 };
 use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
 use jiff::Timestamp;
@@ -29,9 +30,10 @@ pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
 /// Everything that is wrong with the specification by itself, whatever the objects are that it names.
 pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
     let settings = Settings::default();
+    let resolved = rollout.spec.workload_ref.as_ref().map(|_| resolve(rollout, None, []));
     let snapshot = Snapshot {
-        rollout,
-        referred: None,
+        rollout: resolved.as_ref().unwrap_or(rollout),
+        referred: Referred::not_looked_for(rollout),
         scaled_down: Vec::new(),
         replica_sets: Vec::new(),
         services: Vec::new(),
@@ -47,7 +49,10 @@ pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };
-    told(validate::own(&View::of(&snapshot)))
+    let mut problems = validate::own(&View::of(&snapshot));
+    // Nobody looked for the workload.
+    problems.retain(|problem| problem.field != WORKLOAD_NAME || problem.found.is_none());
+    told(problems)
 }
 
 fn told(problems: Vec<Problem>) -> Vec<Flaw> {

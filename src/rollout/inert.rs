@@ -20,6 +20,12 @@ pub fn fields(spec: &RolloutSpec) -> Vec<Inert> {
             found.push(Inert { field, because });
         }
     };
+    let scaled_down = spec.workload_ref.as_ref().filter(|named| named.kind != "Deployment");
+    tell(
+        scaled_down.is_some_and(|named| !matches!(named.scale_down.as_str(), "" | "never")),
+        "spec.workloadRef.scaleDown",
+        "counts for a Deployment only",
+    );
     if let Some(canary) = &spec.strategy.canary {
         let routed = canary.traffic_routing.is_some();
         tell(

@@ -29,6 +29,22 @@ pub struct Referred<'a> {
     pub has_own_template: bool,
 }
 
+impl Referred<'_> {
+    /// For who looks at the Rollout alone.
+    pub(crate) fn not_looked_for(rollout: &Rollout) -> Option<Self> {
+        let named = rollout.spec.workload_ref.as_ref()?;
+        Some(Self {
+            kind: WorkloadKind::of(&named.api_version, &named.kind)?,
+            found: None,
+            refusal: None,
+            has_own_template: rollout.spec.template.is_some(),
+        })
+    }
+}
+
+/// Field of the name of a workload, where it says that there is none of this name.
+pub(crate) const WORKLOAD_NAME: &str = "spec.workloadRef.name";
+
 /// The Rollout with the pod template of its workload, and with that one's selector if it has none.
 ///
 /// Without the workload it has no template at all, so that nobody takes another one for the present one; its selector is
@@ -126,7 +142,7 @@ pub(crate) fn recorded<'a>(sets: &[&'a ReplicaSet], status: &RolloutStatus) -> O
 pub(crate) fn problems(view: &View<'_>, named: &WorkloadRef, problems: &mut Vec<Problem>) {
     const FIELD: &str = "spec.workloadRef";
     if named.name.is_empty() {
-        problems.push(Problem::required("spec.workloadRef.name"));
+        problems.push(Problem::required(WORKLOAD_NAME));
     }
     if scale_down::Mode::of(&named.scale_down).is_none() {
         let message = "must be never, onsuccess or progressively";
@@ -150,7 +166,7 @@ pub(crate) fn problems(view: &View<'_>, named: &WorkloadRef, problems: &mut Vec<
         problems.push(Problem::invalid(FIELD, named.name.as_str(), refusal));
     } else if referred.found.is_none() && !named.name.is_empty() {
         let message = format!("{} \"{}\" not found", referred.kind.resource(), named.name);
-        problems.push(Problem::invalid(format!("{FIELD}.name"), named.name.as_str(), message));
+        problems.push(Problem::invalid(WORKLOAD_NAME, named.name.as_str(), message));
     }
 }
 

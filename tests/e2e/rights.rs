@@ -40,6 +40,7 @@ async fn the_controller_may_do_its_work_and_nothing_else() -> Result<()> {
         (true, "shop", "create analysisruns.argoproj.io"),
         (true, "shop", "create replicasets.apps"),
         (true, "shop", "patch services"),
+        (true, "shop", "patch deployments.apps"),
         (true, "shop", "delete services"),
         (true, "shop", "create ingresses.networking.k8s.io"),
         (true, "shop", "create events"),

@@ -484,3 +484,27 @@ fn a_rollout_that_names_its_own_template_is_not_touched_by_a_deployment_beside_i
     world.settle();
     assert_eq!(size(&world), 5);
 }
+
+/// What admission asks: nobody looked for the workload, and what is wrong is wrong all the same.
+#[test]
+fn a_reference_is_judged_by_itself_before_its_workload_is_there() {
+    let flaws = |change: Value| -> Vec<String> {
+        let mut object = referring(basic(), "progressively");
+        json_patch::merge(&mut object, &change);
+        let rollout = serde_json::from_value(object).unwrap();
+        let flaws = crate::rollout::check::spec_flaws(&rollout).into_iter();
+        flaws.map(|flaw| flaw.field).collect()
+    };
+    assert_eq!(flaws(json!({})), [""; 0]);
+    assert_eq!(
+        flaws(json!({"spec": {"selector": {"matchLabels": {"app": "web"}}}})),
+        [""; 0]
+    );
+    let wrong = json!({"spec": {"template": {}, "workloadRef": {"name": "", "scaleDown": "always"}}});
+    assert_eq!(
+        flaws(wrong),
+        ["spec.workloadRef.name", "spec.workloadRef.scaleDown", "spec.template"]
+    );
+    let kind = json!({"spec": {"workloadRef": {"kind": "DaemonSet"}}});
+    assert_eq!(flaws(kind), ["spec.workloadRef"]);
+}

@@ -154,7 +154,8 @@ fn not_at_once(goal: i32, facts: &Facts, size: &Size) -> Move {
     match overruled.and_then(|record| record.at) {
         Some(at) => {
             let again = super::super::view::later(at, AGAIN_SECONDS);
-            if again > facts.now {
+            // A time in the future is that of a clock that was set back.
+            if again > facts.now && at <= facts.now {
                 Move::HoldUntil(again)
             } else {
                 Move::To(goal)

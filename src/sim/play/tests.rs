@@ -168,3 +168,32 @@ fn a_controller_killed_at_a_write_can_be_killed_at_another() {
     assert!(lengths.len() == 2 && lengths[1] >= 40.0, "{lengths:?}");
     assert!(story.expectations[0].held, "{:?}", verdicts(&story));
 }
+
+#[test]
+fn the_pod_template_of_a_deployment_beside_the_rollout_is_updated_there() {
+    let text = std::fs::read_to_string(format!("{}/{SHOP}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let documents = yaml::documents(&text).unwrap().into_iter();
+    let mut objects: Vec<Value> = documents.map(|document| document.value).collect();
+    let rollout = objects.iter_mut().find(|object| object["kind"] == "Rollout").unwrap();
+    let (name, namespace) = (
+        rollout["metadata"]["name"].clone(),
+        rollout["metadata"]["namespace"].clone(),
+    );
+    let spec = rollout["spec"].as_object_mut().unwrap();
+    let (template, selector) = (spec.remove("template").unwrap(), spec.remove("selector").unwrap());
+    spec.insert(
+        "workloadRef".to_owned(),
+        serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": name}),
+    );
+    objects.push(serde_json::json!({"apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"replicas": 0, "selector": selector, "template": template}}));
+    let cast = Cast::of(objects, "").unwrap();
+    let story = play(&cast, &Scenario::read("{expect: [promoted]}").unwrap(), false).unwrap();
+    assert!(
+        story.expectations.iter().all(|checked| checked.held),
+        "{:#?}",
+        verdicts(&story)
+    );
+    assert_ne!((story.from.as_str(), story.from.clone()), ("", story.to));
+}

@@ -142,6 +142,9 @@ fn what_somebody_scales_up_again_is_scaled_down_again_but_not_at_once() {
             Move::HoldUntil(at(960))
         );
     }
+    // The clock was set back.
+    facts.now = at(200);
+    assert_eq!(decide(Mode::OnSuccess, &facts, &size(5, 5, record(5, 0))), Move::To(0));
 }
 
 /// argo-rollouts#4110: what an autoscaler gave the Rollout is what the Deployment gets.

@@ -38,11 +38,14 @@ fn ready(state: &crate::sim::api::state::State) -> usize {
 
 /// A world with a Deployment of four pods, in which from now on there are always four that are ready (guarantee T6).
 fn running(seed: u64) -> World {
-    let mut world = World::new(Options {
+    running_with(Options {
         seed,
         ..Options::default()
     })
-    .unwrap();
+}
+
+fn running_with(options: Options) -> World {
+    let mut world = World::new(options).unwrap();
     world.create(deployment()).unwrap();
     assert!(world.run_until(Duration::from_secs(60), |world| ready(&world.api().state()) == REPLICAS));
     let mut is_there = false;
@@ -194,6 +197,24 @@ fn a_rollout_that_was_deleted_while_nobody_looked_gives_the_pods_back() {
     assert_eq!(size(&world), 0);
     world.start(0);
     assert!(world.run_until(Duration::from_secs(30), |world| size(world) == 4));
+}
+
+/// The replica that takes over saw the Deployment while it did not lead.
+#[test]
+fn a_standby_that_takes_over_gives_the_pods_back() {
+    let mut world = running_with(Options {
+        replicas: 2,
+        args: Some(Options::args_elected()),
+        ..Options::default()
+    });
+    world.start(0);
+    world.create(referring("onsuccess")).unwrap();
+    healthy_without(&mut world);
+    world.start(1);
+    world.run_for(Duration::from_secs(5));
+    world.kill(0);
+    delete(&mut world);
+    assert!(world.run_until(Duration::from_secs(60), |world| size(world) == 4));
 }
 
 #[test]
