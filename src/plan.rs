@@ -15,6 +15,10 @@ pub struct Plan {
     pub stages: Vec<Stage>,
     /// The status to write after all stages, guarded by the resource version it was decided on.
     pub status: StatusChange,
+    /// What is to be done to single pods, once everything else was accepted. A refusal holds nothing up: the next plan
+    /// sees what became of the pods.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub pods: Vec<PodWrite>,
     /// Kubernetes events to record, in order, once the writes were accepted.
     pub events: Vec<EventRecord>,
     /// When to decide again if nothing changes before.
@@ -49,7 +53,10 @@ impl Plan {
 
     /// Whether carrying out this plan writes anything (guarantee C1: zero writes at rest).
     pub fn writes_nothing(&self) -> bool {
-        self.stages.is_empty() && self.status == StatusChange::Unchanged && self.events.is_empty()
+        self.stages.is_empty()
+            && self.status == StatusChange::Unchanged
+            && self.pods.is_empty()
+            && self.events.is_empty()
     }
 }
 
@@ -105,6 +112,37 @@ impl Action {
         match self {
             Self::Create { object } => ObjectRef::of(object),
             Self::Apply { target, .. } | Self::Merge { target, .. } | Self::Delete { target, .. } => target.clone(),
+        }
+    }
+}
+
+/// A write to one pod, bound to the pod that was seen by its uid.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum PodWrite {
+    /// Eviction, which a PodDisruptionBudget may refuse.
+    Evict {
+        /// The pod.
+        target: ObjectRef,
+        /// `metadata.uid`.
+        uid: String,
+    },
+    /// JSON merge patch of named labels and annotations.
+    Patch {
+        /// The pod.
+        target: ObjectRef,
+        /// `metadata.uid`.
+        uid: String,
+        /// The merge patch; `null` removes.
+        patch: Value,
+    },
+}
+
+impl PodWrite {
+    /// The pod.
+    pub fn target(&self) -> &ObjectRef {
+        match self {
+            Self::Evict { target, .. } | Self::Patch { target, .. } => target,
         }
     }
 }

@@ -20,6 +20,10 @@ pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
 pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
 /// Annotation on ReplicaSets: labels and annotations injected into pods, as JSON.
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
+/// Annotation on ReplicaSets: the revision number under which it was stable last, where `rollbackWindow` is used.
+pub const WAS_STABLE: &str = "tidegate/was-stable";
+/// Topology key: one node.
+pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Annotation on ReplicaSets: when to scale it to zero, RFC 3339 in UTC.
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
 /// Annotation on Services, DestinationRules, Mappings and VirtualNodes: the Rollout that sets which pods they lead to.

@@ -223,6 +223,7 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
         ),
         (of("", "v1", "Service", "services"), true),
         (of("networking.k8s.io", "v1", "Ingress", "ingresses"), true),
+        (of("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"), true),
         (
             of(
                 "autoscaling",
@@ -275,7 +276,7 @@ fn concerns(object: &Value, rollout: &Value) -> bool {
         .and_then(Value::as_str)
         .unwrap_or_default();
     match kind {
-        "Service" | "Ingress" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
+        "Service" | "Ingress" | "HTTPRoute" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
         "HorizontalPodAutoscaler" => {
             let target = object.pointer("/spec/scaleTargetRef/name");
             target.is_some() && target == rollout.pointer("/metadata/name")

@@ -1,13 +1,11 @@
 //! `undo`: which revision is gone back to, and its pod template as the user wrote it. The decision is pure.
 
-use std::collections::BTreeMap;
-
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::error::{CliError, Kind};
 use super::verbs::{ATTEMPTS_MAX, Session, overtaken};
-use crate::api::{replica_set::ReplicaSet, rollout::Rollout, well_known};
-use crate::rollout::check::same_template;
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
+use crate::rollout::check::{restored_template, same_template};
 
 /// What an undo amounts to.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +34,7 @@ pub(crate) fn decide(rollout: &Rollout, sets: &[ReplicaSet], revision: i64) -> R
     own.sort_by_key(|set| std::cmp::Reverse(set.revision()));
     let null = Value::Null;
     let present = rollout.spec.template.as_ref().unwrap_or(&null);
-    let restored = |set: &ReplicaSet| restored(set, present);
+    let restored = |set: &ReplicaSet| restored_template(set, present);
     let matches = |set: &ReplicaSet| same_template(&restored(set), present);
     let target = if revision == 0 {
         previous(&own, matches)
@@ -74,97 +72,6 @@ fn previous<'s>(newest_first: &[&'s ReplicaSet], matches: impl Fn(&ReplicaSet) -
     }
     let underway = older.iter().copied().find(|set| matches(set));
     underway.or(Some(newest))
-}
-
-/// The pod template of a ReplicaSet without what the controller put into it: the hash label, metadata of the role it
-/// had, and the anti-affinity to the version it replaced. `present` tells values that injected metadata covered.
-fn restored(set: &ReplicaSet, present: &Value) -> Value {
-    let mut template = set.spec.template.clone();
-    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        if metadata.get("creationTimestamp").is_some_and(Value::is_null) {
-            metadata.remove("creationTimestamp");
-        }
-        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-            labels.remove(well_known::POD_TEMPLATE_HASH);
-        }
-        let injected = set.annotation(well_known::EPHEMERAL_METADATA);
-        let injected: BTreeMap<String, Value> = injected
-            .and_then(|text| serde_json::from_str(text).ok())
-            .unwrap_or_default();
-        for part in ["labels", "annotations"] {
-            let keys = injected.get(part).and_then(Value::as_object);
-            let Some(fields) = metadata.get_mut(part).and_then(Value::as_object_mut) else {
-                continue;
-            };
-            let covered = present.pointer(&format!("/metadata/{part}"));
-            for key in keys.into_iter().flat_map(Map::keys) {
-                match covered.and_then(|covered| covered.get(key)) {
-                    Some(value) => fields.insert(key.clone(), value.clone()),
-                    None => fields.remove(key),
-                };
-            }
-            if fields.is_empty() {
-                metadata.remove(part);
-            }
-        }
-    }
-    if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
-        remove_anti_affinity(spec);
-    }
-    template
-}
-
-/// Removes the terms that keep pods away from those of another hash; a user cannot know a hash. Members that are empty
-/// afterwards go as well.
-fn remove_anti_affinity(spec: &mut Map<String, Value>) {
-    let (affinity, anti) = ("affinity", "podAntiAffinity");
-    let Some(terms) = spec
-        .get_mut(affinity)
-        .and_then(|affinity| affinity.get_mut(anti))
-        .and_then(Value::as_object_mut)
-    else {
-        return;
-    };
-    let mut removed = false;
-    for (list, selector) in [
-        ("requiredDuringSchedulingIgnoredDuringExecution", "/labelSelector"),
-        (
-            "preferredDuringSchedulingIgnoredDuringExecution",
-            "/podAffinityTerm/labelSelector",
-        ),
-    ] {
-        let Some(entries) = terms.get_mut(list).and_then(Value::as_array_mut) else {
-            continue;
-        };
-        let before = entries.len();
-        entries.retain(|term| !names_hash(term.pointer(selector)));
-        removed |= entries.len() < before;
-        if entries.is_empty() {
-            terms.remove(list);
-        }
-    }
-    if !removed || !terms.is_empty() {
-        return;
-    }
-    if let Some(around) = spec.get_mut(affinity).and_then(Value::as_object_mut) {
-        around.remove(anti);
-        if around.is_empty() {
-            spec.remove(affinity);
-        }
-    }
-}
-
-fn names_hash(selector: Option<&Value>) -> bool {
-    let expressions = selector.and_then(|selector| selector.get("matchExpressions"));
-    expressions
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .any(|expression| {
-            expression
-                .get("key")
-                .is_some_and(|key| key == well_known::POD_TEMPLATE_HASH)
-        })
 }
 
 impl Session {

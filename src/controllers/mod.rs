@@ -22,6 +22,7 @@ use crate::{
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
+        progress_metrics::ProgressMetrics,
         stores::{Scope, Stores},
     },
     plan::{EventRecord, ObjectRef, Plan},
@@ -125,6 +126,10 @@ impl Context {
             );
         });
         metrics.collect(Box::new(ObjectMetrics(stores.clone())));
+        metrics.collect(Box::new(ProgressMetrics {
+            stores: stores.clone(),
+            clock: Arc::clone(&clock),
+        }));
         Arc::new(Self {
             scope: args.scope(&namespace),
             writer: Writer::new(client.clone(), Arc::clone(&clock), replica.name),

@@ -13,6 +13,7 @@ use crate::{
         lease::Fence,
         ledger::Subject,
         observe::{Observation, Observed, observe},
+        pods::{self, PodList},
         store::ObjectKey,
         stores::{Stores, selects},
     },
@@ -54,7 +55,7 @@ pub async fn run(context: Arc<Context>) {
 
 async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, ReconcileError> {
     let now = context.clock.now();
-    let observed = match observe(&context.stores, &context.ledger, &context.settings, &key, now) {
+    let mut observed = match observe(&context.stores, &context.ledger, &context.settings, &key, now) {
         Observation::Complete(observed) => observed,
         Observation::Stale { behind } => {
             tracing::debug!(rollout = %key, %behind, "The watch does not show our own write yet.");
@@ -68,6 +69,13 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
     };
+    // A replica that does not lead writes nothing, and needs no pods.
+    if context.leadership.fence().is_some()
+        && let Some(selector) = rollout::pods_wanted(&observed.snapshot())
+    {
+        let pods = list_pods(&context, &key, &selector).await;
+        observed.with_pods(pods);
+    }
     let mut plan = (context.planner)(&observed.snapshot());
     if let Some(taken) = name_taken(&context.stores, &observed, &plan) {
         tracing::info!(rollout = %key, name = %taken, "Another owner's ReplicaSet holds the name of the new one; using another name.");
@@ -83,7 +91,11 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
     };
     let subject = Subject::new("Rollout", key);
     match context.apply(&fence, &subject, &plan).await {
-        Ok(_) => {
+        Ok(applied) => {
+            if let Some((target, why)) = applied.refused_pods.first() {
+                let error = format!("failed to write {target}: {why}");
+                context.record(&[reconciliation_error(&observed, &error)]).await;
+            }
             if let Some(end) = rollout::finished(&observed.snapshot(), &plan) {
                 // Both are far below 2^52 seconds.
                 let [seconds, paused] = [end.seconds, end.paused_seconds].map(|seconds| seconds as f64);
@@ -96,6 +108,17 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
                 tell_the_user(&context, &fence, &subject, &observed, &error).await;
             }
             Err(error.into())
+        }
+    }
+}
+
+/// Pods for a decision. That they cannot be listed holds nothing else up: the decision says so where it matters.
+async fn list_pods(context: &Context, key: &ObjectKey, selector: &str) -> PodList {
+    match pods::list(&context.client, &key.namespace, selector).await {
+        Ok(pods) => PodList::Listed(pods),
+        Err(error) => {
+            tracing::warn!(rollout = %key, %error, "The pods could not be listed.");
+            PodList::Unlistable(error.label())
         }
     }
 }
@@ -142,10 +165,10 @@ async fn tell_the_user(context: &Context, fence: &Fence, subject: &Subject, obse
             tracing::debug!(rollout = %subject.key, %error, "The refusal could not be written into the status.");
         }
     }
-    context.record(&[reconciliation_error(observed, error)]).await;
+    context.record(&[reconciliation_error(observed, &error)]).await;
 }
 
-fn reconciliation_error(observed: &Observed, error: &dyn std::error::Error) -> EventRecord {
+fn reconciliation_error(observed: &Observed, error: &dyn std::fmt::Display) -> EventRecord {
     let metadata = &observed.rollout().metadata;
     EventRecord {
         about: ObjectRef {

@@ -17,7 +17,7 @@ use crate::{
         lease::Fence,
         ledger::Written,
     },
-    plan::{Action, ObjectRef, Plan, Precondition, Stage, StatusChange},
+    plan::{Action, ObjectRef, Plan, PodWrite, Precondition, Stage, StatusChange},
 };
 use futures::{StreamExt, stream};
 use kube::Client;
@@ -33,6 +33,10 @@ pub struct Applied {
     pub writes: Vec<(ObjectRef, Written)>,
     /// Whether a status was written.
     pub status_written: bool,
+    /// Writes to pods that were accepted.
+    pub pods: usize,
+    /// Writes to pods that were refused for a reason that will not pass by itself, with the reason.
+    pub refused_pods: Vec<(ObjectRef, String)>,
     /// Events accepted.
     pub events: usize,
 }
@@ -127,6 +131,7 @@ pub async fn apply(writer: &Writer, fence: &Fence, plan: &Plan) -> Result<Applie
     let Plan {
         stages,
         status,
+        pods,
         events,
         requeue: _,
         reasons: _,
@@ -140,6 +145,7 @@ pub async fn apply(writer: &Writer, fence: &Fence, plan: &Plan) -> Result<Applie
     };
     match pass.write(stages).await {
         Ok(()) => {
+            pass.write_pods(pods).await;
             if !events.is_empty() && fence.is_valid() {
                 pass.applied.events = writer.events.record(events).await;
             }
@@ -174,6 +180,34 @@ impl Pass<'_> {
             self.applied.status_written = true;
         }
         Ok(())
+    }
+
+    /// Sends the writes to pods. That one is refused says nothing about the rest of the plan.
+    async fn write_pods(&mut self, writes: &[PodWrite]) {
+        let (writer, fence) = (self.writer, self.fence);
+        let mut requests = Vec::with_capacity(writes.len());
+        for write in writes {
+            requests.push(fenced(
+                fence,
+                write.target(),
+                objects::write_pod(&writer.client, &writer.kinds, write),
+            ));
+        }
+        let answers: Vec<_> = stream::iter(requests).buffer_unordered(CONCURRENT_MAX).collect().await;
+        for answer in answers {
+            match answer {
+                Ok(()) => self.applied.pods += 1,
+                Err(WriteError::FenceFallen) => {}
+                Err(WriteError::Refused { target, source }) => {
+                    tracing::debug!(%target, %source, "A write to a pod was refused.");
+                    // A disruption budget, a pod that is gone or another one by now, and a server in trouble are looked
+                    // at again in a while.
+                    if matches!(source.class(), Class::Denied | Class::Permanent) {
+                        self.applied.refused_pods.push((target, source.to_string()));
+                    }
+                }
+            }
+        }
     }
 
     /// Sends the actions of a stage; all of them get their chance even when one fails.

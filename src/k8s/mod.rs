@@ -15,6 +15,8 @@ pub mod lease;
 pub mod ledger;
 pub mod object_metrics;
 pub mod observe;
+pub mod pods;
+pub mod progress_metrics;
 pub mod references;
 pub mod store;
 pub mod stores;

@@ -31,7 +31,8 @@ const RUN_PHASES: [&str; 6] = ["Pending", "Running", "Successful", "Failed", "Er
 #[derive(Debug)]
 pub struct ObjectMetrics(pub Stores);
 
-type Encoded = Result<(), std::fmt::Error>;
+/// The format has no other way to report a failure.
+pub(super) type Encoded = Result<(), std::fmt::Error>;
 
 impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
@@ -230,13 +231,14 @@ const REPLICA_GAUGES: [RolloutGauge; 4] = [
 ];
 
 /// Series of one gauge while it is being written. The first failure is kept; the format has no other way to report it.
-struct Series<'a, 'b> {
+pub(super) struct Series<'a, 'b> {
     encoder: &'a mut prometheus_client::encoding::MetricEncoder<'b>,
     result: Encoded,
 }
 
 impl Series<'_, '_> {
-    fn add<const N: usize>(&mut self, labels: &[(&str, &str); N], value: i64) {
+    /// Adds one.
+    pub(super) fn add<const N: usize>(&mut self, labels: &[(&str, &str); N], value: i64) {
         if self.result.is_ok() {
             self.result = self
                 .encoder
@@ -246,7 +248,8 @@ impl Series<'_, '_> {
     }
 }
 
-fn gauges(
+/// Writes one gauge.
+pub(super) fn gauges(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
@@ -278,11 +281,11 @@ fn provider_type(metric: &Metric) -> &'static str {
     validate::provider(metric).unwrap_or_default()
 }
 
-fn namespace<K: kube::Resource>(object: &K) -> &str {
+pub(super) fn namespace<K: kube::Resource>(object: &K) -> &str {
     object.meta().namespace.as_deref().unwrap_or_default()
 }
 
-fn name<K: kube::Resource>(object: &K) -> &str {
+pub(super) fn name<K: kube::Resource>(object: &K) -> &str {
     object.meta().name.as_deref().unwrap_or_default()
 }
 

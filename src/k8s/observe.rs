@@ -9,12 +9,13 @@ use crate::{
     },
     k8s::{
         ledger::{Freshness, Ledger, Subject},
+        pods::PodList,
         references::References,
         store::{ObjectKey, Term},
         stores::{Stores, selects},
     },
     plan::ObjectRef,
-    rollout::snapshot::{Settings, Snapshot},
+    rollout::snapshot::{Pods, Settings, Snapshot},
     traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
@@ -58,6 +59,7 @@ pub struct Observed {
     analysis_runs: Vec<Arc<AnalysisRun>>,
     analysis_templates: Vec<Arc<AnalysisTemplate>>,
     cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
+    pods: PodList,
     settings: Arc<Settings>,
     now: Timestamp,
 }
@@ -78,9 +80,19 @@ impl Observed {
             analysis_runs: borrowed(&self.analysis_runs),
             analysis_templates: borrowed(&self.analysis_templates),
             cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
+            pods: match &self.pods {
+                PodList::Unlisted => Pods::Unlisted,
+                PodList::Listed(pods) => Pods::Listed(pods),
+                PodList::Unlistable(why) => Pods::Unlistable(why),
+            },
             settings: &self.settings,
             now: self.now,
         }
+    }
+
+    /// Takes the pods that were listed for this decision.
+    pub fn with_pods(&mut self, pods: PodList) {
+        self.pods = pods;
     }
 
     /// The Rollout.
@@ -133,6 +145,7 @@ pub fn observe(
         analysis_runs: stores.analysis_runs.find(&owned_by(&rollout)),
         analysis_templates,
         cluster_analysis_templates,
+        pods: PodList::Unlisted,
         settings: Arc::clone(settings),
         now,
         rollout,

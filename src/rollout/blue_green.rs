@@ -8,6 +8,7 @@ use super::{
     decision::{Decision, Sizing},
     progress::Progress,
     retire::{ABORT_SCALE_DOWN_DELAY_SECONDS_DEFAULT, SCALE_DOWN_DELAY_SECONDS_DEFAULT, retire, retire_older},
+    rollback_window,
     runs::{self, Gate, Purpose, Wanted},
     services,
     view::{View, later},
@@ -107,6 +108,9 @@ impl<'a> BlueGreen<'a> {
     fn updating(&self, decision: &mut Decision<'a>) {
         let view = self.view;
         let halted = view.spec.paused;
+        if view.begins_rollback_in_window() {
+            decision.event("SkipSteps", rollback_window::SKIPS);
+        }
         let checkpointed = self
             .strategy
             .preview_replica_count
@@ -143,7 +147,7 @@ impl<'a> BlueGreen<'a> {
     fn before_the_switch(&self, preview_size: i32, decision: &mut Decision<'a>) {
         let view = self.view;
         let ready = self.saturated(view.revisions.new, preview_size);
-        let fast = decision.progress.promote_full;
+        let fast = decision.progress.promote_full || rollback_window::contains(view);
         let open = ready && (fast || (self.analysed(Purpose::PrePromotion, decision) && self.pause_is_over(decision)));
         if decision.progress.abort {
             return;
@@ -176,7 +180,9 @@ impl<'a> BlueGreen<'a> {
         decision
             .selectors
             .push((self.strategy.active_service.clone(), view.revisions.hash.clone()));
-        let analysed = decision.progress.promote_full || self.analysed(Purpose::PostPromotion, decision);
+        // A rollback within the window starts no analysis; one that is under way counts.
+        let fast = decision.progress.post_run.is_none() && rollback_window::contains(view);
+        let analysed = decision.progress.promote_full || fast || self.analysed(Purpose::PostPromotion, decision);
         if decision.progress.abort {
             decision
                 .selectors
@@ -235,6 +241,8 @@ impl<'a> BlueGreen<'a> {
     fn promote(&self, reason: &str, decision: &mut Decision<'a>) {
         let reason = if decision.progress.promote_full {
             "Full promotion requested"
+        } else if rollback_window::contains(self.view) {
+            rollback_window::REASON
         } else {
             reason
         };

@@ -1,12 +1,13 @@
 //! What others than the controller ask of its decisions: `lint`, before anything is in a cluster, and `undo`.
 
 use super::{
-    snapshot::{Settings, Snapshot},
+    injected,
+    snapshot::{Pods, Settings, Snapshot},
     template,
     validate::{self, Problem},
     view::View,
 };
-use crate::api::rollout::Rollout;
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -39,6 +40,7 @@ pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
         analysis_runs: Vec::new(),
         analysis_templates: Vec::new(),
         cluster_analysis_templates: Vec::new(),
+        pods: Pods::Unlisted,
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };
@@ -61,6 +63,12 @@ fn told(problems: Vec<Problem>) -> Vec<Flaw> {
             }
         })
         .collect()
+}
+
+/// The pod template of a ReplicaSet as the user wrote it, without anything that a controller put into it; `present` is
+/// the template of the Rollout.
+pub fn restored_template(set: &ReplicaSet, present: &Value) -> Value {
+    injected::restored(set, present)
 }
 
 /// Whether two pod templates ask for the same pods (guarantee D5). The pod-template-hash label does not count.

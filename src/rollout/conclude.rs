@@ -3,10 +3,10 @@
 use super::{
     deadline,
     decision::{Deadline, Decision, Sizing},
-    ping_pong,
+    metadata, ping_pong, restart,
     retire::{belongs, history},
     revision::history_after_reuse,
-    services, status, template,
+    rollback_window, services, status, template,
     validate::Problem,
     view::View,
 };
@@ -25,12 +25,14 @@ const ROLLOUT_MANAGER: &str = "tidegate";
 /// Seconds after which a ReplicaSet that was created should have been seen.
 const CREATION_SHOWS_UP_SECONDS: i64 = 10;
 /// Annotations of a Rollout that its ReplicaSets do not inherit.
-const NOT_INHERITED: [&str; 5] = [
+const NOT_INHERITED: [&str; 7] = [
     well_known::LAST_APPLIED,
     well_known::REVISION,
     well_known::REVISION_HISTORY,
     well_known::DESIRED_REPLICAS,
     well_known::NOTIFIED,
+    well_known::EPHEMERAL_METADATA,
+    well_known::WAS_STABLE,
 ];
 
 /// Turns a decision into a plan.
@@ -41,6 +43,9 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
         creation_shows_up(view, &mut decision);
     }
     if !decision.frozen {
+        restart::carry_out(view, &mut decision);
+        metadata::patch_pods(view, &mut decision);
+        plan.pods = std::mem::take(&mut decision.pods);
         write_objects(view, &mut decision, &mut plan, &mut events);
     }
     let status = status::of(view, &decision, problems, &mut events);
@@ -293,6 +298,8 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
             false,
         ));
     }
+    writes.extend(rollback_window::record(view));
+    writes.extend(metadata::writes(view));
     writes
 }
 
@@ -368,6 +375,7 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
             metadata.insert("labels".to_owned(), Value::Object(labels.clone()));
         }
     }
+    let ephemeral = metadata::of_new_set(view, &mut template);
     let mut selector = serde_json::to_value(view.spec.selector.clone().unwrap_or_default()).unwrap_or_default();
     if let Some(selector) = selector.as_object_mut() {
         let match_labels = selector.entry("matchLabels").or_insert_with(|| json!({}));
@@ -388,6 +396,7 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
         well_known::DESIRED_REPLICAS.to_owned(),
         Value::from(view.replicas.to_string()),
     );
+    annotations.extend(ephemeral.map(|record| (well_known::EPHEMERAL_METADATA.to_owned(), Value::from(record))));
     json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",

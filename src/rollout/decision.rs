@@ -1,13 +1,13 @@
 //! What a strategy decided, before it is turned into writes and a status.
 
-use super::progress::Progress;
+use super::{progress::Progress, restart::Restart};
 use crate::{
     api::{
         replica_set::ReplicaSet,
         rollout_status::{TrafficWeights, WaitingFor},
         scalar::wire_time,
     },
-    plan::{Action, EventKind},
+    plan::{Action, EventKind, PodWrite},
     traffic::routes::Route,
 };
 use jiff::Timestamp;
@@ -48,6 +48,10 @@ pub(crate) struct Decision<'a> {
     pub(crate) leads_elsewhere: bool,
     /// AnalysisRuns to create, stop and delete.
     pub(crate) runs: Vec<Action>,
+    /// Evictions and changed metadata of single pods.
+    pub(crate) pods: Vec<PodWrite>,
+    /// What becomes of `spec.restartAt`.
+    pub(crate) restart: Restart,
     /// The one thing waited for.
     pub(crate) waiting: Option<WaitingFor>,
     /// Events: severity, reason, message.

@@ -1,6 +1,6 @@
 //! `status.duration`: when an update began, how long it waited for a person, and how it ended.
 
-use super::{decision::Decision, progress::Turn, view::View};
+use super::{decision::Decision, progress::Turn, rollback_window, view::View};
 use crate::api::{rollout_status::RolloutDuration, scalar::wire_time};
 use crate::json::At as _;
 use serde_json::Value;
@@ -8,7 +8,7 @@ use serde_json::Value;
 /// An update that ended.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finished {
-    /// How: `Promoted`, `FastPromoted`, `Aborted` or `RolledBack`.
+    /// How: `Promoted`, `FastPromoted`, `Aborted`, `RolledBack` or `FastRolledBack`.
     pub status: String,
     /// Seconds it took.
     pub seconds: i64,
@@ -40,6 +40,7 @@ pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>) -> Option<RolloutDura
     let mut duration = begun(view)?;
     let ended = match &decision.promotion {
         Some(reason) if reason == "Full promotion requested" => Some("FastPromoted"),
+        Some(reason) if reason == rollback_window::REASON => Some("FastRolledBack"),
         Some(_) => Some("Promoted"),
         None if decision.aborts_because.is_some() => Some("Aborted"),
         None if view.is_promoted() => Some("RolledBack"),

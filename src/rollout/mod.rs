@@ -2,6 +2,7 @@
 //!
 //! Pure and total. A bad specification is a condition in the plan's status, never an error.
 
+mod anti_affinity;
 mod blue_green;
 mod canary;
 pub mod check;
@@ -11,12 +12,16 @@ mod decision;
 pub mod duration;
 mod field_path;
 pub mod inert;
+mod injected;
+mod metadata;
 mod phase;
 mod ping_pong;
 mod progress;
 mod replicas;
+mod restart;
 mod retire;
 mod revision;
+mod rollback_window;
 mod runs;
 mod services;
 pub mod snapshot;
@@ -27,7 +32,7 @@ mod validate;
 mod view;
 
 use crate::{
-    api::well_known,
+    api::{replica_set::ReplicaSet, well_known},
     plan::{Plan, StatusChange},
 };
 use decision::Decision;
@@ -52,6 +57,26 @@ pub fn plan(snapshot: &Snapshot<'_>) -> Plan {
         (None, None) => Decision::frozen(&view),
     };
     conclude::conclude(&view, decision, &problems)
+}
+
+/// Which pods the decision needs to know, as a label selector; `None` when it needs none, as at rest.
+pub fn pods_wanted(snapshot: &Snapshot<'_>) -> Option<String> {
+    let rollout = snapshot.rollout;
+    let ours = |set: &&ReplicaSet| {
+        set.controller_uid()
+            .is_some_and(|uid| rollout.metadata.uid.as_deref() == Some(uid))
+    };
+    let changed = || {
+        snapshot
+            .replica_sets
+            .iter()
+            .copied()
+            .filter(ours)
+            .any(metadata::needs_pods)
+    };
+    let selector = rollout.spec.selector.as_ref().map(status::selector_text);
+    // Nothing is asked for everything there is.
+    selector.filter(|text| !text.is_empty() && (restart::is_due(snapshot) || changed()))
 }
 
 /// What to record when the API server refused the new ReplicaSet, for instance because its pod template is invalid.

@@ -3,10 +3,6 @@
 use super::{decision::Decision, ping_pong, view::View};
 use crate::api::rollout_status::RolloutStatus;
 
-/// What stands in the place of the original's `rollout is restarting` as long as restarts are not carried out.
-pub(crate) const RESTART: &str =
-    "spec.restartAt is not supported yet: remove it, or change the pod template to get new pods";
-
 /// `(phase, message)` of a status whose other fields are final.
 pub(crate) fn of(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (String, String) {
     let (phase, message) = decide(view, decision, status);
@@ -55,7 +51,7 @@ fn decide(view: &View<'_>, decision: &Decision<'_>, status: &RolloutStatus) -> (
     }
     let progressing = |message: &str| ("Progressing", message.to_owned());
     if view.spec.restart_at.is_some() && view.spec.restart_at != status.restarted_at {
-        return progressing(RESTART);
+        return progressing("rollout is restarting");
     }
     if status.updated_replicas < view.replicas {
         return progressing("more replicas need to be updated");

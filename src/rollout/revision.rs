@@ -3,7 +3,7 @@
 //! A ReplicaSet is matched by its stored label and then by the meaning of its template, never by recomputing a hash
 //! alone (guarantee D5), so that an upgrade or a take-over creates no revision.
 
-use super::{snapshot::Snapshot, template};
+use super::{injected, snapshot::Snapshot, template};
 use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
 
 /// The ReplicaSets of a Rollout by role.
@@ -63,7 +63,7 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
     // A label that equals the computed hash still needs the same meaning: a template that was edited in place must not
     // be adopted under its old name.
     let new = (sets.iter().copied())
-        .filter(|set| template::same_meaning(wanted, &set.spec.template))
+        .filter(|set| injected::is_of(wanted, set))
         .max_by_key(|set| {
             (
                 set.pod_hash() == computed,

@@ -9,7 +9,10 @@ use crate::{
     traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
-use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
+use k8s_openapi::api::{
+    core::v1::{Pod, Service},
+    networking::v1::Ingress,
+};
 
 /// Objects read together, the time, and settings.
 #[derive(Clone, Debug)]
@@ -35,10 +38,24 @@ pub struct Snapshot<'a> {
     pub analysis_templates: Vec<&'a AnalysisTemplate>,
     /// Every `ClusterAnalysisTemplate` that it refers to, directly or through other templates.
     pub cluster_analysis_templates: Vec<&'a ClusterAnalysisTemplate>,
+    /// Its pods, where the decision needs them (`rollout::pods_wanted`).
+    pub pods: Pods<'a>,
     /// Settings of the controller.
     pub settings: &'a Settings,
     /// The moment of the decision.
     pub now: Timestamp,
+}
+
+/// Pods, listed from the API server for one decision: pods are not watched.
+#[derive(Clone, Debug, Default)]
+pub enum Pods<'a> {
+    /// Nobody asked.
+    #[default]
+    Unlisted,
+    /// Every pod that the Rollout's selector selects.
+    Listed(&'a [Pod]),
+    /// The API server refused, or did not answer: why, in one word.
+    Unlistable(&'a str),
 }
 
 /// Settings of the controller that decisions depend on.

@@ -29,7 +29,7 @@ pub(crate) fn of(
     (status.phase, status.message) = phase::of(view, decision, &status);
     let moving = status.phase != "Healthy" || decision.promotion.is_some();
     status.waiting_for = (decision.waiting.clone())
-        .or_else(|| restart(view, &status))
+        .or_else(|| decision.restart.waiting.clone())
         .or_else(|| unnamed(&status))
         .filter(|_| moving);
     let is_promoted = status.stable_rs != view.status.stable_rs;
@@ -74,16 +74,6 @@ fn joined(message: &str, text: &str) -> String {
         "" => text.to_owned(),
         message => format!("{message}; {text}"),
     }
-}
-
-/// A restart is not carried out yet: said, rather than shown as going on forever.
-fn restart(view: &View<'_>, status: &RolloutStatus) -> Option<WaitingFor> {
-    let asked = view.spec.restart_at.is_some() && view.spec.restart_at != status.restarted_at;
-    asked.then(|| WaitingFor {
-        reason: "RestartNotSupported".to_owned(),
-        message: phase::RESTART.to_owned(),
-        until: None,
-    })
 }
 
 /// Whatever is not waited for by name is waited for by what the message says (guarantee D6).
@@ -148,8 +138,13 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         pre_promotion_analysis_run_status: progress.pre_run.clone(),
         post_promotion_analysis_run_status: progress.post_run.clone(),
     });
-    if !matches!(progress.turn, Turn::Continue | Turn::Retry) {
+    // A template brings new pods; those that a restart in the future is to replace are not made yet.
+    let is_past = view.spec.restart_at.as_ref().is_none_or(|at| at.0 <= view.now());
+    if !matches!(progress.turn, Turn::Continue | Turn::Retry) && is_past {
         status.restarted_at.clone_from(&view.spec.restart_at);
+    }
+    if let Some(done) = &decision.restart.done {
+        status.restarted_at = Some(done.clone());
     }
     status.duration = duration::of(view, decision);
     if view.name_is_taken() && !decision.frozen {
@@ -184,7 +179,7 @@ fn counts(view: &View<'_>, status: &mut RolloutStatus) {
     }
 }
 
-fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
+pub(super) fn selector_text(selector: &k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector) -> String {
     let labels = selector
         .match_labels
         .iter()

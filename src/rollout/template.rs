@@ -4,6 +4,7 @@
 //! copy of it in a ReplicaSet are equal, whoever created that ReplicaSet. Nothing is decoded into types: a field that
 //! is newer than this program counts like any other.
 
+use super::anti_affinity;
 use crate::{api::well_known, lang::quantity::Quantity};
 use serde_json::{Map, Value};
 
@@ -86,6 +87,8 @@ fn normal_form(template: &Value) -> Value {
 }
 
 fn pod_spec(spec: &mut Map<String, Value>) {
+    // Injected, and left in specifications by the original's `undo`.
+    anti_affinity::strip(spec);
     drop_when(spec, "restartPolicy", &Value::from("Always"));
     drop_when(spec, "terminationGracePeriodSeconds", &Value::from(30));
     drop_when(spec, "dnsPolicy", &Value::from("ClusterFirst"));

@@ -15,6 +15,7 @@ mod meshes;
 mod model;
 mod ping_pong;
 mod repairs;
+mod roles;
 mod simulated;
 mod steps;
 mod takeover;

@@ -3,6 +3,7 @@
 
 mod canary;
 mod ping_pong;
+mod pods;
 mod references;
 mod routers;
 mod routes;
@@ -135,6 +136,7 @@ pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
         ));
     }
     strategy(view, &mut problems);
+    pods::problems(view, &mut problems);
     problems
 }
 

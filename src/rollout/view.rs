@@ -1,8 +1,9 @@
 //! Facts that every part of a decision needs, read once from the snapshot. Decides nothing.
 
 use super::{
-    progress::{self, Progress},
+    progress::{self, Progress, Turn},
     revision::{self, Revisions},
+    rollback_window,
     snapshot::Snapshot,
 };
 use crate::api::{
@@ -34,14 +35,18 @@ impl<'a> View<'a> {
         let steps: &[CanaryStep] = spec.strategy.canary.as_ref().map_or(&[], |canary| &canary.steps);
         let progress = progress::resume(snapshot, &revisions, steps);
         let status = snapshot.rollout.status.clone().unwrap_or_default();
-        Self {
+        let mut view = Self {
             snapshot,
             spec,
             status,
             revisions,
             progress,
             replicas: spec.replicas.unwrap_or(1).max(0),
+        };
+        if view.begins_rollback_in_window() {
+            view.progress.step_index = steps.len();
         }
+        view
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -97,6 +102,11 @@ impl<'a> View<'a> {
     /// Whether the current template is the promoted one.
     pub(crate) fn is_promoted(&self) -> bool {
         !self.status.stable_rs.is_empty() && self.status.stable_rs == self.revisions.hash
+    }
+
+    /// Whether an update begins in this pass that goes back to a version within the rollback window.
+    pub(crate) fn begins_rollback_in_window(&self) -> bool {
+        matches!(self.progress.turn, Turn::NewTemplate | Turn::NewSteps) && rollback_window::contains(self)
     }
 
     /// Available pods of the new ReplicaSet.

@@ -3,6 +3,10 @@
 use super::models::{data_plane::Entry, pairs, text};
 use crate::api::{API_VERSION, well_known};
 use crate::json::At as _;
+use crate::traffic::{
+    foreign::ForeignKind,
+    gateway_api::config::{GatewayApi, PLUGIN},
+};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -11,12 +15,13 @@ const NAMESPACE: &str = "default";
 /// Kinds without a namespace.
 const CLUSTER_SCOPED: [&str; 2] = ["ClusterAnalysisTemplate", "Namespace"];
 /// Kinds that take part; others in the files do not touch a rollout.
-const TAKES_PART: [&str; 9] = [
+const TAKES_PART: [&str; 10] = [
     "Rollout",
     "AnalysisTemplate",
     "ClusterAnalysisTemplate",
     "Service",
     "Ingress",
+    "HTTPRoute",
     "HorizontalPodAutoscaler",
     "ConfigMap",
     "Secret",
@@ -128,16 +133,44 @@ impl Cast {
                 self.add(object);
             }
         }
+        let routes = self.http_routes();
+        for (namespace, route) in &routes {
+            if !self.has("HTTPRoute", route) {
+                let object = self.http_route(namespace, route, &stable);
+                self.add(object);
+            }
+        }
         self.supply_templates();
         self.supply_secrets();
-        self.entry = Some(match (ingresses.first(), active.as_str()) {
-            (Some(ingress), _) => Entry::Ingress {
+        self.entry = Some(match (ingresses.first(), routes.into_iter().next(), active.as_str()) {
+            (Some(ingress), ..) => Entry::Ingress {
                 namespace: self.namespace().to_owned(),
                 name: ingress.clone(),
             },
-            (None, "") => self.main_service(),
-            (None, active) => self.through(active),
+            (None, Some((namespace, name)), _) => Entry::HttpRoute { namespace, name },
+            (None, None, "") => self.main_service(),
+            (None, None, active) => self.through(active),
         });
+    }
+
+    /// Namespace and name of the HTTPRoutes that carry the weights.
+    fn http_routes(&self) -> Vec<(String, String)> {
+        let plugins = self.rollout.at("/spec/strategy/canary/trafficRouting/plugins");
+        let config = plugins.and_then(|plugins| plugins.get(PLUGIN));
+        let Some(gateway) = config.and_then(|config| GatewayApi::parse(config).ok()) else {
+            return Vec::new();
+        };
+        let references = gateway.references(self.namespace()).into_iter();
+        let routes = references.filter(|(kind, ..)| *kind == ForeignKind::HttpRoute);
+        routes.map(|(_, namespace, name)| (namespace, name)).collect()
+    }
+
+    fn http_route(&self, namespace: &str, name: &str, stable: &str) -> Value {
+        let canary = text(&self.rollout, "/spec/strategy/canary/canaryService");
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"hostnames": [format!("{name}.example.com")], "rules": [{"backendRefs": [
+                {"name": stable, "port": 80, "weight": 100}, {"name": canary, "port": 80, "weight": 0}]}]}})
     }
 
     fn stable_ingresses(&self) -> Vec<String> {

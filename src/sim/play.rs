@@ -14,7 +14,7 @@ use super::{
     timeline::{Act, Frame, Outcome, Recorder, Story, Totals, Versions, frame, since},
     world::{Options, World},
 };
-use crate::json::At as _;
+use crate::{json::At as _, traffic::gateway_api::config::PLUGIN};
 use jiff::Timestamp;
 use serde_json::Value;
 use std::time::Duration;
@@ -440,9 +440,12 @@ fn image(rollout: &Value) -> String {
 
 fn strategy(rollout: &Value) -> String {
     let has = |pointer: &str| rollout.at(pointer).is_some_and(|found| !found.is_null());
+    let plugins = rollout.at("/spec/strategy/canary/trafficRouting/plugins");
+    let gateway = plugins.is_some_and(|plugins| plugins.get(PLUGIN).is_some());
     match () {
         () if has("/spec/strategy/blueGreen") => "blue-green",
         () if has("/spec/strategy/canary/trafficRouting/nginx") => "canary through nginx",
+        () if gateway => "canary through Gateway API",
         () => "canary by pods",
     }
     .to_owned()

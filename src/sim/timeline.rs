@@ -30,7 +30,7 @@ const DECISIONS_MAX: usize = 10_000;
 pub struct Story {
     /// Name of the Rollout.
     pub rollout: String,
-    /// `canary`, `canary through nginx` or `blueGreen`.
+    /// `canary by pods`, `canary through nginx`, `canary through Gateway API` or `blue-green`.
     pub strategy: String,
     /// Images before.
     pub from: String,

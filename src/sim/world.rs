@@ -20,6 +20,7 @@ use super::{
         deployments::Deployments,
         endpoints::Endpoints,
         garbage::Garbage,
+        gateway::Gateway,
         git::GitServer,
         jobs::Jobs,
         later,
@@ -481,6 +482,7 @@ fn slots(options: &Options, dice: &Dice, truth: &SharedTruth, traffic: &Traffic)
             at_once,
         ),
         slot(Box::new(Garbage), timing.garbage),
+        slot(Box::new(Gateway), timing.gateway),
         slot(Box::new(DataPlane::new(dice, truth.clone(), traffic.clone())), at_once),
     ];
     if options.syncs {

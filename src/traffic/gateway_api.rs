@@ -82,16 +82,13 @@ impl GatewayApi {
                 routing.problems.push(problem);
                 continue;
             };
-            match desired(route, wanted, rules(&live)) {
-                Err(problem) => routing
-                    .problems
-                    .push(format!("{} \"{}\" {problem}", route.kind, route.name)),
-                Ok(desired) if desired.as_slice() == rules(&live) => {}
-                Ok(desired) => {
-                    routing.reweighted = true;
-                    let patch = json!({ "spec": { "rules": desired } });
-                    routing.edits.push(edits::merge(&live, patch));
-                }
+            let (desired, problem) = desired(route, wanted, rules(&live));
+            let named = |problem| format!("{} \"{}\" {problem}", route.kind, route.name);
+            routing.problems.extend(problem.map(named));
+            if desired.as_slice() != rules(&live) {
+                routing.reweighted = true;
+                let patch = json!({ "spec": { "rules": desired } });
+                routing.edits.push(edits::merge(&live, patch));
             }
         }
         routing.written = routing.edits.is_empty() && routing.problems.is_empty();
@@ -104,27 +101,32 @@ fn rules<'a>(live: &Foreign<'a>) -> &'a [Value] {
     rules.map_or(&[], Vec::as_slice)
 }
 
-/// The rules as they should be: ours first, then the user's in their order with the weights in place.
-fn desired(route: &RouteRef, wanted: &Wanted<'_>, rules: &[Value]) -> Result<Vec<Value>, String> {
-    let users: Vec<&Value> = rules.iter().filter(|rule| !managed::is_ours(rule, wanted)).collect();
-    if !users.iter().any(|rule| weight_of(rule, wanted).is_some()) {
-        return Err(format!(
+/// The rules as they should be: ours first, then the user's in their order with the weights in place. Beside it what is
+/// wrong with them; whatever that is, rules of ours that are wanted no more go (guarantee T5).
+fn desired(route: &RouteRef, wanted: &Wanted<'_>, rules: &[Value]) -> (Vec<Value>, Option<String>) {
+    let (ours, users): (Vec<&Value>, Vec<&Value>) = rules.iter().partition(|rule| managed::is_ours(rule, wanted));
+    let fits = users.iter().any(|rule| weight_of(rule, wanted).is_some());
+    let mut problem = (!fits).then(|| {
+        format!(
             "has no rule with backendRefs to both Services, \"{}\" and \"{}\"",
             wanted.stable_service, wanted.canary_service
-        ));
-    }
-    let weighted = users.into_iter().map(|rule| with_weights(rule, wanted));
-    let weighted: Vec<Value> = weighted.collect();
+        )
+    });
+    let weighted: Vec<Value> = users.into_iter().map(|rule| with_weights(rule, wanted)).collect();
+    let kept = || ours.iter().map(|rule| with_weights(rule, wanted)).collect();
     let mut all: Vec<Value> = match wanted.routes {
-        Some(routes) if route.takes_routes => managed::rules(route.kind, wanted, routes, &weighted)?,
+        Some(routes) if route.takes_routes && fits => managed::rules(route.kind, wanted, routes, &weighted)
+            .unwrap_or_else(|found| {
+                problem = Some(found);
+                kept()
+            }),
+        // There is no rule to make them of.
+        Some(routes) if route.takes_routes && !routes.is_empty() => kept(),
         Some(_) => Vec::new(),
-        None => {
-            let ours = rules.iter().filter(|rule| managed::is_ours(rule, wanted));
-            ours.map(|rule| with_weights(rule, wanted)).collect()
-        }
+        None => kept(),
     };
     all.extend(weighted);
-    Ok(all)
+    (all, problem)
 }
 
 fn with_weights(rule: &Value, wanted: &Wanted<'_>) -> Value {

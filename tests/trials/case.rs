@@ -6,7 +6,7 @@ use crate::{
         Fault, Flaw,
         deeds::{self, Event},
     },
-    oracle::scene::Subject,
+    oracle::scene::{MANAGED_ROUTE, Subject},
 };
 use serde_json::{Value, json};
 use tidegate::{
@@ -25,14 +25,23 @@ pub const GATE: &str = "check";
 pub const TROUBLE_MILLIS: u64 = 150_000;
 
 /// Which kind of rollout a case is about.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum)]
 pub enum Family {
     /// A canary whose weights are pods.
     Basic,
     /// A canary behind ingress-nginx.
     Nginx,
+    /// A canary behind a Gateway of Gateway API.
+    Gateway,
     /// Blue-green.
     BlueGreen,
+}
+
+impl Family {
+    /// Whether a router splits the requests.
+    pub fn is_routed(self) -> bool {
+        matches!(self, Self::Nginx | Self::Gateway)
+    }
 }
 
 /// A random life.
@@ -61,7 +70,8 @@ impl Case {
         let mut shape = dice.fork("shape");
         let family = match shape.below(20) {
             0..5 => Family::Basic,
-            5..14 => Family::Nginx,
+            5..12 => Family::Nginx,
+            12..14 => Family::Gateway,
             _ => Family::BlueGreen,
         };
         let rollout = rollout(family, &mut shape);
@@ -86,6 +96,7 @@ impl Case {
             stable_service: "web-stable".to_owned(),
             canary_service: "web-canary".to_owned(),
             ingress: NAME.to_owned(),
+            route: NAME.to_owned(),
         }
     }
 
@@ -101,11 +112,15 @@ impl Case {
 
     /// The objects beside the Rollout.
     pub fn surroundings(&self) -> Vec<Value> {
+        let way_in = match self.family {
+            Family::Gateway => http_route(),
+            _ => ingress(),
+        };
         vec![
             service("web-root"),
             service("web-stable"),
             service("web-canary"),
-            ingress(),
+            way_in,
             template(),
         ]
     }
@@ -136,6 +151,18 @@ fn ingress() -> Value {
     })
 }
 
+fn http_route() -> Value {
+    let backends = json!([{"name": "web-stable", "port": 80}, {"name": "web-canary", "port": 80, "weight": 0}]);
+    let help = json!({"matches": [{"path": {"type": "PathPrefix", "value": "/help"}, "headers": [{"name": "X-Help", "value": "1"}]}],
+        "backendRefs": [{"name": "web-root", "port": 80}]});
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
+        "spec": {"parentRefs": [{"name": "gateway"}], "hostnames": ["shop.example.com"],
+            "rules": [help, {"backendRefs": backends}]},
+    })
+}
+
 fn template() -> Value {
     let query = r#"sum(rate(http_requests_total{service="{{args.service}}",code!~"5.."}[20s])) / sum(rate(http_requests_total{service="{{args.service}}"}[20s]))"#;
     json!({
@@ -163,6 +190,7 @@ fn rollout(family: Family, dice: &mut Dice) -> Value {
         "strategy": match family {
             Family::Basic => json!({"canary": basic(dice)}),
             Family::Nginx => json!({"canary": nginx(dice)}),
+            Family::Gateway => json!({"canary": gateway(dice)}),
             Family::BlueGreen => json!({"blueGreen": blue_green(dice)}),
         },
     });
@@ -206,14 +234,18 @@ pub fn steps(family: Family, dice: &mut Dice) -> Value {
 }
 
 fn step(family: Family, dice: &mut Dice) -> Value {
-    let kinds = if family == Family::Nginx { 10 } else { 9 };
+    let kinds = match family {
+        Family::Nginx => 10,
+        Family::Gateway => 12,
+        Family::Basic | Family::BlueGreen => 9,
+    };
     let one = |values: &[Value], dice: &mut Dice| dice.pick(values).cloned().unwrap_or_default();
     match dice.below(kinds) {
         0..4 => json!({"setWeight": one(&[json!(0), json!(10), json!(20), json!(50), json!(75), json!(100)], dice)}),
         4 => json!({"pause": {}}),
         5 => json!({"pause": {"duration": one(&[json!(0), json!(3), json!("20s")], dice)}}),
         6..9 => json!({"analysis": analysis(dice)}),
-        _ => {
+        9 => {
             let scales = [
                 json!({"replicas": 1}),
                 json!({"replicas": 4}),
@@ -221,6 +253,11 @@ fn step(family: Family, dice: &mut Dice) -> Value {
                 json!({"matchTrafficWeight": true}),
             ];
             json!({"setCanaryScale": one(&scales, dice)})
+        }
+        _ => {
+            let matches = json!([{"headerName": "X-Tester", "headerValue": {"exact": "1"}}]);
+            let matches = if dice.chance(70) { matches } else { json!([]) };
+            json!({"setHeaderRoute": {"name": MANAGED_ROUTE, "match": matches}})
         }
     }
 }
@@ -231,9 +268,24 @@ fn analysis(dice: &mut Dice) -> Value {
 }
 
 fn nginx(dice: &mut Dice) -> Value {
+    routed(
+        json!({"nginx": {"stableIngress": NAME}}),
+        steps(Family::Nginx, dice),
+        dice,
+    )
+}
+
+fn gateway(dice: &mut Dice) -> Value {
+    let routing = json!({
+        "managedRoutes": [{"name": MANAGED_ROUTE}],
+        "plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": NAME, "namespace": NAMESPACE}},
+    });
+    routed(routing, steps(Family::Gateway, dice), dice)
+}
+
+fn routed(routing: Value, steps: Value, dice: &mut Dice) -> Value {
     let mut canary = json!({
-        "canaryService": "web-canary", "stableService": "web-stable", "steps": steps(Family::Nginx, dice),
-        "trafficRouting": {"nginx": {"stableIngress": NAME}},
+        "canaryService": "web-canary", "stableService": "web-stable", "steps": steps, "trafficRouting": routing,
     });
     if dice.chance(25) {
         set(&mut canary, "dynamicStableScale", json!(true));

@@ -157,7 +157,7 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
         }
     });
     if mode == Mode::Markdown {
-        println!("| what is wrong | seed | runs | promise | what the judge says |\n|---|---|---|---|---|");
+        say!("| what is wrong | seed | runs | promise | what the judge says |\n|---|---|---|---|---|");
     }
     let mut astray = 0;
     for (defect, noted) in chosen.iter().zip(noted) {
@@ -172,7 +172,7 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
             Some((seed, failure)) if mode == Mode::Markdown => {
                 let violation = &failure.violation;
                 let said = format!("{}; expected {}", violation.found, violation.expected).replace('|', "\\|");
-                println!(
+                say!(
                     "| {} | {seed} | {} | {} | {said} |",
                     defect.name,
                     seed + 1,
@@ -181,13 +181,13 @@ fn prove(chosen: &[Defect], mode: Mode, from: u64, threads: usize) -> bool {
             }
             Some((seed, failure)) => {
                 let mark = if as_noted { "" } else { " (not as noted)" };
-                println!("{:<48} seed {seed:>5}  {}{mark}", defect.name, failure.violation.rule);
+                say!("{:<48} seed {seed:>5}  {}{mark}", defect.name, failure.violation.rule);
             }
-            None => println!("{:<48} NOT NOTICED within {RUNS_MAX} runs", defect.name),
+            None => say!("{:<48} NOT NOTICED within {RUNS_MAX} runs", defect.name),
         }
     }
     if mode == Mode::Prove {
-        println!(
+        say!(
             "{} defects, {astray} of them not noticed as noted, in {:.1} s",
             chosen.len(),
             started.elapsed().as_secs_f64()
@@ -223,16 +223,16 @@ fn search(defect: &Defect, from: u64, threads: usize) -> Option<(u64, Box<Failur
 
 /// What breaks, and how often.
 fn list(defect: &Defect, from: u64, runs: u64, threads: usize) {
-    println!("{}, {runs} runs:", defect.name);
+    say!("{}, {runs} runs:", defect.name);
     let counts: Mutex<BTreeMap<Rule, u64>> = Mutex::default();
     each_seed(from, runs, threads, &AtomicBool::new(false), |seed| {
         if let Some(failure) = defect.breach(seed) {
             let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
             *counts.entry(failure.violation.rule).or_default() += 1;
-            println!("  seed {seed}: {}", failure.violation);
+            say!("  seed {seed}: {}", failure.violation);
         }
     });
-    println!("  {:?}", counts.into_inner().unwrap_or_else(PoisonError::into_inner));
+    say!("  {:?}", counts.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
 
 /// Calls for each seed, on so many threads, until it is enough; those begun before come to their end.
@@ -255,9 +255,9 @@ fn each_seed(from: u64, runs: u64, threads: usize, enough: &AtomicBool, call: im
 
 /// The story of the noted seed, and whether it is noticed there.
 fn tell(defect: &Defect, length: Length) -> bool {
-    println!("=== {} ===\n", defect.name);
+    say!("=== {} ===\n", defect.name);
     let Some(failure) = defect.breach(defect.seed) else {
-        println!("Seed {} does not show it.\n", defect.seed);
+        say!("Seed {} does not show it.\n", defect.seed);
         return false;
     };
     let case = Case::of(defect.seed);
@@ -266,10 +266,10 @@ fn tell(defect: &Defect, length: Length) -> bool {
         Length::Shrunk => shrink::shrink(&case, failure.violation.rule, &defect.seams()),
     };
     if let Some(told) = told {
-        println!("{}", story::page(&small, &told.violation, &told.story));
+        say!("{}", story::page(&small, &told.violation, &told.story));
     }
     if run::run(&small, &Seams::default()).is_err() {
-        println!("(Made so small, it breaks a promise without the defect too.)");
+        say!("(Made so small, it breaks a promise without the defect too.)");
     }
     failure.violation.rule == defect.rule
 }

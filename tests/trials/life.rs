@@ -1,7 +1,7 @@
 //! What a seed stands for: the life of a Rollout, or, for one seed in six, of an Application.
 
 use crate::{
-    case::Case,
+    case::{Case, Family},
     frame::{Failure, Statistics},
     run, shrink, story,
     sync::{self, case::SyncCase},
@@ -44,6 +44,14 @@ impl Life {
             Self::Sync(Box::new(SyncCase::of(seed)))
         } else {
             Self::Rollout(Box::new(Case::of(seed)))
+        }
+    }
+
+    /// Which kind of rollout it is about; `None` for an Application.
+    pub fn family(&self) -> Option<Family> {
+        match self {
+            Self::Rollout(case) => Some(case.family),
+            Self::Sync(_) => None,
         }
     }
 

@@ -147,6 +147,10 @@ impl<'a> Run<'a> {
                 namespace: NAMESPACE.to_owned(),
                 name: NAME.to_owned(),
             },
+            Family::Gateway => Entry::HttpRoute {
+                namespace: NAMESPACE.to_owned(),
+                name: NAME.to_owned(),
+            },
             Family::BlueGreen => Entry::Service {
                 namespace: NAMESPACE.to_owned(),
                 name: "web-stable".to_owned(),
@@ -236,6 +240,7 @@ impl<'a> Run<'a> {
                 }
                 let _ = api.create(SOMEBODY, object);
             }
+            Deed::EditWeight(weight) if self.case.family == Family::Gateway => self.edit_route(*weight),
             Deed::EditWeight(weight) => {
                 let key = Key::new(Kind::Ingress, NAMESPACE, self.case.subject().canary_ingress());
                 let patch = json!({"metadata": {"annotations": {"nginx.ingress.kubernetes.io/canary-weight": weight.to_string()}}});
@@ -287,6 +292,24 @@ impl<'a> Run<'a> {
         let by = wanted - *skew;
         *skew = wanted;
         self.frame.world.jump(replica, SignedDuration::from_millis(by));
+    }
+
+    /// Writes a weight of the canary into every rule of the route that has one.
+    fn edit_route(&mut self, weight: u32) {
+        let key = Key::new(Kind::HTTPRoute, NAMESPACE, NAME);
+        let Some(live) = self.frame.world.get(&key) else { return };
+        let mut rules = live["spec"]["rules"].clone();
+        let rules_of = rules.as_array_mut().into_iter().flatten();
+        let backends = rules_of.filter_map(|rule| rule.get_mut("backendRefs")?.as_array_mut());
+        for backend in backends.flatten() {
+            match backend["name"].as_str() {
+                Some("web-canary") => backend["weight"] = json!(weight),
+                Some("web-stable") => backend["weight"] = json!(100 - weight.min(100)),
+                _ => {}
+            }
+        }
+        let patch = Change::Merge(json!({"spec": {"rules": rules}}));
+        let _ = self.frame.world.api().patch(SOMEBODY, &key, &patch);
     }
 
     fn annotate(&mut self, kind: Kind, name: &str) {

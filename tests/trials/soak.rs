@@ -1,6 +1,7 @@
 //! Runs seeds until all are through or one fails; then prints its shortest story and how to repeat it.
 
-#![expect(clippy::print_stdout, reason = "a program for people")]
+#[macro_use]
+mod say;
 
 mod defects;
 
@@ -18,6 +19,7 @@ use std::{
 };
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
+    case::Family,
     frame::{Failure, Statistics},
     life::{Choice, Life},
 };
@@ -57,6 +59,9 @@ struct Arguments {
     /// Only lives of Rollouts, whatever the seed stands for otherwise.
     #[arg(long)]
     rollout: bool,
+    /// Only seeds that stand for lives of this family.
+    #[arg(long, value_enum, conflicts_with = "sync")]
+    family: Option<Family>,
     /// Proves that the judge notices controllers that are broken on purpose, or only those with this text in their name:
     /// runs the noted seed of each, and looks for another where the noted promise does not break. With `--tell`, tells
     /// the story of each; with `--all`, lists what breaks in every run.
@@ -124,14 +129,18 @@ fn main() -> ExitCode {
                     if seed >= end {
                         break;
                     }
+                    let life = Life::of(seed, arguments.choice());
+                    if arguments.family.is_some() && life.family() != arguments.family {
+                        continue;
+                    }
                     note(&busy).insert(seed, Instant::now());
-                    let result = Life::of(seed, arguments.choice()).run(&Seams::default());
+                    let result = life.run(&Seams::default());
                     note(&busy).remove(&seed);
                     match result {
                         Ok(statistics) => total.add(seed, &statistics),
                         Err(failure) => {
                             if arguments.all {
-                                println!("seed {seed}: {}", failure.violation);
+                                say!("seed {seed}: {}", failure.violation);
                             }
                             failed
                                 .lock()
@@ -150,13 +159,13 @@ fn main() -> ExitCode {
     if arguments.seeds > 0 {
         // `tests/run` counts lines of this form; the whole set is one test.
         let (passed, of) = (u64::from(failed.is_empty()), u64::from(!failed.is_empty()));
-        println!("test result: simulated lives. {passed} passed; {of} failed");
+        say!("test result: simulated lives. {passed} passed; {of} failed");
     }
     failed.sort_by_key(|(seed, _)| *seed);
     let Some((seed, failure)) = failed.first() else {
         return ExitCode::SUCCESS;
     };
-    println!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
+    say!("{} of these seeds broke a promise; the first is {seed}.", failed.len());
     if !arguments.all {
         explain(*seed, failure, &arguments);
     }
@@ -179,7 +188,7 @@ impl Total {
     fn print(&self, took: Duration) {
         let runs = self.runs.load(Ordering::Relaxed);
         let minutes = took.as_secs_f64() / 60.0;
-        println!(
+        say!(
             "{runs} runs in {:.1} s: {:.0} runs a minute, {:.0} requests a run, {:.1} simulated days, digest {:016x}",
             took.as_secs_f64(),
             runs as f64 / minutes,
@@ -210,15 +219,15 @@ fn watch(total: &Total, busy: &Busy, more: impl Fn() -> bool, started: Instant) 
             .iter()
             .find_map(|(seed, since)| (since.elapsed() > RUN_MAX).then_some(*seed));
         if let Some(seed) = stuck {
-            println!("seed {seed}: no end after {RUN_MAX:?}: a controller never lets time pass");
-            println!("test result: simulated lives. 0 passed; 1 failed");
+            say!("seed {seed}: no end after {RUN_MAX:?}: a controller never lets time pass");
+            say!("test result: simulated lives. 0 passed; 1 failed");
             process::exit(1);
         }
     }
 }
 
 fn explain(seed: u64, failure: &Failure, arguments: &Arguments) {
-    println!("\n{}\n", failure.violation);
+    say!("\n{}\n", failure.violation);
     let life = Life::of(seed, arguments.choice());
     let seams = Seams::default();
     let (small, told) = if arguments.no_shrink {
@@ -227,25 +236,25 @@ fn explain(seed: u64, failure: &Failure, arguments: &Arguments) {
         life.shrink(failure, &seams)
     };
     if let Some(told) = told {
-        println!("{}", small.page(&told));
+        say!("{}", small.page(&told));
     }
     let choice = match arguments.choice() {
         Choice::Mixed => "",
         Choice::Sync => " --sync",
         Choice::Rollout => " --rollout",
     };
-    println!("Repeat it with: tests/soak 1 --from {seed}{choice}");
+    say!("Repeat it with: tests/soak 1 --from {seed}{choice}");
 }
 
 fn tell(seed: u64, choice: Choice) -> ExitCode {
     let life = Life::of(seed, choice);
     match life.tell(&Seams::default()) {
         Ok(statistics) => {
-            println!("{life:#?}\n{statistics:?}");
+            say!("{life:#?}\n{statistics:?}");
             ExitCode::SUCCESS
         }
         Err(failure) => {
-            println!("{}", life.page(&failure));
+            say!("{}", life.page(&failure));
             ExitCode::FAILURE
         }
     }

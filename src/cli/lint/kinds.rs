@@ -11,7 +11,7 @@ use crate::api::analysis::{AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, 
 use crate::api::experiment::Experiment;
 use crate::api::rollout::Rollout;
 use crate::rollout::check::flaws;
-use crate::rollout::snapshot::{Settings, Snapshot};
+use crate::rollout::snapshot::{Pods, Settings, Snapshot};
 
 /// Problems of one object; `objects` are all of the files.
 pub(super) fn check(object: &Object, objects: &[Object]) -> Vec<Problem> {
@@ -73,6 +73,7 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         analysis_runs: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),
+        pods: Pods::Unlisted,
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };

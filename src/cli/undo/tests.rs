@@ -1,4 +1,5 @@
 use super::*;
+use crate::api::well_known;
 
 fn template(image: &str) -> Value {
     json!({"metadata": {"labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": image}]}})

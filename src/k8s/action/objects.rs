@@ -2,8 +2,9 @@
 
 use crate::{
     k8s::{error::ApiError, kinds::Kinds},
-    plan::{Action, ObjectRef, Precondition, Propagation, StatusChange},
+    plan::{Action, ObjectRef, PodWrite, Precondition, Propagation, StatusChange},
 };
+use axum::http::{Request, header::CONTENT_TYPE};
 use kube::{
     Client,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy},
@@ -17,6 +18,9 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Field manager of status writes.
 pub const STATUS_MANAGER: &str = "tidegate-status";
+
+/// Field manager of metadata of pods.
+const POD_MANAGER: &str = "tidegate-metadata";
 
 /// What the API server made of a write.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -161,6 +165,44 @@ async fn delete(
         Ok(_) => Ok(Outcome::Deleted),
         Err(ApiError::Refused { code: 404, .. }) => Ok(Outcome::Deleted),
         Err(error) => Err(error),
+    }
+}
+
+/// Carries out a write to a pod.
+pub async fn write_pod(client: &Client, kinds: &Kinds, write: &PodWrite) -> Result<(), ApiError> {
+    match write {
+        PodWrite::Evict { target, uid } => {
+            let requests = kinds.requests(client, target).await?;
+            // The library's own request spells `deleteOptions` so that the server does not heed the precondition.
+            let eviction = json!({
+                "apiVersion": "policy/v1", "kind": "Eviction",
+                "metadata": {"name": target.name, "namespace": target.namespace},
+                "deleteOptions": {"preconditions": {"uid": uid}},
+            });
+            let malformed = |error: &dyn std::fmt::Display| ApiError::Malformed(error.to_string());
+            let body = serde_json::to_vec(&eviction).map_err(|error| malformed(&error))?;
+            let request = Request::post(format!("{}/{}/eviction", requests.url_path, target.name))
+                .header(CONTENT_TYPE, "application/json")
+                .body(body)
+                .map_err(|error| malformed(&error))?;
+            answer(client.request_text(request)).await.map(drop)
+        }
+        PodWrite::Patch {
+            target,
+            uid,
+            patch: fields,
+        } => {
+            let params = PatchParams {
+                field_manager: Some(POD_MANAGER.to_owned()),
+                ..PatchParams::default()
+            };
+            let seen = Precondition {
+                uid: Some(uid.clone()),
+                resource_version: None,
+            };
+            let body = Patch::Merge(guarded(fields.clone(), Some(&seen), None)?);
+            patch(client, kinds, target, &params, &body, false).await.map(drop)
+        }
     }
 }
 

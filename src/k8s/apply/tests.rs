@@ -299,3 +299,46 @@ async fn a_repeated_event_raises_the_count_of_the_first() {
     api.inject(|_| Some((500, "InternalError")));
     assert_eq!(writer.events().record(&[event("c")]).await, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_refused_about_a_pod_holds_nothing_up() {
+    let api = FakeApi::new();
+    let found = rollout(&api);
+    let pod = |name: &str| ObjectRef::namespaced("v1", "Pod", "shop", name);
+    let evict = |name: &str| PodWrite::Evict {
+        target: pod(name),
+        uid: "1".to_owned(),
+    };
+    let plan = Plan {
+        status: status(&found),
+        pods: vec![
+            evict("held"),
+            evict("forbidden"),
+            PodWrite::Patch {
+                target: pod("gone"),
+                uid: "1".to_owned(),
+                patch: json!({"metadata": {"labels": {"role": "canary"}}}),
+            },
+        ],
+        ..Plan::default()
+    };
+    api.inject(|request| {
+        let uid = &request.body["deleteOptions"]["preconditions"]["uid"];
+        let asks = |name: &str| request.path.ends_with(&format!("{name}/eviction")) && uid == "1";
+        (asks("held").then_some((429, "TooManyRequests"))).or_else(|| asks("forbidden").then_some((403, "Forbidden")))
+    });
+    let applied = apply(&writer(&api), &Fence::permanent(), &plan).await.unwrap();
+    let writes = api.take_writes();
+    assert_eq!(paths(&writes)[0], "PATCH status", "pods come last");
+    assert_eq!(applied.pods, 0);
+    let refused: Vec<String> = applied
+        .refused_pods
+        .iter()
+        .map(|(target, _)| target.to_string())
+        .collect();
+    assert_eq!(
+        refused,
+        ["Pod shop/forbidden"],
+        "a budget or a pod that is gone is nobody's fault"
+    );
+}

@@ -6,6 +6,7 @@ use crate::{
     rollout::{
         deadline,
         decision::Decision,
+        rollback_window,
         runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
@@ -26,6 +27,9 @@ impl<'a> Canary<'a> {
         let view = self.view;
         if decision.progress.promote_full {
             self.skip_to_the_end(decision);
+        }
+        if view.begins_rollback_in_window() {
+            decision.event("SkipSteps", rollback_window::SKIPS);
         }
         let user_paused = view.spec.paused;
         let recorded = decision.progress.step_index;
@@ -100,6 +104,8 @@ impl<'a> Canary<'a> {
     fn promotion_reason(&self) -> String {
         if self.view.progress.promote_full {
             "Full promotion requested".to_owned()
+        } else if rollback_window::contains(self.view) {
+            rollback_window::REASON.to_owned()
         } else {
             format!("Completed all {} canary steps", self.steps())
         }
@@ -112,6 +118,11 @@ impl<'a> Canary<'a> {
             decision.progress.background_run = None;
             return Standing::Done;
         };
+        // A rollback within the window starts none; one that goes step by step, after a retry, keeps what it started.
+        let skipped = decision.progress.background_run.is_none() && decision.progress.step_index >= self.steps();
+        if skipped && rollback_window::contains(self.view) {
+            return Standing::Done;
+        }
         let starting_step = usize::try_from(analysis.starting_step.unwrap_or(0)).unwrap_or(0);
         if decision.progress.promote_full || decision.progress.step_index < starting_step {
             decision.progress.background_run = None;

@@ -333,6 +333,7 @@ fn a_collision_leads_to_another_name() {
         analysis_runs: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],
+        pods: crate::rollout::snapshot::Pods::Unlisted,
         settings: &world.settings,
         now: world.now,
     });
@@ -342,28 +343,6 @@ fn a_collision_leads_to_another_name() {
     assert_eq!(patch["status"]["collisionCount"], 1);
     status(&mut world, &json!({"collisionCount": 1}));
     assert_ne!(world.plan_hash(), taken);
-}
-
-#[test]
-fn a_restart_that_is_not_carried_out_says_so() {
-    let mut world = deployed(nginx(steps()));
-    world.patch(
-        "Rollout",
-        "web",
-        &json!({"spec": {"restartAt": "2026-01-01T00:00:00Z"}}),
-    );
-    world.settle();
-    assert_eq!(world.status()["waitingFor"]["reason"], "RestartNotSupported");
-    assert!(
-        world.status()["message"]
-            .as_str()
-            .unwrap()
-            .starts_with("spec.restartAt is not supported yet")
-    );
-    // A new pod template brings new pods anyway.
-    image(&mut world, "demo:v2");
-    paused(&mut world);
-    assert_eq!(world.status()["restartedAt"], "2026-01-01T00:00:00Z");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::{
         well_known,
     },
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
-    rollout::snapshot::{Settings, Snapshot},
+    rollout::snapshot::{Pods, Settings, Snapshot},
     traffic::foreign::{Foreign, ForeignKind},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -180,6 +180,7 @@ impl World {
             analysis_runs: runs.iter().collect(),
             analysis_templates: templates.iter().collect(),
             cluster_analysis_templates: vec![],
+            pods: Pods::Unlisted,
             settings: &self.settings,
             now: self.now,
         })

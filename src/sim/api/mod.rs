@@ -1,7 +1,7 @@
 //! A deterministic API server in the process, behind the same `kube::Client` the controllers use.
 //!
 //! It keeps the promises controllers rely on: resource versions and conflicts, no-op writes that change nothing,
-//! server-side apply with field ownership, status and scale subresources, generations, finalizers, deletion
+//! server-side apply with field ownership, status, scale and eviction subresources, generations, finalizers, deletion
 //! propagation, selectors, pagination, watches with bookmarks and 410. `tests/e2e/api_conformance.rs` runs the same
 //! scenarios against it and a real API server.
 //!
@@ -19,6 +19,7 @@ mod commit;
 mod defaults;
 mod delete;
 mod discovery;
+mod evict;
 mod garbage;
 mod list;
 mod log;

@@ -56,6 +56,7 @@ impl Target {
             "" => "",
             "status" => "status",
             "scale" => "scale",
+            "eviction" if (api_version.as_str(), plural) == ("v1", "pods") => "eviction",
             _ => return other(),
         };
         match Kind::served(&api_version, plural) {
@@ -157,9 +158,12 @@ pub(super) const APPLY: &str = "application/apply-patch+yaml";
 
 /// What is asked for, by method, target and media type.
 pub(super) fn verb(method: &Method, target: &Target, query: &Query, media_type: &str) -> Result<Verb, Refused> {
-    let Target::Objects { name, .. } = target else {
+    let Target::Objects { name, subresource, .. } = target else {
         return Ok(Verb::Discover);
     };
+    if *subresource == "eviction" && *method == Method::POST {
+        return Ok(Verb::Create);
+    }
     Ok(match (method, name.is_empty()) {
         (&Method::GET, _) if query.is("watch") => Verb::Watch,
         (&Method::GET, true) => Verb::List,
@@ -235,6 +239,10 @@ mod tests {
             (
                 "/api/v1/namespaces/shop/status",
                 objects(Kind::Namespace, "", "shop", "status"),
+            ),
+            (
+                "/api/v1/namespaces/shop/pods/a/eviction",
+                objects(Kind::Pod, "shop", "a", "eviction"),
             ),
             (
                 "/apis/argoproj.io/v1alpha1/namespaces/shop/rollouts/web/scale",

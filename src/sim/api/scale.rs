@@ -74,7 +74,7 @@ impl Inner {
 }
 
 /// A `LabelSelector` as a text.
-fn selector_text(selector: &Value) -> String {
+pub(super) fn selector_text(selector: &Value) -> String {
     let mut parts: Vec<String> = Vec::new();
     let labels = selector.get("matchLabels").and_then(Value::as_object);
     for (label, value) in labels.into_iter().flatten() {

@@ -198,6 +198,16 @@ impl Inner {
         if subresource == "scale" {
             return self.answer_scale(&by, key, &media_type, sent);
         }
+        if subresource == "eviction" {
+            return match verb {
+                Verb::Create => Ok(body(201, encode(&self.evict(&by, key, &sent)?))),
+                _ => Err(refused(
+                    405,
+                    "MethodNotAllowed",
+                    "the eviction subresource is only created",
+                )),
+            };
+        }
         match verb {
             Verb::Get => {
                 self.serves(key, subresource)?;

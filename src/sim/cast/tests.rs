@@ -31,7 +31,8 @@ fn what_the_files_name_and_do_not_hold_is_made_up() {
     ] {
         let cast = Cast::of(manifest(file), "").unwrap();
         assert_eq!(cast.supplied, expect, "{file}");
-        let (Entry::Ingress { name, .. } | Entry::Service { name, .. }) = cast.entry.unwrap();
+        let (Entry::Ingress { name, .. } | Entry::Service { name, .. } | Entry::HttpRoute { name, .. }) =
+            cast.entry.unwrap();
         assert_eq!(name, entry);
     }
 }
@@ -97,4 +98,21 @@ fn the_next_version_follows_the_last() {
     ] {
         assert_eq!(next_image(image), expect);
     }
+}
+
+#[test]
+fn requests_come_in_through_the_route_that_a_gateway_splits() {
+    let rollout = json!({"kind": "Rollout", "metadata": {"name": "web"}, "spec": {"strategy": {"canary": {
+        "stableService": "web-stable", "canaryService": "web-canary",
+        "trafficRouting": {"plugins": {"argoproj-labs/gatewayAPI": {"httpRoute": "shop"}}}}}}});
+    let cast = Cast::of(vec![rollout], "").unwrap();
+    assert_eq!(
+        cast.supplied,
+        ["Service web-stable", "Service web-canary", "HTTPRoute shop"]
+    );
+    let entry = Entry::HttpRoute {
+        namespace: "default".to_owned(),
+        name: "shop".to_owned(),
+    };
+    assert_eq!(cast.entry, Some(entry));
 }

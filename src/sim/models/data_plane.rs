@@ -1,4 +1,4 @@
-//! An nginx-like data plane: takes up Ingresses and EndpointSlices some time after they were written, and knows at each
+//! A data plane like nginx's: takes up Ingresses, HTTPRoutes and EndpointSlices some time after they were written, and knows at each
 //! moment where requests go.
 //!
 //! A request finds its destination by weight, and one of the pods the data plane knows for it. Where one of them does not
@@ -26,6 +26,8 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+/// Share of all requests that carry the headers some rule asks for.
+const PICKED: f64 = 0.01;
 /// Time an answer takes when nothing slows it down. In seconds.
 const LATENCY: f64 = 0.05;
 
@@ -34,6 +36,13 @@ const LATENCY: f64 = 0.05;
 pub enum Entry {
     /// Through this Ingress and the canary Ingresses beside it.
     Ingress {
+        /// Its namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
+    /// Through this HTTPRoute.
+    HttpRoute {
         /// Its namespace.
         namespace: String,
         /// Its name.
@@ -53,6 +62,8 @@ pub enum Entry {
 pub struct Config {
     /// For each entry, where its requests go.
     pub routes: Vec<Vec<Destination>>,
+    /// Where requests go that a rule picks by their headers. They are few, and no part of the shares.
+    pub apart: Vec<Destination>,
 }
 
 /// A Service that gets a share of an entry's requests.
@@ -232,9 +243,15 @@ impl Config {
         let routes = entries.iter().map(|entry| match entry {
             Entry::Service { namespace, name } => vec![destination(state, namespace, name, 1.0)],
             Entry::Ingress { namespace, name } => ingress(state, namespace, name),
+            Entry::HttpRoute { namespace, name } => http_route(state, namespace, name),
+        });
+        let apart = entries.iter().flat_map(|entry| match entry {
+            Entry::HttpRoute { namespace, name } => picked(state, namespace, name),
+            Entry::Ingress { .. } | Entry::Service { .. } => Vec::new(),
         });
         Self {
             routes: routes.collect(),
+            apart: apart.collect(),
         }
     }
 
@@ -258,6 +275,12 @@ impl Config {
             }
             for hash in &hashes {
                 *shares.by_hash.entry((*hash).clone()).or_insert(0.0) += share / hashes.len() as f64;
+            }
+        }
+        for destination in &self.apart {
+            if !destination.pods.iter().any(|pod| alive.pods.contains_key(pod)) {
+                shares.lost += PICKED;
+                shares.lost_at.push(destination.service.clone());
             }
         }
         shares
@@ -286,6 +309,48 @@ fn ingress(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
         destinations.push(destination(state, namespace, service, left));
     }
     destinations
+}
+
+/// The backends of the first rule that takes any request, by their weights.
+fn http_route(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
+    let Some(route) = state.get(&Key::new(Kind::HTTPRoute, namespace, name)) else {
+        return Vec::new();
+    };
+    // A request without the headers that a rule asks for goes to the next.
+    let mut rules = items(route.at("/spec/rules"));
+    rules
+        .find(|rule| takes_any(rule))
+        .map_or_else(Vec::new, |rule| backends_of(state, namespace, rule))
+}
+
+/// The backends of the rules before that one: they take requests by their headers.
+fn picked(state: &State, namespace: &str, name: &str) -> Vec<Destination> {
+    let Some(route) = state.get(&Key::new(Kind::HTTPRoute, namespace, name)) else {
+        return Vec::new();
+    };
+    let rules = items(route.at("/spec/rules")).take_while(|rule| !takes_any(rule));
+    let backends = rules.flat_map(|rule| backends_of(state, namespace, rule));
+    backends.filter(|backend| backend.share > 0.0).collect()
+}
+
+fn items(value: Option<&Value>) -> impl Iterator<Item = &Value> {
+    value.and_then(Value::as_array).into_iter().flatten()
+}
+
+fn takes_any(rule: &Value) -> bool {
+    let mut matches = items(rule.get("matches")).peekable();
+    matches.peek().is_none() || matches.any(|one| one.get("headers").is_none())
+}
+
+fn backends_of(state: &State, namespace: &str, rule: &Value) -> Vec<Destination> {
+    let backends: Vec<&Value> = items(rule.get("backendRefs")).collect();
+    let weight = |backend: &Value| backend.get("weight").map_or(Some(1.0), Value::as_f64).unwrap_or(0.0);
+    let total: f64 = backends.iter().map(|backend| weight(backend)).sum();
+    let share = |backend: &Value| if total > 0.0 { weight(backend) / total } else { 0.0 };
+    let destinations = backends
+        .iter()
+        .map(|backend| destination(state, namespace, text(backend, "/name"), share(backend)));
+    destinations.collect()
 }
 
 /// Host, path and Service of each rule.
@@ -355,7 +420,13 @@ impl Model for DataPlane {
     }
 
     fn concerns(&self) -> &'static [Kind] {
-        &[Kind::Ingress, Kind::Service, Kind::EndpointSlice, Kind::Pod]
+        &[
+            Kind::Ingress,
+            Kind::HTTPRoute,
+            Kind::Service,
+            Kind::EndpointSlice,
+            Kind::Pod,
+        ]
     }
 
     fn act(&mut self, api: &SimApi, now: Timestamp) -> Option<Timestamp> {

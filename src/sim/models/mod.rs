@@ -11,6 +11,7 @@ pub mod data_plane;
 pub mod deployments;
 pub mod endpoints;
 pub mod garbage;
+pub mod gateway;
 pub mod git;
 pub mod jobs;
 pub mod metrics;
@@ -62,6 +63,8 @@ pub struct Timing {
     pub autoscaler: Range,
     /// From a deletion until the garbage collector follows.
     pub garbage: Range,
+    /// From a change of a route until its Gateway's controller says that it took it up.
+    pub gateway: Range,
 }
 
 impl Default for Timing {
@@ -76,6 +79,7 @@ impl Default for Timing {
             jobs: Range::millis(2_000, 5_000),
             autoscaler: Range::millis(15_000, 15_000),
             garbage: Range::millis(50, 500),
+            gateway: Range::millis(20, 800),
         }
     }
 }
@@ -94,6 +98,7 @@ impl Timing {
             jobs: self.jobs.slowest(),
             autoscaler: self.autoscaler.slowest(),
             garbage: self.garbage.slowest(),
+            gateway: self.gateway.slowest(),
         }
     }
 }

@@ -182,6 +182,16 @@ fn a_route_that_does_not_fit_is_named() {
         routed(&rollout, &live, 20, Some(&[])).problems,
         ["HTTPRoute \"web\" has no rule with backendRefs to both Services, \"stable\" and \"canary\""]
     );
+    // A header route of ours that leads to the canary goes all the same when it is wanted no more.
+    let ours = json!({"name": "by-header", "backendRefs": [backend("canary", 1)]});
+    let mut apart = live.clone();
+    apart["spec"]["rules"].as_array_mut().unwrap().insert(0, ours);
+    let mut aborted = routed(&rollout, &apart, 0, Some(&[]));
+    assert_eq!(std::mem::take(&mut aborted.problems).len(), 1);
+    assert_eq!(
+        edited(&apart, &aborted).unwrap()["spec"]["rules"],
+        live["spec"]["rules"]
+    );
     let missing = gateway().route(&wanted(&rollout, 20, Some(&[])), &[]);
     assert_eq!(missing.problems, ["HTTPRoute \"web\" in namespace \"shop\" not found"]);
     live["spec"]["rules"][0]["backendRefs"] =

@@ -12,7 +12,7 @@ use tidegate::{
     },
     controllers::Planner,
     plan::Plan,
-    rollout::snapshot::{Settings, Snapshot},
+    rollout::snapshot::{Pods, Settings, Snapshot},
     traffic::foreign::{Foreign, ForeignKind, ForeignObject},
 };
 use tidegate_trials::oracle::Rule;
@@ -126,6 +126,7 @@ impl Owned {
             analysis_runs: self.analysis_runs.iter().collect(),
             analysis_templates: self.templates.iter().collect(),
             cluster_analysis_templates: self.cluster_templates.iter().collect(),
+            pods: Pods::Unlisted,
             settings: &self.settings,
             now: self.now,
         })

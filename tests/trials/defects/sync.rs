@@ -75,11 +75,11 @@ pub(crate) fn prove(filter: &str, from: u64) -> ExitCode {
         match found {
             Some((seed, failure)) => {
                 let mark = if was_noted { "" } else { " (not as noted)" };
-                println!("{name:<44} seed {seed:>5}  {}{mark}", failure.violation.rule);
+                say!("{name:<44} seed {seed:>5}  {}{mark}", failure.violation.rule);
             }
             None => {
                 missed += 1;
-                println!("{name:<44} NOT NOTICED within {RUNS_MAX} runs");
+                say!("{name:<44} NOT NOTICED within {RUNS_MAX} runs");
             }
         }
     }

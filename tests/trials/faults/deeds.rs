@@ -100,7 +100,7 @@ impl fmt::Display for Deed {
             Self::DeleteSet(side) => write!(f, "user: deletes the {side:?} ReplicaSet"),
             Self::Missing(kind, name) => write!(f, "user: deletes {kind} {name} for a while"),
             Self::Recreate => f.write_str("user: deletes the Rollout and creates it again"),
-            Self::EditWeight(weight) => write!(f, "user: writes weight {weight} into the canary Ingress"),
+            Self::EditWeight(weight) => write!(f, "user: writes weight {weight} into the router's object"),
             Self::Annotate(kind, name) => write!(f, "user: annotates {kind} {name}"),
             Self::PodsDown(side, count) => write!(f, "{count} pods of the {side:?} version go down for a while"),
             Self::Errors(side) => write!(f, "the {side:?} version begins to fail requests"),
@@ -160,6 +160,11 @@ fn trouble(kind: u64, family: Family, controllers: usize, dice: &mut Dice) -> (u
     let objects: &[(Kind, &'static str)] = match family {
         Family::Basic => &[(Kind::Service, "web-stable"), (Kind::Service, "web-canary")],
         Family::BlueGreen => &[(Kind::Service, "web-canary")],
+        Family::Gateway => &[
+            (Kind::Service, "web-canary"),
+            (Kind::Service, "web-stable"),
+            (Kind::HTTPRoute, "web"),
+        ],
         Family::Nginx => &[
             (Kind::Service, "web-canary"),
             (Kind::Service, "web-stable"),
@@ -185,7 +190,7 @@ fn trouble(kind: u64, family: Family, controllers: usize, dice: &mut Dice) -> (u
             })
         }
         3 => Deed::Recreate,
-        4 if family == Family::Nginx => Deed::EditWeight(u32::try_from(dice.below(101)).unwrap_or(0)),
+        4 if family.is_routed() => Deed::EditWeight(u32::try_from(dice.below(101)).unwrap_or(0)),
         4 | 5 => {
             let (kind, name) = dice
                 .pick(&[

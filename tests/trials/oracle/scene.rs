@@ -15,6 +15,9 @@ use tidegate::{
     },
 };
 
+/// The managed route of a life behind a Gateway.
+pub const MANAGED_ROUTE: &str = "testers";
+
 /// The Rollout that is judged, and the names around it.
 #[derive(Clone, Debug)]
 pub struct Subject {
@@ -28,6 +31,8 @@ pub struct Subject {
     pub canary_service: String,
     /// The stable Ingress.
     pub ingress: String,
+    /// The HTTPRoute.
+    pub route: String,
 }
 
 impl Subject {
@@ -71,8 +76,10 @@ pub struct Scene {
     pub stable: Option<String>,
     /// The same of the canary Service.
     pub canary: Option<String>,
-    /// Weight in the canary Ingress.
+    /// Weight in the canary Ingress or the HTTPRoute, out of the total.
     pub weight: i64,
+    /// Whether a managed route leads to the canary.
+    pub apart: bool,
 }
 
 impl Scene {
@@ -85,13 +92,16 @@ impl Scene {
             Some(selected_hash(service).to_owned())
         };
         let ingress = state.get(&subject.key(Kind::Ingress, &subject.canary_ingress()));
+        let route = state.get(&subject.key(Kind::HTTPRoute, &subject.route));
+        let routed = route.map_or(0, |route| weight_in(route, subject));
         let owned = state.owned_by(uid);
         let sets = owned.into_iter().filter(|(key, _)| key.kind == Kind::ReplicaSet);
         Self {
             sets: sets.map(|(_, set)| Set::read(set, state)).collect(),
             stable: selected(&subject.stable_service),
             canary: selected(&subject.canary_service),
-            weight: ingress.map_or(0, |ingress| weight_of(ingress)),
+            weight: ingress.map_or(0, |ingress| weight_of(ingress)).max(routed),
+            apart: route.is_some_and(|route| route["spec"]["rules"].to_string().contains(MANAGED_ROUTE)),
             rollout,
         }
     }
@@ -253,6 +263,26 @@ pub fn weight_of(ingress: &Value) -> i64 {
     weight.map_or(0, |weight| {
         weight.as_str().and_then(|text| text.parse().ok()).unwrap_or(-1)
     })
+}
+
+/// The canary's weight in the rule of an HTTPRoute that leads to both Services; −1 when the two do not add up to what a
+/// controller writes, 0 when there is no such rule.
+pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
+    let rules = at(route, "/spec/rules").and_then(Value::as_array);
+    let weight = |rule: &Value, service: &str| {
+        let backends = rule["backendRefs"].as_array()?;
+        let backend = backends.iter().find(|backend| backend["name"] == service)?;
+        Some(backend["weight"].as_i64().unwrap_or(1))
+    };
+    let mut split = rules.into_iter().flatten().filter_map(|rule| {
+        let canary = weight(rule, &subject.canary_service)?;
+        Some((canary, weight(rule, &subject.stable_service)?))
+    });
+    match split.next() {
+        Some((canary, stable)) if canary + stable == 100 => canary,
+        Some((0, 1)) | None => 0,
+        Some(_) => -1,
+    }
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -100,6 +100,7 @@ impl SyncJudge {
             stable_service: "web-stable".to_owned(),
             canary_service: "web-canary".to_owned(),
             ingress: "web".to_owned(),
+            route: "web".to_owned(),
         };
         Self {
             scenes: Scenes::remembering(allowance.staleness),

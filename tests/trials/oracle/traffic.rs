@@ -2,11 +2,11 @@
 
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
-    scene::{Scene, Subject, selected_hash, share, weight_of},
+    scene::{MANAGED_ROUTE, Scene, Subject, selected_hash, share, weight_in, weight_of},
 };
 use crate::facts::{at, text};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -16,7 +16,7 @@ use tidegate::{
     sim::{
         api::{faults::Verb, kinds::Kind, state::State},
         models::{
-            data_plane::{Config, Traffic},
+            data_plane::{Config, Destination, Traffic},
             pods::hash_of,
         },
     },
@@ -24,6 +24,9 @@ use tidegate::{
 
 /// Annotations and labels with this prefix belong to somebody else (guarantee T8).
 pub const FOREIGN_PREFIX: &str = "team.example.com/";
+
+/// What requests that are picked by their headers count: enough for a pod.
+const A_LITTLE: f64 = 1e-3;
 
 /// What is remembered between writes.
 #[derive(Debug)]
@@ -71,6 +74,7 @@ impl Rules {
         foreign_parts(look, verdicts);
         match key.kind {
             Kind::Ingress => self.ingress(look, verdicts),
+            Kind::HTTPRoute => self.http_route(look, verdicts),
             Kind::Service => service(look, verdicts),
             Kind::ReplicaSet => self.replica_set(look, verdicts),
             Kind::Rollout if look.commit.subresource == "status" => recorded_weights(look, verdicts),
@@ -187,9 +191,12 @@ impl Rules {
         let configs = [&seen.config]
             .into_iter()
             .chain(seen.pending.iter().map(|(_, config)| config));
-        let share = configs
-            .map(|config| share_of(config, hash, look.state))
-            .fold(0.0, f64::max);
+        let shares = configs.map(|config| {
+            let mut apart = config.apart.iter();
+            let picked = apart.any(|one| one.service == look.subject.canary_service && leads_to(one, hash, look.state));
+            share_of(config, hash, look.state).max(if picked { A_LITTLE } else { 0.0 })
+        });
+        let share = shares.fold(0.0, f64::max);
         drop(seen);
         let scaled =
             canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
@@ -211,7 +218,7 @@ impl Rules {
         });
     }
 
-    /// T1, T2, T4 and T5 at the canary Ingress; T8 at every other.
+    /// The weight in the canary Ingress; T8 at every other.
     fn ingress(&self, look: &Look<'_>, verdicts: &mut Verdicts) {
         if look.commit.key.name != look.subject.canary_ingress() {
             verdicts.ensure(false, || {
@@ -225,7 +232,61 @@ impl Rules {
             return;
         }
         let weight = |object: &Option<Arc<Value>>| object.as_deref().map_or(0, weight_of);
-        let (from, to) = (weight(&look.commit.before), weight(&look.commit.after));
+        self.reweighted(look, weight(&look.commit.before), weight(&look.commit.after), verdicts);
+    }
+
+    /// T8 at the route: the weights of the two Services and the rules of managed routes are ours, nothing else.
+    fn http_route(&self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        let (Some(before), Some(after)) = (look.commit.before.as_deref(), look.commit.after.as_deref()) else {
+            verdicts.ensure(false, || {
+                at_write(Rule::T8, look, "created or deleted", "routes are the user's")
+            });
+            return;
+        };
+        let users = |route: &Value| {
+            let mut route = json!([
+                route["metadata"]["labels"],
+                route["metadata"]["annotations"],
+                route["spec"]
+            ]);
+            let rules = route.pointer_mut("/2/rules").and_then(Value::as_array_mut);
+            if let Some(rules) = rules {
+                rules.retain(|rule| rule["name"] != MANAGED_ROUTE);
+                for rule in rules {
+                    let backends = rule.get_mut("backendRefs").and_then(Value::as_array_mut);
+                    for backend in backends.into_iter().flatten().filter_map(Value::as_object_mut) {
+                        let name = backend.get("name").and_then(Value::as_str).unwrap_or_default();
+                        if name == look.subject.stable_service || name == look.subject.canary_service {
+                            backend.remove("weight");
+                        }
+                    }
+                }
+            }
+            route
+        };
+        verdicts.ensure(users(before) == users(after), || {
+            at_write(
+                Rule::T8,
+                look,
+                "parts changed beside the weights",
+                "only those of the two Services",
+            )
+        });
+        let has_ours = |route: &Value| route["spec"]["rules"].to_string().contains(MANAGED_ROUTE);
+        let behind: BTreeSet<String> = (look.scenes.lately(look.commit.at))
+            .filter_map(|scene| scene.canary.clone())
+            .collect();
+        let answers = (behind.iter()).any(|hash| look.scenes.most_ready(look.commit.at, hash) > 0);
+        verdicts.ensure(has_ours(before) || !has_ours(after) || answers, || {
+            let found = "a route to the canary without a ready pod".to_owned();
+            at_write(Rule::T2, look, found, "at least one")
+        });
+        let weight = |route: &Value| weight_in(route, look.subject);
+        self.reweighted(look, weight(before), weight(after), verdicts);
+    }
+
+    /// T1, T2, T4 and T5 at a weight that was written.
+    fn reweighted(&self, look: &Look<'_>, from: i64, to: i64, verdicts: &mut Verdicts) {
         let total = look.after.total();
         verdicts.ensure((0..=total).contains(&to), || {
             at_write(Rule::T1, look, format!("weight {to}"), format!("0 to {total}"))
@@ -364,6 +425,18 @@ impl Rules {
 fn size_of(set: &Option<Arc<Value>>) -> i64 {
     set.as_deref()
         .map_or(0, |set| at(set, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1))
+}
+
+/// Whether a destination knows a pod of this hash.
+fn leads_to(destination: &Destination, hash: &str, state: &State) -> bool {
+    let pods = state.list(Kind::Pod, None).into_iter();
+    let mut theirs = pods.filter(|pod| hash_of(pod) == hash);
+    theirs.any(|pod| {
+        destination
+            .pods
+            .iter()
+            .any(|known| known == text(pod, "/metadata/name"))
+    })
 }
 
 /// The share of requests that a configuration sends to pods of this hash.
@@ -597,5 +670,12 @@ pub fn at_rest(at: Timestamp, subject: &Subject, scene: &Scene, verdicts: &mut V
         object: subject.key(Kind::Ingress, &subject.canary_ingress()).to_string(),
         found: format!("weight {}", scene.weight),
         expected: "0 at rest".to_owned(),
+    });
+    verdicts.ensure(!(healthy || aborted) || !scene.apart, || Violation {
+        rule: if aborted { Rule::T5 } else { Rule::C1 },
+        at,
+        object: subject.key(Kind::HTTPRoute, &subject.route).to_string(),
+        found: format!("a rule of the managed route {MANAGED_ROUTE}"),
+        expected: "none at rest".to_owned(),
     });
 }

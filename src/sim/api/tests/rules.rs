@@ -169,3 +169,47 @@ async fn objects_are_found_by_label_owner_and_uid_as_they_change() {
     assert!(api.state().by_uid(meta(&made, "uid")).is_none());
     assert!(api.state().list(Kind::ConfigMap, None).is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_eviction_deletes_the_pod_that_is_meant_unless_a_budget_needs_it() {
+    let api = server(Options::default());
+    let client = api.client("controller", "shop");
+    let ready = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+    for name in ["a", "b"] {
+        let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "shop", "name": name,
+            "labels": {"app": "web"}}, "spec": {"containers": [{"name": "web", "image": "web:v1"}]}});
+        api.create("user", pod).unwrap();
+        let key = Key::new(Kind::Pod, "shop", name);
+        api.patch_status("kubelet", &key, &Change::Merge(ready.clone()))
+            .unwrap();
+    }
+    let budget = |least: u64| {
+        json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "web"}}}})
+    };
+    api.create("user", budget(2)).unwrap();
+    let evict = async |name: &str, uid: &str| {
+        let body = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name},
+            "deleteOptions": {"preconditions": {"uid": uid}}});
+        let path = format!("/api/v1/namespaces/shop/pods/{name}/eviction");
+        let request = Request::post(path).body(body.to_string().into_bytes()).unwrap();
+        match client.request::<Value>(request).await {
+            Ok(_) => 201,
+            Err(kube::Error::Api(status)) => status.code,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let pod = Key::new(Kind::Pod, "shop", "a");
+    let uid = api.state().get(&pod).unwrap()["metadata"]["uid"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(evict("a", &uid).await, 429);
+    let key = Key::new(Kind::PodDisruptionBudget, "shop", "web");
+    api.patch("user", &key, &Change::Merge(json!({"spec": {"minAvailable": 1}})))
+        .unwrap();
+    assert_eq!(evict("a", "another").await, 409);
+    assert_eq!(evict("a", &uid).await, 201);
+    assert!(api.state().get(&pod).is_none());
+    assert_eq!(evict("a", &uid).await, 404);
+}

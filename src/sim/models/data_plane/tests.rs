@@ -166,3 +166,27 @@ fn versions_show_in_the_flow_of_requests() {
         }
     );
 }
+
+/// Rules that ask for headers take other requests; of the rest the first counts, by its weights.
+#[test]
+fn a_route_splits_requests_by_the_weights_of_its_backends() {
+    let mut plane = plane(0, json!({}));
+    let backend = |name: &str, weight: u64| json!({"name": name, "port": 80, "weight": weight});
+    let route = plane.bench.put(
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": "web", "namespace": "shop"}, "spec": {"rules": [
+            {"matches": [{"headers": [{"name": "X-Canary", "value": "1"}]}], "backendRefs": [backend("web-canary", 1)]},
+            {"backendRefs": [backend("web-stable", 75), backend("web-canary", 25)]},
+        ]}}),
+    );
+    plane.traffic.lock().entries = vec![Entry::HttpRoute {
+        namespace: "shop".into(),
+        name: "web".into(),
+    }];
+    assert_eq!(plane.shares(), (0.75, 0.25, 0.0));
+    let unweighted = json!([{"name": "web-stable"}, {"name": "web-canary", "weight": 0}]);
+    plane
+        .bench
+        .patch(&route, json!({"spec": {"rules": [{"backendRefs": unweighted}]}}));
+    assert_eq!(plane.shares(), (1.0, 0.0, 0.0));
+}
