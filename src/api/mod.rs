@@ -21,6 +21,7 @@ pub mod strategy;
 pub mod traffic;
 pub mod unknown_fields;
 pub mod well_known;
+pub mod workload;
 
 /// The API group of every kind.
 pub const GROUP: &str = "argoproj.io";

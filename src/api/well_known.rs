@@ -18,6 +18,9 @@ pub const REVISION_HISTORY: &str = "rollout.argoproj.io/revision-history";
 pub const DESIRED_REPLICAS: &str = "rollout.argoproj.io/desired-replicas";
 /// Annotation on Rollouts: generation of the referred workload.
 pub const WORKLOAD_GENERATION: &str = "rollout.argoproj.io/workload-generation";
+/// Label (`"true"`) and annotation (the record, as JSON) on a Deployment that `workloadRef.scaleDown` scaled down: who
+/// did it, and how many pods it gets back. Ours alone: the original remembers nothing.
+pub const SCALED_DOWN: &str = "tidegate/scaled-down";
 /// Annotation on ReplicaSets: labels and annotations injected into pods, as JSON.
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 /// Annotation on ReplicaSets: the revision number under which it was stable last, where `rollbackWindow` is used.

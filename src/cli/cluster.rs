@@ -11,7 +11,13 @@ use super::near;
 use super::promote::MANAGER;
 use super::tree::Relatives;
 use super::words::GlobalArgs;
-use crate::api::{analysis::AnalysisRun, experiment::Experiment, replica_set::ReplicaSet, rollout::Rollout};
+use crate::api::{
+    analysis::AnalysisRun,
+    experiment::Experiment,
+    replica_set::ReplicaSet,
+    rollout::Rollout,
+    workload::{Workload, WorkloadKind},
+};
 
 /// A client and the namespace that was chosen.
 pub struct Cluster {
@@ -134,6 +140,34 @@ impl Cluster {
     pub(crate) async fn json_patch(&self, name: &str, operations: Value) -> Result<Rollout, kube::Error> {
         let patch = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
         self.rollouts().patch(name, &params(), &Patch::Json::<()>(patch)).await
+    }
+
+    /// What a Rollout takes its pod template from.
+    pub(crate) async fn workload(&self, kind: WorkloadKind, name: &str) -> Result<Workload, CliError> {
+        match self.workloads(kind).get_opt(name).await {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => {
+                let message = format!("{} \"{name}\" not found", kind.resource());
+                Err(CliError::new(Kind::Request, message).hint("the workloadRef of the rollout names it"))
+            }
+            Err(error) => Err(CliError::kube(&error)),
+        }
+    }
+
+    /// Sends a JSON patch of such an object, whose `test` operations guard it.
+    pub(crate) async fn patch_workload(
+        &self,
+        kind: WorkloadKind,
+        name: &str,
+        operations: Value,
+    ) -> Result<(), kube::Error> {
+        let patch = serde_json::from_value(operations).map_err(kube::Error::SerdeError)?;
+        let patch = Patch::Json::<()>(patch);
+        self.workloads(kind).patch(name, &params(), &patch).await.map(|_| ())
+    }
+
+    fn workloads(&self, kind: WorkloadKind) -> Api<Workload> {
+        Api::namespaced_with(self.client.clone(), &self.namespace, &kind)
     }
 
     /// An error of a write, where "not found" comes with what else there is.

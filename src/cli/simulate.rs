@@ -223,6 +223,8 @@ async fn from_cluster(cluster: &Cluster, name: &str) -> Result<Vec<Value>, CliEr
         ),
         (of("", "v1", "Service", "services"), true),
         (of("networking.k8s.io", "v1", "Ingress", "ingresses"), true),
+        (of("apps", "v1", "Deployment", "deployments"), true),
+        (of("", "v1", "PodTemplate", "podtemplates"), true),
         (of("gateway.networking.k8s.io", "v1", "HTTPRoute", "httproutes"), true),
         (
             of(
@@ -277,6 +279,10 @@ fn concerns(object: &Value, rollout: &Value) -> bool {
         .unwrap_or_default();
     match kind {
         "Service" | "Ingress" | "HTTPRoute" => names(rollout.pointer("/spec/strategy").unwrap_or(&Value::Null), name),
+        "Deployment" | "PodTemplate" => {
+            let named = rollout.pointer("/spec/workloadRef").unwrap_or(&Value::Null);
+            named.get("kind").is_some_and(|named| named == kind) && named.get("name").is_some_and(|named| named == name)
+        }
         "HorizontalPodAutoscaler" => {
             let target = object.pointer("/spec/scaleTargetRef/name");
             target.is_some() && target == rollout.pointer("/metadata/name")

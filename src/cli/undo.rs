@@ -4,8 +4,16 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, Kind};
 use super::verbs::{ATTEMPTS_MAX, Session, overtaken};
-use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
-use crate::rollout::check::{restored_template, same_template};
+use crate::api::{
+    replica_set::ReplicaSet,
+    rollout::{Rollout, WorkloadRef},
+    well_known,
+    workload::{Workload, WorkloadKind},
+};
+use crate::rollout::{
+    check::{restored_template, same_template},
+    workload::resolve,
+};
 
 /// What an undo amounts to.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,16 +24,9 @@ pub(crate) enum Undo {
     Matches(i64),
 }
 
-/// Decides what to write; revision 0 stands for the one before the present.
+/// Decides what to write; revision 0 stands for the one before the present. `rollout` has the pod template of its workload.
 pub(crate) fn decide(rollout: &Rollout, sets: &[ReplicaSet], revision: i64) -> Result<Undo, CliError> {
     let name = rollout.metadata.name.as_deref().unwrap_or_default();
-    if let Some(workload) = &rollout.spec.workload_ref {
-        let (kind, workload) = (workload.kind.to_lowercase(), &workload.name);
-        let message = "the pod template of this rollout is that of its workloadRef";
-        return Err(CliError::new(Kind::Request, message).hint(format!(
-            "run `kubectl rollout undo {kind}/{workload}`, or apply its earlier template"
-        )));
-    }
     let uid = rollout.metadata.uid.as_deref().unwrap_or_default();
     let mut own: Vec<&ReplicaSet> = sets
         .iter()
@@ -62,6 +63,25 @@ pub(crate) fn decide(rollout: &Rollout, sets: &[ReplicaSet], revision: i64) -> R
     })
 }
 
+/// The kind of a workload whose pod template can be written back.
+fn can_be_undone(named: &WorkloadRef) -> Result<WorkloadKind, CliError> {
+    let told = |message: String| CliError::new(Kind::Request, message);
+    match WorkloadKind::of(&named.api_version, &named.kind) {
+        Some(kind @ (WorkloadKind::Deployment | WorkloadKind::PodTemplate)) => Ok(kind),
+        Some(kind @ WorkloadKind::ReplicaSet) => {
+            let message = format!(
+                "the pod template of this rollout is that of {kind} {}, which never changes",
+                named.name
+            );
+            Err(told(message).hint("let workloadRef name another object, or apply a Deployment instead"))
+        }
+        None => Err(told(format!(
+            "workload of type {} {} is not supported",
+            named.api_version, named.kind
+        ))),
+    }
+}
+
 /// The revision before the present one. While the controller has not yet seen the template that is written, that is
 /// either the newest revision there is, or, if the template is that of an older one, an undo that is under way: it is
 /// not undone by asking twice (guarantee D3).
@@ -80,6 +100,11 @@ impl Session {
         for _ in 0..ATTEMPTS_MAX {
             let rollout = self.cluster.rollout(name).await?;
             let sets = self.cluster.replica_sets().await?;
+            let workload = self.workload(&rollout).await?;
+            let rollout = match &workload {
+                Some((_, workload)) => resolve(&rollout, Some(workload), []),
+                None => rollout,
+            };
             let template = match decide(&rollout, &sets, revision)? {
                 Undo::Write(template) => template,
                 Undo::Matches(revision) => {
@@ -88,18 +113,39 @@ impl Session {
                     ));
                 }
             };
+            let meta = workload
+                .as_ref()
+                .map_or(&rollout.metadata, |(_, workload)| &workload.metadata);
+            let path = match workload {
+                Some((WorkloadKind::PodTemplate, _)) => "/template",
+                _ => "/spec/template",
+            };
             // A resource version that is not the present one makes the server answer 409.
             let operations = json!([
-                {"op": "replace", "path": "/metadata/resourceVersion", "value": rollout.metadata.resource_version},
-                {"op": if rollout.spec.template.is_some() { "replace" } else { "add" }, "path": "/spec/template", "value": template},
+                {"op": "replace", "path": "/metadata/resourceVersion", "value": meta.resource_version},
+                {"op": if rollout.spec.template.is_some() { "replace" } else { "add" }, "path": path, "value": template},
             ]);
-            match self.cluster.json_patch(name, operations).await {
-                Ok(_) => return self.terminal.line(&format!("rollout '{name}' undo")),
+            let written = match &workload {
+                Some((kind, workload)) => self.cluster.patch_workload(*kind, workload.name(), operations).await,
+                None => self.cluster.json_patch(name, operations).await.map(|_| ()),
+            };
+            match written {
+                Ok(()) => return self.terminal.line(&format!("rollout '{name}' undo")),
                 Err(kube::Error::Api(status)) if status.code == 409 => {}
                 Err(error) => return Err(self.cluster.write_error::<Rollout>(name, error).await),
             }
         }
         Err(overtaken("rollout", name))
+    }
+
+    /// What the Rollout takes its pod template from, which is then what is undone.
+    async fn workload(&self, rollout: &Rollout) -> Result<Option<(WorkloadKind, Workload)>, CliError> {
+        let Some(named) = &rollout.spec.workload_ref else {
+            return Ok(None);
+        };
+        let kind = can_be_undone(named)?;
+        let found = self.cluster.workload(kind, &named.name).await?;
+        Ok(Some((kind, found)))
     }
 }
 

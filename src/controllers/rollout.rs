@@ -68,6 +68,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         Observation::Unready => return Ok(Next::In(UNREADY_DELAY)),
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
+        Observation::Left(_) => return give_back(&context, key).await,
     };
     // A replica that does not lead writes nothing, and needs no pods.
     if context.leadership.fence().is_some()
@@ -121,6 +122,26 @@ async fn list_pods(context: &Context, key: &ObjectKey, selector: &str) -> PodLis
             PodList::Unlistable(error.label())
         }
     }
+}
+
+/// Gives Deployments their pods back that a deleted Rollout scaled down, once the server says as well that it is gone.
+async fn give_back(context: &Context, key: ObjectKey) -> Result<Next, ReconcileError> {
+    let Some(fence) = context.leadership.fence() else {
+        return Ok(Next::AwaitChange);
+    };
+    let rollout = ObjectRef::namespaced(crate::api::API_VERSION, "Rollout", &key.namespace, &key.name);
+    let subject = Subject::new("Rollout", key);
+    context.reread(&subject, &[rollout]).await?;
+    let now = context.clock.now();
+    let observed = observe(&context.stores, &context.ledger, &context.settings, &subject.key, now);
+    let Observation::Left(scaled_down) = observed else {
+        return Ok(Next::In(Duration::ZERO));
+    };
+    let scaled_down: Vec<_> = scaled_down.iter().map(AsRef::as_ref).collect();
+    let plan = rollout::workload::after_deletion(&scaled_down);
+    log_reasons(&subject.key, &plan);
+    context.apply(&fence, &subject, &plan).await?;
+    Ok(Next::AwaitChange)
 }
 
 /// The name of the ReplicaSet that the plan is to create, when one that the Rollout can neither own nor adopt holds it.

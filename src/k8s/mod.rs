@@ -20,6 +20,7 @@ pub mod progress_metrics;
 pub mod references;
 pub mod store;
 pub mod stores;
+pub mod workloads;
 
 #[cfg(test)]
 pub(crate) mod testing;

@@ -6,8 +6,10 @@ use crate::{
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
+        workload::{Workload, WorkloadKind},
     },
     k8s::{
+        foreign::Standing,
         ledger::{Freshness, Ledger, Subject},
         pods::PodList,
         references::References,
@@ -15,7 +17,10 @@ use crate::{
         stores::{Stores, selects},
     },
     plan::ObjectRef,
-    rollout::snapshot::{Pods, Settings, Snapshot},
+    rollout::{
+        snapshot::{Pods, Settings, Snapshot},
+        workload::{self, Referred},
+    },
     traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
 use jiff::Timestamp;
@@ -38,18 +43,22 @@ pub enum Observation {
         /// What was written.
         targets: Vec<ObjectRef>,
     },
-    /// It names a kind of another project of which the first list has not arrived; its arrival wakes the Rollout.
+    /// It names a kind of another project, or of workloads, of which the first list has not arrived; its arrival wakes the Rollout.
     Unready,
     /// The Rollout belongs to a controller with another instance id.
     Foreign,
     /// The Rollout is not there, or is going: its children are the garbage collector's.
     Gone,
+    /// The same, and it has left Deployments behind that it scaled down.
+    Left(Vec<Arc<Workload>>),
 }
 
 /// Shared ownership of the objects of one snapshot.
 #[derive(Debug)]
 pub struct Observed {
     rollout: Arc<Rollout>,
+    referred: Option<Reference>,
+    scaled_down: Vec<Arc<Workload>>,
     replica_sets: Vec<Arc<ReplicaSet>>,
     services: Vec<Arc<Service>>,
     ingresses: Vec<Arc<Ingress>>,
@@ -69,6 +78,8 @@ impl Observed {
     pub fn snapshot(&self) -> Snapshot<'_> {
         Snapshot {
             rollout: &self.rollout,
+            referred: self.referred.as_ref().map(Reference::borrowed),
+            scaled_down: borrowed(&self.scaled_down),
             replica_sets: borrowed(&self.replica_sets),
             services: borrowed(&self.services),
             ingresses: borrowed(&self.ingresses),
@@ -95,7 +106,7 @@ impl Observed {
         self.pods = pods;
     }
 
-    /// The Rollout.
+    /// The Rollout, with the pod template of its workload.
     pub fn rollout(&self) -> &Rollout {
         &self.rollout
     }
@@ -120,7 +131,11 @@ pub fn observe(
         .filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
     else {
         ledger.forget(&subject);
-        return Observation::Gone;
+        let scaled_down = stores.workloads.scaled_down_by(key);
+        return match scaled_down.is_empty() {
+            true => Observation::Gone,
+            false => Observation::Left(scaled_down),
+        };
     };
     if instance_id(&rollout) != settings.instance_id {
         return Observation::Foreign;
@@ -134,9 +149,23 @@ pub fn observe(
     let Some(unserved) = stores.foreign.unserved(references.foreign_kinds()) else {
         return Observation::Unready;
     };
+    let Ok(referred) = referred(stores, &rollout, &references) else {
+        return Observation::Unready;
+    };
+    let owned = stores.replica_sets.find(&owned_by(&rollout));
+    let rollout = match &rollout.spec.workload_ref {
+        None => rollout,
+        Some(_) => {
+            let found = referred.as_ref().and_then(|referred| referred.found.as_deref());
+            let sets = owned.iter().map(AsRef::as_ref);
+            Arc::new(workload::resolve(&rollout, found, sets))
+        }
+    };
     let (analysis_templates, cluster_analysis_templates) = templates(stores, &key.namespace, &references);
     Observation::Complete(Box::new(Observed {
-        replica_sets: replica_sets(stores, &rollout, &key.namespace),
+        replica_sets: replica_sets(stores, &rollout, owned, key, &references),
+        scaled_down: stores.workloads.scaled_down_by(key),
+        referred,
         services: services(stores, key, &references),
         ingresses: ingresses(stores, &rollout, &key.namespace, &references),
         foreign: foreign(stores, &rollout, &references),
@@ -164,12 +193,65 @@ fn owned_by(rollout: &Rollout) -> Term {
     Term::Owner(rollout.metadata.uid.clone().unwrap_or_default())
 }
 
-fn replica_sets(stores: &Stores, rollout: &Rollout, namespace: &str) -> Vec<Arc<ReplicaSet>> {
-    let mut found = stores.replica_sets.find(&owned_by(rollout));
-    let orphans = stores.replica_sets.find(&Term::Orphan(namespace.to_owned()));
+/// What `spec.workloadRef` leads to.
+#[derive(Debug)]
+struct Reference {
+    kind: WorkloadKind,
+    found: Option<Arc<Workload>>,
+    refusal: Option<String>,
+    has_own_template: bool,
+}
+
+impl Reference {
+    fn borrowed(&self) -> Referred<'_> {
+        Referred {
+            kind: self.kind,
+            found: self.found.as_deref(),
+            refusal: self.refusal.as_deref(),
+            has_own_template: self.has_own_template,
+        }
+    }
+}
+
+/// The first list has not arrived.
+struct NotListed;
+
+fn referred(stores: &Stores, rollout: &Rollout, references: &References) -> Result<Option<Reference>, NotListed> {
+    let Some((kind, key)) = &references.workload else {
+        return Ok(None);
+    };
+    let refusal = match stores.workloads.want(*kind) {
+        Standing::Unknown => return Err(NotListed),
+        Standing::Unserved(refusal) => Some(refusal),
+        Standing::Ready => None,
+    };
+    let store = stores.workloads.store(*kind).filter(|_| refusal.is_none());
+    Ok(Some(Reference {
+        kind: *kind,
+        found: store.and_then(|store| store.get(key)),
+        refusal,
+        has_own_template: rollout.spec.template.is_some(),
+    }))
+}
+
+fn replica_sets(
+    stores: &Stores,
+    rollout: &Rollout,
+    owned: Vec<Arc<ReplicaSet>>,
+    key: &ObjectKey,
+    references: &References,
+) -> Vec<Arc<ReplicaSet>> {
+    let mut found = owned;
+    let orphans = stores.replica_sets.find(&Term::Orphan(key.namespace.clone()));
+    // One that the pod template is taken from is no revision.
+    let workload = match &references.workload {
+        Some((WorkloadKind::ReplicaSet, workload)) => Some(workload.name.as_str()),
+        _ => None,
+    };
     found.extend(
         orphans
             .into_iter()
+            .filter(|orphan| Some(orphan.name()) != workload)
             .filter(|orphan| selects(rollout.spec.selector.as_ref(), orphan.as_ref())),
     );
     found

@@ -7,6 +7,7 @@ use crate::{
         analysis::AnalysisTemplateSpec,
         rollout::Rollout,
         strategy::{AnalysisTemplateRef, BlueGreenStrategy, CanaryStrategy, RolloutAnalysis},
+        workload::WorkloadKind,
     },
     k8s::store::{ObjectKey, Term},
     traffic::{Router, foreign::ForeignKind},
@@ -25,6 +26,8 @@ pub struct References {
     pub ingresses: BTreeSet<String>,
     /// Objects of other projects, with their namespaces.
     pub foreign: BTreeSet<(ForeignKind, ObjectKey)>,
+    /// What its pod template is taken from.
+    pub workload: Option<(WorkloadKind, ObjectKey)>,
     /// `AnalysisTemplate`s.
     pub templates: BTreeSet<String>,
     /// `ClusterAnalysisTemplate`s.
@@ -36,6 +39,11 @@ impl References {
     pub fn of_rollout(rollout: &Rollout) -> Self {
         let mut references = Self::default();
         let name = rollout.metadata.name.as_deref().unwrap_or_default();
+        references.workload = rollout.spec.workload_ref.as_ref().and_then(|named| {
+            let kind = WorkloadKind::of(&named.api_version, &named.kind)?;
+            let namespace = rollout.metadata.namespace.as_deref().unwrap_or_default();
+            Some((kind, ObjectKey::new(namespace, named.name.as_str())))
+        });
         if let Some(canary) = &rollout.spec.strategy.canary {
             references.add_canary(name, canary);
             references.add_foreign(rollout, canary);
@@ -61,11 +69,14 @@ impl References {
         let templates = self.templates.iter().map(|name| Term::Template(key(name)));
         let cluster_templates = self.cluster_templates.iter().cloned().map(Term::ClusterTemplate);
         let foreign = self.foreign.iter().cloned().map(|(kind, key)| Term::Foreign(kind, key));
+        let workload = self.workload.iter();
+        let workload = workload.flat_map(|(kind, key)| [Term::Workload(*kind, key.clone()), Term::WorkloadKind(*kind)]);
         let kinds = self.foreign_kinds().into_iter().map(Term::ForeignKind);
         services
             .chain(ingresses)
             .chain(foreign)
             .chain(kinds)
+            .chain(workload)
             .chain(templates)
             .chain(cluster_templates)
             .collect()

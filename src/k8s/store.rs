@@ -4,6 +4,7 @@
 //! before and after; a relist that brings nothing new is silent.
 
 use crate::{
+    api::workload::WorkloadKind,
     k8s::{backoff::WatchBackoff, cell::WaitCell},
     traffic::foreign::ForeignKind,
 };
@@ -80,6 +81,10 @@ pub enum Term {
     Foreign(ForeignKind, ObjectKey),
     /// It refers to some object of this kind of another project.
     ForeignKind(ForeignKind),
+    /// It takes its pod template from this object.
+    Workload(WorkloadKind, ObjectKey),
+    /// It takes its pod template from some object of this kind.
+    WorkloadKind(WorkloadKind),
     /// It refers to this `AnalysisTemplate`.
     Template(ObjectKey),
     /// It refers to the `ClusterAnalysisTemplate` of this name.

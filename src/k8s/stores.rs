@@ -8,12 +8,14 @@ use crate::{
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
+        workload::WorkloadKind,
     },
     k8s::{
         foreign::ForeignStores,
         ledger::Written,
         references::References,
         store::{Change, ObjectKey, Store, Stored, Term, controller_of, ownership_term, prune_metadata},
+        workloads::{WorkloadStores, rollout_of},
     },
     plan::ObjectRef,
     traffic::foreign::ForeignKind,
@@ -64,6 +66,8 @@ pub struct Stores {
     pub ingresses: Store<Ingress>,
     /// Kinds of other projects that routers look at.
     pub foreign: ForeignStores,
+    /// What Rollouts take their pod templates from.
+    pub workloads: WorkloadStores,
     /// AnalysisRuns.
     pub analysis_runs: Store<AnalysisRun>,
     /// `AnalysisTemplate`s.
@@ -85,6 +89,7 @@ impl Stores {
             services,
             ingresses,
             foreign,
+            workloads,
             analysis_runs,
             analysis_templates,
             cluster_analysis_templates,
@@ -96,6 +101,7 @@ impl Stores {
         tasks.spawn(services.watch(scope.api(client), false));
         tasks.spawn(ingresses.watch(scope.api(client), false));
         foreign.start(client, scope, tasks);
+        workloads.start(client, scope, tasks);
         tasks.spawn(analysis_runs.watch(scope.api(client), false));
         tasks.spawn(analysis_templates.watch(scope.api(client), false));
         // With rights in one namespace only, cluster templates cannot be read; Rollouts naming them get a condition.
@@ -165,6 +171,7 @@ impl Stores {
             rollouts
         });
         self.wake_by_foreign_kinds(&wake);
+        self.wake_by_workloads(&wake);
         on_change(&self.analysis_runs, &wake, |change| {
             change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
         });
@@ -196,6 +203,26 @@ impl Stores {
         }
     }
 
+    fn wake_by_workloads(&self, wake: &(impl Fn(ObjectKey) + Clone + Send + Sync + 'static)) {
+        for kind in WorkloadKind::ALL {
+            if let Some(store) = self.workloads.store(kind) {
+                let rollouts = self.rollouts.clone();
+                on_change(store, wake, move |change| {
+                    let mut keys = rollouts.find_keys(&Term::Workload(kind, change.key.clone()));
+                    keys.extend(change.sides().filter_map(|workload| rollout_of(workload)));
+                    keys
+                });
+            }
+            let (rollouts, wake) = (self.rollouts.clone(), wake.clone());
+            self.workloads.listen(kind, move || {
+                rollouts
+                    .find_keys(&Term::WorkloadKind(kind))
+                    .into_iter()
+                    .for_each(&wake);
+            });
+        }
+    }
+
     /// Forgets everybody who listens; for the end of a replica within a process that goes on.
     pub fn forget_listeners(&self) {
         self.rollouts.forget_listeners();
@@ -203,6 +230,7 @@ impl Stores {
         self.services.forget_listeners();
         self.ingresses.forget_listeners();
         self.foreign.forget_listeners();
+        self.workloads.forget_listeners();
         self.analysis_runs.forget_listeners();
         self.analysis_templates.forget_listeners();
         self.cluster_analysis_templates.forget_listeners();
@@ -225,6 +253,8 @@ impl Stores {
             "Service" if target.api_version == "v1" => seen(&self.services, &key, written),
             "Ingress" if target.api_version.starts_with("networking.k8s.io/") => seen(&self.ingresses, &key, written),
             "AnalysisRun" => seen(&self.analysis_runs, &key, written),
+            "Deployment" if target.api_version.starts_with("apps/") => (self.workloads.store(WorkloadKind::Deployment))
+                .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
             _ => (foreign_kind(target).and_then(|kind| self.foreign.store(kind)))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
         }
@@ -245,6 +275,10 @@ impl Stores {
                 self.ingresses.reread(client, &key).await
             }
             "AnalysisRun" => self.analysis_runs.reread(client, &key).await,
+            "Deployment" if target.api_version.starts_with("apps/") => {
+                let workloads = &self.workloads;
+                workloads.reread(client, WorkloadKind::Deployment, &key).await
+            }
             _ => match foreign_kind(target) {
                 Some(kind) => self.foreign.reread(client, kind, &key).await,
                 None => Ok(()),
@@ -261,9 +295,11 @@ impl Stores {
                 continue;
             }
             let neighbours = self.rollouts.find(&Term::Namespace(change.key.namespace.clone()));
-            let adopters = neighbours
-                .iter()
-                .filter(|rollout| selects(rollout.spec.selector.as_ref(), replica_set.as_ref()));
+            // One without a selector takes that of its workload.
+            let adopters = neighbours.iter().filter(|rollout| match &rollout.spec.selector {
+                None => rollout.spec.workload_ref.is_some(),
+                selector => selects(selector.as_ref(), replica_set.as_ref()),
+            });
             concerned.extend(adopters.map(|rollout| ObjectKey::of(rollout.as_ref())));
         }
         concerned

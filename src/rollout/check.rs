@@ -31,6 +31,8 @@ pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
     let settings = Settings::default();
     let snapshot = Snapshot {
         rollout,
+        referred: None,
+        scaled_down: Vec::new(),
         replica_sets: Vec::new(),
         services: Vec::new(),
         ingresses: Vec::new(),

@@ -9,6 +9,7 @@ use super::{
     rollback_window, services, status, template,
     validate::Problem,
     view::View,
+    workload,
 };
 use crate::{
     api::{replica_set::ReplicaSet, well_known},
@@ -67,7 +68,9 @@ pub(crate) fn conclude(view: &View<'_>, mut decision: Decision<'_>, problems: &[
     for problem in problems {
         plan.because("InvalidSpec", problem.to_string());
     }
-    finish(view, plan, &status)
+    let mut plan = finish(view, plan, &status);
+    workload::scale_down::add(view, &decision, &mut plan);
+    plan
 }
 
 /// A ReplicaSet that was created and is not seen: a store that lags, or a name that somebody else holds. Names it,
@@ -158,7 +161,7 @@ fn write_objects(view: &View<'_>, decision: &mut Decision<'_>, plan: &mut Plan, 
     let (patches, switched) = services::patches(view, &decision.selectors);
     additions.extend(patches);
     // An aborted update needs only the stable side.
-    if view.revisions.new.is_none() && !decision.progress.abort && !view.name_is_taken() {
+    if workload::can_create(view) && !decision.progress.abort && !view.name_is_taken() {
         additions.push(Action::Create {
             object: new_replica_set(view, decision.create_with),
         });
@@ -228,38 +231,44 @@ fn named_services<'a>(view: &'a View<'_>) -> Vec<&'a str> {
         .collect()
 }
 
-/// The revision annotation, the number of replicas when the user gave none, and adoption of ReplicaSets without owner.
-fn metadata_writes(view: &View<'_>) -> Vec<Action> {
-    let rollout = view.snapshot.rollout;
-    let mut writes = Vec::new();
-    let number = view.revisions.number.to_string();
-    let annotated = rollout
-        .metadata
+/// What is written into the Rollout beside its status: the revision, the generation of its workload, and the number of
+/// replicas when the user gave none.
+fn rollout_write(view: &View<'_>, number: &str) -> Option<Action> {
+    let metadata = &view.snapshot.rollout.metadata;
+    let annotated = metadata
         .annotations
         .as_ref()
         .and_then(|all| all.get(well_known::REVISION));
     let mut patch = Map::new();
-    if annotated != Some(&number) {
-        patch.insert(
-            "metadata".to_owned(),
-            json!({ "annotations": { well_known::REVISION: number } }),
-        );
+    let mut annotations = Map::new();
+    if annotated.is_none_or(|annotated| annotated != number) {
+        annotations.insert(well_known::REVISION.to_owned(), Value::from(number));
+    }
+    if let Some(generation) = workload::annotation(view) {
+        annotations.insert(well_known::WORKLOAD_GENERATION.to_owned(), Value::from(generation));
+    }
+    if !annotations.is_empty() {
+        patch.insert("metadata".to_owned(), json!({ "annotations": annotations }));
     }
     if view.spec.replicas.is_none() {
-        patch.insert("spec".to_owned(), json!({ "replicas": 1 }));
+        patch.insert("spec".to_owned(), json!({ "replicas": view.replicas }));
     }
-    if !patch.is_empty() {
-        writes.push(Action::Merge {
-            target: rollout_ref(view),
-            patch: Value::Object(patch),
-            manager: ROLLOUT_MANAGER,
-            precondition: Some(Precondition {
-                uid: rollout.metadata.uid.clone(),
-                // The status that follows is bound to the same version (guarantee C3).
-                resource_version: rollout.metadata.resource_version.clone(),
-            }),
-        });
-    }
+    (!patch.is_empty()).then(|| Action::Merge {
+        target: rollout_ref(view),
+        patch: Value::Object(patch),
+        manager: ROLLOUT_MANAGER,
+        precondition: Some(Precondition {
+            uid: metadata.uid.clone(),
+            // The status that follows is bound to the same version (guarantee C3).
+            resource_version: metadata.resource_version.clone(),
+        }),
+    })
+}
+
+/// Writes into the Rollout, adoption of ReplicaSets without owner, and the number of a revision that is used again.
+fn metadata_writes(view: &View<'_>) -> Vec<Action> {
+    let number = view.revisions.number.to_string();
+    let mut writes = Vec::from_iter(rollout_write(view, &number));
     for set in view
         .revisions
         .all()

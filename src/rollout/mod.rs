@@ -30,6 +30,7 @@ mod step;
 mod template;
 mod validate;
 mod view;
+pub mod workload;
 
 use crate::{
     api::{replica_set::ReplicaSet, well_known},

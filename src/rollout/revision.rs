@@ -3,7 +3,7 @@
 //! A ReplicaSet is matched by its stored label and then by the meaning of its template, never by recomputing a hash
 //! alone (guarantee D5), so that an upgrade or a take-over creates no revision.
 
-use super::{injected, snapshot::Snapshot, template};
+use super::{injected, snapshot::Snapshot, template, workload};
 use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
 
 /// The ReplicaSets of a Rollout by role.
@@ -71,10 +71,17 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
                 set.revision(),
             )
         });
+    let is_unknown = workload::is_unknown(rollout);
+    let new = if is_unknown {
+        workload::recorded(&sets, &status)
+    } else {
+        new
+    };
     let hash = match new {
         Some(set) => set.pod_hash().to_owned(),
+        None if is_unknown => status.current_pod_hash.clone(),
         // Its ReplicaSet was deleted: it comes back under the hash it had, whoever computed that (guarantee D5).
-        None if is_recorded(rollout, &status) && sets.iter().all(|set| set.pod_hash() != status.current_pod_hash) => {
+        None if is_recorded(snapshot, &status) && sets.iter().all(|set| set.pod_hash() != status.current_pod_hash) => {
             status.current_pod_hash.clone()
         }
         None => computed,
@@ -111,11 +118,13 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
 }
 
 /// Whether the status was written for this very specification, so that its hash is that of the present pod template.
-fn is_recorded(rollout: &Rollout, status: &RolloutStatus) -> bool {
+fn is_recorded(snapshot: &Snapshot<'_>, status: &RolloutStatus) -> bool {
+    let rollout = snapshot.rollout;
     let generation = rollout.metadata.generation.map(|generation| generation.to_string());
     !status.current_pod_hash.is_empty()
         && rollout.spec.template.is_some()
         && generation.is_some_and(|generation| generation == status.observed_generation)
+        && workload::is_observed(snapshot, status)
 }
 
 /// The revision-history annotation after `set` received a new number.

@@ -1,10 +1,12 @@
 //! What one decision about a Rollout is based on: immutable, borrowed, complete.
 
+use super::workload::Referred;
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
         replica_set::ReplicaSet,
         rollout::Rollout,
+        workload::Workload,
     },
     traffic::foreign::{Foreign, ForeignKind, Unserved},
 };
@@ -17,8 +19,13 @@ use k8s_openapi::api::{
 /// Objects read together, the time, and settings.
 #[derive(Clone, Debug)]
 pub struct Snapshot<'a> {
-    /// The Rollout.
+    /// The Rollout. Where it refers to a workload, it has the pod template of that, and its selector if it has none of
+    /// its own (`workload::resolve`).
     pub rollout: &'a Rollout,
+    /// What it takes its pod template from, if it refers to something of a kind that can be.
+    pub referred: Option<Referred<'a>>,
+    /// Deployments of its namespace that it scaled down, whether or not it still refers to them.
+    pub scaled_down: Vec<&'a Workload>,
     /// ReplicaSets of its namespace that it controls, and those without a controller whose labels its selector matches.
     pub replica_sets: Vec<&'a ReplicaSet>,
     /// Services of its namespace that its specification names, and those annotated as managed by it.

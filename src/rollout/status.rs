@@ -2,6 +2,7 @@
 
 use super::{
     deadline, decision::Decision, duration, phase, ping_pong, progress, progress::Turn, validate::Problem, view::View,
+    workload,
 };
 use crate::{
     api::{
@@ -112,6 +113,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         .generation
         .map(|generation| generation.to_string())
         .unwrap_or_default();
+    status.workload_observed_generation = workload::observed_generation(view, decision.frozen);
     status.canary = Some(CanaryStatus {
         current_step_analysis_run_status: progress.step_run.clone(),
         current_background_analysis_run_status: progress.background_run.clone(),

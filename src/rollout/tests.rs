@@ -19,4 +19,5 @@ mod roles;
 mod simulated;
 mod steps;
 mod takeover;
+mod workload;
 mod world;

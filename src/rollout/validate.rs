@@ -8,7 +8,7 @@ mod references;
 mod routers;
 mod routes;
 
-use super::view::View;
+use super::{view::View, workload};
 use crate::json::At as _;
 use serde_json::Value;
 use std::fmt;
@@ -25,7 +25,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn invalid(field: impl Into<String>, found: impl Into<Value>, message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(field: impl Into<String>, found: impl Into<Value>, message: impl Into<String>) -> Self {
         Self {
             field: field.into(),
             found: Some(found.into().to_string()),
@@ -33,7 +33,7 @@ impl Problem {
         }
     }
 
-    fn required(field: &str) -> Self {
+    pub(crate) fn required(field: &str) -> Self {
         Self {
             field: field.to_owned(),
             found: None,
@@ -64,20 +64,13 @@ pub(crate) fn problems(view: &View<'_>) -> Vec<Problem> {
 pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
     let spec = view.spec;
     let mut problems = Vec::new();
-    if spec.workload_ref.is_some() {
-        problems.push(Problem {
-            field: "spec.workloadRef".to_owned(),
-            found: Some(format!(
-                "{:?}",
-                spec.workload_ref
-                    .as_ref()
-                    .map(|reference| reference.name.as_str())
-                    .unwrap_or_default()
-            )),
-            message: "workload references are not supported yet".to_owned(),
-        });
+    if let Some(named) = &spec.workload_ref {
+        workload::problems(view, named, &mut problems);
     }
+    // What a workload that is not there would say is not wrong.
+    let is_unknown = workload::is_unknown(view.snapshot.rollout);
     match &spec.selector {
+        None if is_unknown => {}
         None => problems.push(Problem::required("spec.selector")),
         Some(selector)
             if selector.match_labels.iter().flatten().next().is_none()
@@ -96,7 +89,7 @@ pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
                 .and_then(|template| template.at("/metadata/labels"))
                 .cloned();
             let labels = labels.as_ref().and_then(Value::as_object);
-            for (key, value) in selector.match_labels.iter().flatten() {
+            for (key, value) in selector.match_labels.iter().flatten().filter(|_| !is_unknown) {
                 if labels.and_then(|labels| labels.get(key)).and_then(Value::as_str) != Some(value) {
                     let found = labels.cloned().map_or(Value::Null, Value::Object);
                     problems.push(Problem::invalid(

@@ -5,6 +5,7 @@ use super::{
     revision::{self, Revisions},
     rollback_window,
     snapshot::Snapshot,
+    workload,
 };
 use crate::api::{
     replica_set::ReplicaSet, rollout::RolloutSpec, rollout_status::RolloutStatus, strategy::CanaryStep, well_known,
@@ -41,7 +42,9 @@ impl<'a> View<'a> {
             status,
             revisions,
             progress,
-            replicas: spec.replicas.unwrap_or(1).max(0),
+            replicas: (spec.replicas)
+                .unwrap_or_else(|| workload::replicas_if_absent(snapshot))
+                .max(0),
         };
         if view.begins_rollback_in_window() {
             view.progress.step_index = steps.len();

@@ -89,7 +89,7 @@ impl Cast {
             ..Self::default()
         };
         for object in others {
-            if TAKES_PART.contains(&kind(&object)) {
+            if TAKES_PART.contains(&kind(&object)) || is_referred(&cast.rollout, &object) {
                 cast.others.push(object);
             } else {
                 cast.left_out.push(format!("{} {}", kind(&object), name(&object)));
@@ -101,6 +101,19 @@ impl Cast {
 
     fn namespace(&self) -> &str {
         text(&self.rollout, "/metadata/namespace")
+    }
+
+    /// The pod template: the Rollout's own, or that of what it refers to.
+    pub fn pod_template(&self) -> Option<&Value> {
+        let own = self.rollout.at("/spec/template").filter(|own| !own.is_null());
+        own.or_else(|| {
+            let referred = self.referred()?;
+            referred.at("/spec/template").or_else(|| referred.at("/template"))
+        })
+    }
+
+    fn referred(&self) -> Option<&Value> {
+        self.others.iter().find(|object| is_referred(&self.rollout, object))
     }
 
     fn has(&self, wanted: &str, named: &str) -> bool {
@@ -201,7 +214,8 @@ impl Cast {
 
     /// The Service over all pods of the Rollout, whatever their version.
     fn main_service(&mut self) -> Entry {
-        let labels = pairs(&self.rollout, "/spec/template/metadata/labels");
+        let template = self.pod_template().cloned().unwrap_or_default();
+        let labels = pairs(&template, "/metadata/labels");
         let covers = |service: &&Value| {
             let selector = pairs(service, "/spec/selector");
             !selector.is_empty() && selector.iter().all(|pair| labels.contains(pair))
@@ -229,8 +243,8 @@ impl Cast {
 
     fn port(&self) -> i64 {
         let port = self
-            .rollout
-            .at("/spec/template/spec/containers/0/ports/0/containerPort");
+            .pod_template()
+            .and_then(|template| template.at("/spec/containers/0/ports/0/containerPort"));
         port.and_then(Value::as_i64).unwrap_or(80)
     }
 
@@ -238,10 +252,9 @@ impl Cast {
         if service.is_empty() || self.has("Service", service) {
             return;
         }
-        let selector = self
-            .rollout
-            .at("/spec/selector/matchLabels")
-            .cloned()
+        let of = |object: &Value| object.at("/spec/selector/matchLabels").cloned();
+        let selector = of(&self.rollout)
+            .or_else(|| of(self.referred()?))
             .unwrap_or_else(|| json!({}));
         let port = self.port();
         self.add(
@@ -321,6 +334,15 @@ impl Cast {
                 "data": {key: "c2ltdWxhdGVk"}}));
         }
     }
+}
+
+/// Whether the Rollout takes its pod template from this object.
+fn is_referred(rollout: &Value, object: &Value) -> bool {
+    rollout.at("/spec/workloadRef").is_some_and(|named| {
+        kind(object) == text(named, "/kind")
+            && name(object) == text(named, "/name")
+            && text(object, "/metadata/namespace") == text(rollout, "/metadata/namespace")
+    })
 }
 
 fn kind(object: &Value) -> &str {

@@ -123,7 +123,7 @@ impl Stage {
             rollout: key,
             recorder,
             versions: Versions::default(),
-            images: (image(rollout), String::new()),
+            images: (image(&cast.pod_template().cloned().unwrap_or_default()), String::new()),
             story: Story::default(),
             requests: (0.0, 0.0),
             last: Frame::default(),
@@ -199,9 +199,22 @@ impl Stage {
             return Err(PlayError::NoUpdate("the pod template stays the same".to_owned()));
         }
         if let Some(rollout) = self.world.get(&self.rollout) {
-            self.images.1 = image(&rollout);
+            self.images.1 = self.image(&rollout);
         }
         Ok(())
+    }
+
+    /// The image that a Rollout is to run, its own or that of the Deployment it refers to.
+    fn image(&self, rollout: &Value) -> String {
+        let (named, namespace) = (
+            text(rollout, "/spec/workloadRef/name"),
+            text(rollout, "/metadata/namespace"),
+        );
+        let template = |object: &Value| object.at("/spec/template").cloned().unwrap_or_default();
+        let deployment = self.world.get(&Key::new(Kind::Deployment, namespace, named));
+        image(&template(
+            deployment.as_deref().filter(|_| !named.is_empty()).unwrap_or(rollout),
+        ))
     }
 
     /// A person does something; noted, and returned when it is refused.
@@ -434,8 +447,8 @@ impl Stage {
     }
 }
 
-fn image(rollout: &Value) -> String {
-    text(rollout, "/spec/template/spec/containers/0/image").to_owned()
+fn image(template: &Value) -> String {
+    text(template, "/spec/containers/0/image").to_owned()
 }
 
 fn strategy(rollout: &Value) -> String {

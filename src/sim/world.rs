@@ -17,6 +17,7 @@ use super::{
         Model, Slot, Timing,
         autoscaler::Autoscaler,
         data_plane::{DataPlane, Entry, Traffic},
+        deployment_pods::DeploymentPods,
         deployments::Deployments,
         endpoints::Endpoints,
         garbage::Garbage,
@@ -485,9 +486,10 @@ fn slots(options: &Options, dice: &Dice, truth: &SharedTruth, traffic: &Traffic)
         slot(Box::new(Gateway), timing.gateway),
         slot(Box::new(DataPlane::new(dice, truth.clone(), traffic.clone())), at_once),
     ];
-    if options.syncs {
-        slots.push(slot(Box::new(Deployments::new(dice)), at_once));
-    }
+    slots.push(match options.syncs {
+        true => slot(Box::new(Deployments::new(dice)), at_once),
+        false => slot(Box::new(DeploymentPods), timing.replica_sets),
+    });
     slots
 }
 

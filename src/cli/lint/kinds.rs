@@ -10,8 +10,10 @@ use crate::api::API_VERSION;
 use crate::api::analysis::{AnalysisRun, AnalysisTemplate, AnalysisTemplateSpec, ClusterAnalysisTemplate};
 use crate::api::experiment::Experiment;
 use crate::api::rollout::Rollout;
+use crate::api::workload::{Workload, WorkloadKind};
 use crate::rollout::check::flaws;
 use crate::rollout::snapshot::{Pods, Settings, Snapshot};
+use crate::rollout::workload::{self, Referred};
 
 /// Problems of one object; `objects` are all of the files.
 pub(super) fn check(object: &Object, objects: &[Object]) -> Vec<Problem> {
@@ -62,8 +64,22 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
     let templates: Vec<AnalysisTemplate> = beside(object, objects, API_VERSION, "AnalysisTemplate");
     let cluster: Vec<ClusterAnalysisTemplate> = beside(object, objects, API_VERSION, "ClusterAnalysisTemplate");
     let settings = Settings::default();
+    let named = rollout.spec.workload_ref.as_ref();
+    let kind = named.and_then(|named| WorkloadKind::of(&named.api_version, &named.kind));
+    let workload = named.zip(kind).and_then(|(named, kind)| {
+        let all: Vec<Workload> = beside(object, objects, kind.api_version(), kind.kind());
+        all.into_iter().find(|workload| workload.name() == named.name)
+    });
+    let resolved = named.map(|_| workload::resolve(rollout, workload.as_ref(), []));
     let snapshot = Snapshot {
-        rollout,
+        rollout: resolved.as_ref().unwrap_or(rollout),
+        referred: kind.map(|kind| Referred {
+            kind,
+            found: workload.as_ref(),
+            refusal: None,
+            has_own_template: rollout.spec.template.is_some(),
+        }),
+        scaled_down: Vec::new(),
         replica_sets: Vec::new(),
         services: services.iter().collect(),
         ingresses: ingresses.iter().collect(),

@@ -170,3 +170,28 @@ fn a_list_is_looked_into_and_what_is_no_object_is_told() {
         ],
     );
 }
+
+#[test]
+fn a_workload_in_the_same_files_is_looked_at() {
+    let template = "  template:\n    metadata:\n      labels: {app: web}\n    spec:\n      containers:\n      - name: web\n        image: demo:v1\n";
+    let reference = "  workloadRef: {apiVersion: apps/v1, kind: Deployment, name: web}\n";
+    let referring = GOOD.replace(template, reference);
+    assert_ne!(referring, GOOD);
+    // It may be in the cluster.
+    lint_of(&referring, &[]);
+    let deployment = "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: other}}\n  template:\n    metadata: {labels: {app: other}}\n";
+    lint_of(
+        &format!("{referring}{deployment}"),
+        &[
+            "web.yaml:5: Rollout web: spec.template.metadata.labels: Invalid value: {\"app\":\"other\"}: `selector` does not match template `labels`: expected app=web",
+        ],
+    );
+    let both = GOOD.replace(template, &format!("{template}{reference}"));
+    let fitting = deployment.replace("other", "web");
+    lint_of(
+        &format!("{both}{fitting}"),
+        &[
+            "web.yaml:8: Rollout web: spec.template: Invalid value: \"\": template must be empty for workload reference rollout",
+        ],
+    );
+}

@@ -114,8 +114,27 @@ fn a_label_that_injection_covered_gets_the_users_value() {
 
 #[test]
 fn a_workload_reference_is_undone_at_the_workload() {
-    let referring: Rollout =
-        serde_json::from_value(json!({"spec": {"workloadRef": {"kind": "Deployment", "name": "web"}}})).unwrap();
-    let error = decide(&referring, &[], 0).unwrap_err().to_string();
-    assert!(error.contains("kubectl rollout undo deployment/web"), "{error}");
+    let mut referring = rollout(&template("v2"));
+    let sets = [set(1, &template("v1"), &json!({})), set(2, &template("v2"), &json!({}))];
+    for (version, kind) in [("apps/v1", "Deployment"), ("v1", "PodTemplate")] {
+        let named = WorkloadRef {
+            api_version: version.to_owned(),
+            kind: kind.to_owned(),
+            name: "web".to_owned(),
+            ..WorkloadRef::default()
+        };
+        assert_eq!(can_be_undone(&named).unwrap().kind(), kind);
+        referring.spec.workload_ref = Some(named);
+        let workload = json!({"metadata": {"name": "web"}, "spec": {"template": template("v2")}});
+        let resolved = resolve(&referring, Some(&serde_json::from_value(workload).unwrap()), []);
+        assert_eq!(decide(&resolved, &sets, 0).unwrap(), Undo::Write(template("v1")));
+    }
+    let never = WorkloadRef {
+        api_version: "apps/v1".to_owned(),
+        kind: "ReplicaSet".to_owned(),
+        name: "web".to_owned(),
+        ..WorkloadRef::default()
+    };
+    let error = can_be_undone(&never).unwrap_err().to_string();
+    assert!(error.contains("ReplicaSet web, which never changes"), "{error}");
 }

@@ -47,6 +47,8 @@ fn outcome(rollout: &Value, sets: &[ReplicaSet], pods: Pods<'_>) -> Outcome {
     let settings = Settings::default();
     let snapshot = Snapshot {
         rollout: &rollout,
+        referred: None,
+        scaled_down: Vec::new(),
         replica_sets: sets.iter().collect(),
         services: vec![],
         ingresses: vec![],

@@ -324,6 +324,8 @@ fn a_collision_leads_to_another_name() {
     let rollout = serde_json::from_value(world.get("Rollout", "web").clone()).unwrap();
     let plan = crate::rollout::plan_after_collision(&Snapshot {
         rollout: &rollout,
+        referred: None,
+        scaled_down: vec![],
         replica_sets: vec![],
         services: vec![],
         ingresses: vec![],

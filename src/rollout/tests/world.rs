@@ -6,9 +6,13 @@ use crate::{
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
+        workload::{Workload, WorkloadKind},
     },
     plan::{Action, ObjectRef, Plan, Requeue, StatusChange},
-    rollout::snapshot::{Pods, Settings, Snapshot},
+    rollout::{
+        snapshot::{Pods, Settings, Snapshot},
+        workload::{Referred, resolve, scaled_down_by},
+    },
     traffic::foreign::{Foreign, ForeignKind},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -77,6 +81,10 @@ pub(super) struct World {
     pub(super) settings: Settings,
     /// Hashes whose pods never become available.
     pub(super) broken: Vec<String>,
+    /// How many pods of a ReplicaSet become available at most.
+    pub(super) ready_at_most: Option<i64>,
+    /// Objects of other kinds than Deployments that a Rollout may refer to.
+    pub(super) workloads: Vec<Value>,
     pub(super) events: Vec<(String, String)>,
     /// Weights written to the canary Ingress, in order.
     pub(super) weights: Vec<i64>,
@@ -95,6 +103,8 @@ impl World {
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
             settings: Settings::default(),
             broken: vec![],
+            ready_at_most: None,
+            workloads: vec![],
             events: vec![],
             weights: vec![],
             passes: 0,
@@ -162,12 +172,36 @@ impl World {
             all::<Ingress>(view, "Ingress"),
         );
         let foreign = foreign(view);
+        let deployments = all::<Workload>(view, "Deployment");
+        let others: Vec<Workload> = (self.workloads.iter())
+            .map(|object| serde_json::from_value(object.clone()).unwrap())
+            .collect();
+        let named = rollout.spec.workload_ref.clone();
+        let found = named.as_ref().and_then(|named| {
+            let mut all = deployments.iter().chain(&others);
+            all.find(|found| found.name() == named.name)
+        });
+        let referred = named.as_ref().and_then(|named| {
+            Some(Referred {
+                kind: WorkloadKind::of(&named.api_version, &named.kind)?,
+                found,
+                refusal: None,
+                has_own_template: rollout.spec.template.is_some(),
+            })
+        });
+        let rollout = match &named {
+            Some(_) => resolve(&rollout, found, &sets),
+            None => rollout,
+        };
+        let own = |workload: &&Workload| scaled_down_by(workload).as_ref() == rollout.metadata.name.as_ref();
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
         );
         crate::rollout::plan(&Snapshot {
             rollout: &rollout,
+            referred,
+            scaled_down: deployments.iter().filter(own).collect(),
             replica_sets: sets.iter().collect(),
             services: services.iter().collect(),
             ingresses: ingresses.iter().collect(),
@@ -263,6 +297,10 @@ impl World {
                 });
                 let before = weight_in(&object).unwrap_or(0);
                 json_patch::merge(&mut object, fields);
+                if target.kind == "Deployment" && fields.get("spec").is_some() {
+                    let generation = object["metadata"]["generation"].as_i64().unwrap_or(0);
+                    object["metadata"]["generation"] = json!(generation + 1);
+                }
                 if let Some(weight) = weight_in(&object).filter(|weight| *weight != before) {
                     self.weights.push(weight);
                     self.last_weight_change = Some((self.now, before, self.selected("web-canary")));
@@ -275,7 +313,7 @@ impl World {
         }
     }
 
-    /// The ReplicaSet controller and kubelet: every wanted pod is there and, unless broken, available.
+    /// The ReplicaSet and Deployment controllers and kubelet: every wanted pod is there and, unless broken, available.
     fn pods_follow(&mut self) {
         let names: Vec<String> = self
             .objects
@@ -292,12 +330,21 @@ impl World {
             let available = if self.broken.iter().any(|broken| broken == hash) {
                 0
             } else {
-                replicas
+                replicas.min(self.ready_at_most.unwrap_or(replicas))
             };
             let status = json!({"replicas": replicas, "readyReplicas": available, "availableReplicas": available});
             if set["status"] != status {
                 set["status"] = status;
                 self.put(set);
+            }
+        }
+        if let Some(deployment) = self.objects.get(&("Deployment".to_owned(), "web".to_owned())) {
+            let mut deployment = deployment.clone();
+            let status = json!({"availableReplicas": deployment["spec"]["replicas"],
+                "observedGeneration": deployment["metadata"]["generation"]});
+            if deployment["status"] != status {
+                deployment["status"] = status;
+                self.put(deployment);
             }
         }
     }

@@ -165,6 +165,7 @@ kinds! {
     Lease => Facts::built_in("coordination.k8s.io/v1", "Lease", "leases");
     HTTPRoute => Facts::custom("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes").status();
     GRPCRoute => Facts::custom("gateway.networking.k8s.io/v1", "GRPCRoute", "grpcroutes").status();
+    PodTemplate => Facts::built_in("v1", "PodTemplate", "podtemplates").generation();
     CustomResourceDefinition => Facts::built_in("apiextensions.k8s.io/v1", "CustomResourceDefinition", "customresourcedefinitions").cluster_scoped().status().generation();
 }
 

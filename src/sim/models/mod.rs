@@ -8,6 +8,7 @@
 pub mod autoscaler;
 pub mod behaviour;
 pub mod data_plane;
+pub mod deployment_pods;
 pub mod deployments;
 pub mod endpoints;
 pub mod garbage;

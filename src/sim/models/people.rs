@@ -3,7 +3,7 @@
 use super::{number, text};
 use crate::json::At as _;
 use crate::{
-    api::rollout::Rollout,
+    api::{rollout::Rollout, workload::WorkloadKind},
     cli::{image, promote},
     sim::api::{
         Change, Deletion, SimApi,
@@ -127,12 +127,32 @@ fn set_image(api: &SimApi, actor: &str, key: &Key, container: &str, image: &str)
         container: container.to_owned(),
         image: image.to_owned(),
     };
-    let operations = image::operations(&read(api, key)?, &[change]).map_err(|error| error.message)?;
+    let mut rollout = read(api, key)?;
+    let workload = workload(api, key, &rollout);
+    if let Some((_, workload)) = &workload {
+        rollout.spec.workload_ref = None;
+        rollout.spec.template = workload.at("/spec/template").cloned();
+    }
+    let operations = image::operations(&rollout, &[change]).map_err(|error| error.message)?;
     if operations.is_empty() {
         return Ok(());
     }
     let patch = serde_json::from_value(Value::Array(operations)).map_err(|error| error.to_string())?;
-    said(api.patch(actor, key, &Change::Json(patch)))
+    let target = workload.as_ref().map_or(key, |(target, _)| target);
+    said(api.patch(actor, target, &Change::Json(patch)))
+}
+
+/// The Deployment that a Rollout takes its pod template from: a new image is set there.
+fn workload(api: &SimApi, key: &Key, rollout: &Rollout) -> Option<(Key, Arc<Value>)> {
+    let named = rollout.spec.workload_ref.as_ref()?;
+    let kind = WorkloadKind::of(&named.api_version, &named.kind).filter(|kind| *kind == WorkloadKind::Deployment)?;
+    let target = Key::new(
+        Kind::named(kind.api_version(), kind.kind())?,
+        key.namespace.as_str(),
+        named.name.as_str(),
+    );
+    let found = api.state().get(&target).cloned()?;
+    Some((target, found))
 }
 
 fn promote(api: &SimApi, actor: &str, key: &Key, full: bool, now: Timestamp) -> Result<(), String> {

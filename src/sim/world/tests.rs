@@ -1,5 +1,6 @@
 mod pods;
 mod sync;
+mod workload;
 
 use super::*;
 use serde_json::json;

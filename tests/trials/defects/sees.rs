@@ -115,6 +115,8 @@ impl Owned {
     pub(super) fn plan(&self) -> Plan {
         tidegate::rollout::plan(&Snapshot {
             rollout: &self.rollout,
+            referred: None,
+            scaled_down: Vec::new(),
             replica_sets: self.replica_sets.iter().collect(),
             services: self.services.iter().collect(),
             ingresses: self.ingresses.iter().collect(),
