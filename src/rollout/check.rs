@@ -6,8 +6,9 @@ use super::{
     template,
     validate::{self, Problem},
     view::View,
+    workload::{self, Referred},
 };
-use crate::api::{replica_set::ReplicaSet, rollout::Rollout};
+use crate::api::{replica_set::ReplicaSet, rollout::Rollout, workload::WorkloadKind};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -29,9 +30,17 @@ pub fn flaws(snapshot: &Snapshot<'_>) -> Vec<Flaw> {
 /// Everything that is wrong with the specification by itself, whatever the objects are that it names.
 pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
     let settings = Settings::default();
+    let named = rollout.spec.workload_ref.as_ref();
+    let kind = named.and_then(|named| WorkloadKind::of(&named.api_version, &named.kind));
+    let resolved = named.map(|_| workload::resolve(rollout, None, []));
     let snapshot = Snapshot {
-        rollout,
-        referred: None,
+        rollout: resolved.as_ref().unwrap_or(rollout),
+        referred: kind.map(|kind| Referred {
+            kind,
+            found: None,
+            refusal: None,
+            has_own_template: rollout.spec.template.is_some(),
+        }),
         scaled_down: Vec::new(),
         replica_sets: Vec::new(),
         services: Vec::new(),
@@ -46,7 +55,10 @@ pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
         settings: &settings,
         now: Timestamp::UNIX_EPOCH,
     };
-    told(validate::own(&View::of(&snapshot)))
+    let mut problems = validate::own(&View::of(&snapshot));
+    // A name that is given leads to something else than the specification itself.
+    problems.retain(|problem| problem.field != "spec.workloadRef.name" || problem.found.is_none());
+    told(problems)
 }
 
 fn told(problems: Vec<Problem>) -> Vec<Flaw> {

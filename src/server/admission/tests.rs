@@ -82,6 +82,15 @@ fn what_is_named_and_may_come_later_is_not_looked_for() {
             ..Verdict::default()
         }
     );
+    let mut referring = steps(json!([{"setWeight": 20}]));
+    referring["spec"]["template"] = Value::Null;
+    referring["spec"]["workloadRef"] = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "later"});
+    assert!(create(&referring).errors.is_empty(), "{:?}", create(&referring));
+    referring["spec"]["workloadRef"] = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": ""});
+    assert_eq!(
+        fields(&create(&referring)),
+        ["spec.workloadRef.name", "spec.workloadRef"]
+    );
 }
 
 #[test]
