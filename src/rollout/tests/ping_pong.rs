@@ -141,6 +141,22 @@ fn the_services_swap_roles_at_each_promotion() {
     }
 }
 
+/// The judge must be able to say no.
+#[test]
+#[should_panic(expected = "the selector of web-ping changed, which gets 0 %")]
+fn the_judge_sees_a_selector_that_changes_before_the_data_plane_follows() {
+    let (mut world, judge) = deployed(steps());
+    let mut route = world.get("HTTPRoute", "web").clone();
+    route["spec"]["rules"] = json!([{"backendRefs": [
+        {"kind": "Service", "name": "web-ping", "weight": 0}, {"kind": "Service", "name": "web-pong", "weight": 100}]}]);
+    world.put(route);
+    world.wait(1);
+    judge.look(&world);
+    let selector = json!({"spec": {"selector": {well_known::POD_TEMPLATE_HASH: "another"}}});
+    world.patch("Service", "web-ping", &selector);
+    judge.look(&world);
+}
+
 #[test]
 fn an_abort_moves_no_selector_under_traffic_and_a_retry_starts_over() {
     let (mut world, judge) = deployed(steps());
