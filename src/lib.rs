@@ -13,6 +13,7 @@ pub mod lang;
 
 // L1: decisions. Pure: no client, no clock, no task, no environment.
 pub mod analysis;
+pub mod experiment;
 pub mod plan;
 pub mod rollout;
 pub mod sync;

@@ -37,12 +37,19 @@ pub fn is_evidence(run: &AnalysisRun) -> bool {
     Phase::parse(&status.phase) == Some(Phase::Successful)
         && status.message != RUN_TERMINATED
         && ended_by_itself
-        && !status.metric_results.is_empty()
-        && status
-            .metric_results
-            .iter()
-            .filter(|metric| !metric.dry_run)
-            .all(|metric| metric.successful > 0)
+        && has_measured(run)
+}
+
+/// Whether every metric whose verdict counts has at least one successful measurement. Of a run without an end, which
+/// somebody who may do so ended because its time was over, no more can be asked.
+pub fn has_measured(run: &AnalysisRun) -> bool {
+    let results = run
+        .status
+        .as_ref()
+        .map(|status| status.metric_results.as_slice())
+        .unwrap_or_default();
+    let mut counting = results.iter().filter(|metric| !metric.dry_run);
+    results.len() >= run.spec.metrics.len().max(1) && counting.all(|metric| metric.successful > 0)
 }
 
 #[cfg(test)]

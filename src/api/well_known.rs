@@ -31,6 +31,10 @@ pub const HOSTNAME: &str = "kubernetes.io/hostname";
 pub const SCALE_DOWN_DEADLINE: &str = "scale-down-deadline";
 /// Annotation on Services, DestinationRules, Mappings and VirtualNodes: the Rollout that sets which pods they lead to.
 pub const MANAGED_BY_ROLLOUT: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
+/// Annotation on ReplicaSets and Services of an Experiment: its name. Such a ReplicaSet is no revision of a Rollout.
+pub const EXPERIMENT_NAME: &str = "experiment.argoproj.io/name";
+/// Annotation on ReplicaSets and Services of an Experiment: the name of the template.
+pub const EXPERIMENT_TEMPLATE_NAME: &str = "experiment.argoproj.io/template-name";
 /// Annotation of `kubectl apply`; never copied to children.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Annotation of the notification engine; never copied to children.

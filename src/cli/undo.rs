@@ -7,7 +7,6 @@ use super::verbs::{ATTEMPTS_MAX, Session, overtaken};
 use crate::api::{
     replica_set::ReplicaSet,
     rollout::{Rollout, WorkloadRef},
-    well_known,
     workload::{Workload, WorkloadKind},
 };
 use crate::rollout::{

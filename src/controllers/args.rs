@@ -73,6 +73,9 @@ pub struct ControllerArgs {
     /// AnalysisRuns worked on at once.
     #[arg(long, default_value_t = 30)]
     pub analysis_threads: usize,
+    /// Experiments worked on at once.
+    #[arg(long, default_value_t = 10)]
+    pub experiment_threads: usize,
     /// Seconds after which a data plane that cannot be asked is taken to follow a written weight or selector.
     #[arg(long, default_value_t = Settings::default().drain_seconds)]
     pub drain_seconds: u32,
@@ -112,6 +115,8 @@ pub enum ControllerName {
     Rollout,
     /// AnalysisRuns.
     Analysis,
+    /// Experiments.
+    Experiment,
     /// Applications.
     Application,
 }
@@ -125,8 +130,6 @@ pub struct IgnoredArgs {
     burst: Option<String>,
     #[arg(long, hide = true)]
     kloglevel: Option<String>,
-    #[arg(long, hide = true)]
-    experiment_threads: Option<String>,
     #[arg(long, hide = true)]
     service_threads: Option<String>,
     #[arg(long, hide = true)]
@@ -162,7 +165,6 @@ impl IgnoredArgs {
             qps,
             burst,
             kloglevel,
-            experiment_threads,
             service_threads,
             ingress_threads,
             ephemeral_metadata_threads,
@@ -181,7 +183,6 @@ impl IgnoredArgs {
             ("--qps", qps.is_some()),
             ("--burst", burst.is_some()),
             ("--kloglevel", kloglevel.is_some()),
-            ("--experiment-threads", experiment_threads.is_some()),
             ("--service-threads", service_threads.is_some()),
             ("--ingress-threads", ingress_threads.is_some()),
             ("--ephemeral-metadata-threads", ephemeral_metadata_threads.is_some()),

@@ -8,6 +8,7 @@ pub mod analysis_run;
 pub mod application;
 pub mod args;
 pub mod drive;
+pub mod experiment;
 pub mod probes;
 pub mod queue;
 pub mod retry;
@@ -361,6 +362,9 @@ fn start_controllers(context: &Arc<Context>) -> JoinSet<()> {
     }
     if context.args.runs(ControllerName::Analysis) {
         controllers.spawn(analysis_run::run(Arc::clone(context)));
+    }
+    if context.args.runs(ControllerName::Experiment) {
+        controllers.spawn(experiment::run(Arc::clone(context)));
     }
     controllers
 }

@@ -4,6 +4,7 @@ use crate::{
     analysis::validate,
     api::{
         analysis::{AnalysisRun, Metric},
+        experiment::Experiment,
         rollout::Rollout,
     },
     k8s::stores::Stores,
@@ -24,10 +25,10 @@ const ROLLOUT_PHASES: [&str; 7] = [
     "Error",
     "Abort",
 ];
-/// Phases of an AnalysisRun.
+/// Phases of an AnalysisRun, and of an Experiment.
 const RUN_PHASES: [&str; 6] = ["Pending", "Running", "Successful", "Failed", "Error", "Inconclusive"];
 
-/// Series about every Rollout, AnalysisRun and template.
+/// Series about every Rollout, AnalysisRun, Experiment and template.
 #[derive(Debug)]
 pub struct ObjectMetrics(pub Stores);
 
@@ -38,6 +39,7 @@ impl Collector for ObjectMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Encoded {
         self.rollouts(&mut encoder)?;
         self.analysis_runs(&mut encoder)?;
+        self.experiments(&mut encoder)?;
         self.templates(&mut encoder)
     }
 }
@@ -160,6 +162,28 @@ impl ObjectMetrics {
                 });
             },
         )
+    }
+
+    fn experiments(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
+        let Self(stores) = self;
+        let help = "Information about an Experiment";
+        gauges(encoder, "experiment_info", help, |series| {
+            stores.experiments.for_each(|found| {
+                let phase = experiment_phase(found);
+                let labels = [("namespace", namespace(found)), ("name", name(found)), ("phase", phase)];
+                series.add(&labels, 1);
+            });
+        })?;
+        let help = "Deprecated: the phase of an Experiment";
+        gauges(encoder, "experiment_phase", help, |series| {
+            stores.experiments.for_each(|found| {
+                let now = experiment_phase(found);
+                for phase in RUN_PHASES {
+                    let labels = [("namespace", namespace(found)), ("name", name(found)), ("phase", phase)];
+                    series.add(&labels, i64::from(phase == now));
+                }
+            });
+        })
     }
 
     fn templates(&self, encoder: &mut DescriptorEncoder<'_>) -> Encoded {
@@ -351,10 +375,16 @@ fn condition_phase(rollout: &Rollout) -> &'static str {
 }
 
 fn run_phase(run: &AnalysisRun) -> &str {
-    match run.status.as_ref().map(|status| status.phase.as_str()) {
-        None | Some("") => "Pending",
-        Some(phase) => phase,
-    }
+    begun(run.status.as_ref().map(|status| status.phase.as_str()))
+}
+
+fn experiment_phase(experiment: &Experiment) -> &str {
+    begun(experiment.status.as_ref().map(|status| status.phase.as_str()))
+}
+
+/// What has no phase yet is pending.
+fn begun(phase: Option<&str>) -> &str {
+    phase.filter(|phase| !phase.is_empty()).unwrap_or("Pending")
 }
 
 #[cfg(test)]
@@ -376,6 +406,8 @@ mod tests {
         let run = json!({"metadata": {"namespace": "shop", "name": "run"}, "spec": {"metrics": checks},
             "status": {"phase": "Running", "metricResults": [{"name": "errors", "phase": "Running"}]}});
         stores.analysis_runs.put(serde_json::from_value(run).unwrap());
+        let experiment = json!({"metadata": {"namespace": "shop", "name": "trial"}, "status": {"phase": "Running"}});
+        stores.experiments.put(serde_json::from_value(experiment).unwrap());
         let template = json!({"metadata": {"namespace": "shop", "name": "check"}, "spec": {"metrics": checks}});
         stores.analysis_templates.put(serde_json::from_value(template).unwrap());
         let metrics = Metrics::new();
@@ -388,6 +420,8 @@ mod tests {
         );
         has(r#"analysis_run_metric_type{namespace="shop",name="run",metric="smoke",type="job"} 1"#);
         has(r#"analysis_template_metric_info{namespace="shop",name="check",type="job",metric="smoke"} 1"#);
+        has(r#"experiment_info{namespace="shop",name="trial",phase="Running"} 1"#);
+        has(r#"experiment_phase{namespace="shop",name="trial",phase="Failed"} 0"#);
         has(r#"rollout_info_replicas_unavailable{namespace="shop",name="web"} 2"#);
         has(r#"rollout_info_replicas_desired{namespace="shop",name="web"} 5"#);
         has(r#"rollout_phase{namespace="shop",name="web",strategy="canary",phase="Progressing"} 1"#);

@@ -1,8 +1,11 @@
 //! Puts together what one decision about a Rollout is based on, from the stores alone.
 
+pub mod experiment;
+
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -66,6 +69,7 @@ pub struct Observed {
     unserved: Vec<Unserved>,
     served: Vec<(ForeignKind, String)>,
     analysis_runs: Vec<Arc<AnalysisRun>>,
+    experiments: Vec<Arc<Experiment>>,
     analysis_templates: Vec<Arc<AnalysisTemplate>>,
     cluster_analysis_templates: Vec<Arc<ClusterAnalysisTemplate>>,
     pods: PodList,
@@ -89,6 +93,7 @@ impl Observed {
             unserved: &self.unserved,
             served: &self.served,
             analysis_runs: borrowed(&self.analysis_runs),
+            experiments: borrowed(&self.experiments),
             analysis_templates: borrowed(&self.analysis_templates),
             cluster_analysis_templates: borrowed(&self.cluster_analysis_templates),
             pods: match &self.pods {
@@ -172,6 +177,7 @@ pub fn observe(
         unserved,
         served: stores.foreign.served(references.foreign_kinds()),
         analysis_runs: stores.analysis_runs.find(&owned_by(&rollout)),
+        experiments: experiments(stores, &rollout, &key.namespace),
         analysis_templates,
         cluster_analysis_templates,
         pods: PodList::Unlisted,
@@ -255,6 +261,14 @@ fn replica_sets(
             .filter(|orphan| selects(rollout.spec.selector.as_ref(), orphan.as_ref())),
     );
     found
+}
+
+/// Those it controls, and whoever holds the name of the one it is at.
+fn experiments(stores: &Stores, rollout: &Rollout, namespace: &str) -> Vec<Arc<Experiment>> {
+    let canary = rollout.status.as_ref().and_then(|status| status.canary.as_ref());
+    let current = canary.map(|canary| ObjectKey::new(namespace, canary.current_experiment.as_str()));
+    let current = current.and_then(|key| stores.experiments.get(&key));
+    unique(stores.experiments.find(&owned_by(rollout)).into_iter().chain(current))
 }
 
 fn services(stores: &Stores, rollout: &ObjectKey, references: &References) -> Vec<Arc<Service>> {

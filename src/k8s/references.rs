@@ -5,6 +5,7 @@
 use crate::{
     api::{
         analysis::AnalysisTemplateSpec,
+        experiment::ExperimentSpec,
         rollout::Rollout,
         strategy::{AnalysisTemplateRef, BlueGreenStrategy, CanaryStrategy, RolloutAnalysis},
         workload::WorkloadKind,
@@ -58,6 +59,15 @@ impl References {
     pub fn of_template(spec: &AnalysisTemplateSpec) -> Self {
         let mut references = Self::default();
         references.add_templates(&spec.templates);
+        references
+    }
+
+    /// What an Experiment refers to directly.
+    pub fn of_experiment(spec: &ExperimentSpec) -> Self {
+        let mut references = Self::default();
+        for analysis in &spec.analyses {
+            references.add_template(&analysis.template_name, analysis.cluster_scope);
+        }
         references
     }
 

@@ -5,6 +5,7 @@ use crate::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
         app_project::AppProject,
         application::Application,
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -70,6 +71,8 @@ pub struct Stores {
     pub workloads: WorkloadStores,
     /// AnalysisRuns.
     pub analysis_runs: Store<AnalysisRun>,
+    /// Experiments.
+    pub experiments: Store<Experiment>,
     /// `AnalysisTemplate`s.
     pub analysis_templates: Store<AnalysisTemplate>,
     /// `ClusterAnalysisTemplate`s.
@@ -91,6 +94,7 @@ impl Stores {
             foreign,
             workloads,
             analysis_runs,
+            experiments,
             analysis_templates,
             cluster_analysis_templates,
             applications: _,
@@ -103,6 +107,7 @@ impl Stores {
         foreign.start(client, scope, tasks);
         workloads.start(client, scope, tasks);
         tasks.spawn(analysis_runs.watch(scope.api(client), false));
+        tasks.spawn(experiments.watch(scope.api(client), false));
         tasks.spawn(analysis_templates.watch(scope.api(client), false));
         // With rights in one namespace only, cluster templates cannot be read; Rollouts naming them get a condition.
         let optional = matches!(scope, Scope::Namespace(_));
@@ -117,6 +122,7 @@ impl Stores {
             ("Service", self.services.is_ready()),
             ("Ingress", self.ingresses.is_ready()),
             ("AnalysisRun", self.analysis_runs.is_ready()),
+            ("Experiment", self.experiments.is_ready()),
             ("AnalysisTemplate", self.analysis_templates.is_ready()),
             ("ClusterAnalysisTemplate", self.cluster_analysis_templates.is_ready()),
         ];
@@ -147,6 +153,7 @@ impl Stores {
         self.services.ready().await;
         self.ingresses.ready().await;
         self.analysis_runs.ready().await;
+        self.experiments.ready().await;
         self.analysis_templates.ready().await;
         self.cluster_analysis_templates.ready().await;
     }
@@ -175,13 +182,41 @@ impl Stores {
         on_change(&self.analysis_runs, &wake, |change| {
             change.sides().filter_map(|run| owning_rollout(run.as_ref())).collect()
         });
+        on_change(&self.experiments, &wake, |change| {
+            change
+                .sides()
+                .filter_map(|found| owning_rollout(found.as_ref()))
+                .collect()
+        });
         let stores = self.clone();
         on_change(&self.analysis_templates, &wake, move |change| {
-            stores.rollouts_of(Term::Template(change.key.clone()))
+            stores.users_of(&stores.rollouts, Term::Template(change.key.clone()))
         });
         let stores = self.clone();
         on_change(&self.cluster_analysis_templates, &wake, move |change| {
-            stores.rollouts_of(Term::ClusterTemplate(change.key.name.clone()))
+            stores.users_of(&stores.rollouts, Term::ClusterTemplate(change.key.name.clone()))
+        });
+    }
+
+    /// Calls `wake` with the name of every Experiment that a change concerns, from now on.
+    pub fn wake_experiments(&self, wake: impl Fn(ObjectKey) + Clone + Send + Sync + 'static) {
+        fn owners<K: Stored>(change: &Change<K>) -> Vec<ObjectKey> {
+            change
+                .sides()
+                .filter_map(|child| owner_of_kind(child.as_ref(), "Experiment"))
+                .collect()
+        }
+        on_change(&self.experiments, &wake, |change| vec![change.key.clone()]);
+        on_change(&self.replica_sets, &wake, owners);
+        on_change(&self.services, &wake, owners);
+        on_change(&self.analysis_runs, &wake, owners);
+        let stores = self.clone();
+        on_change(&self.analysis_templates, &wake, move |change| {
+            stores.users_of(&stores.experiments, Term::Template(change.key.clone()))
+        });
+        let stores = self.clone();
+        on_change(&self.cluster_analysis_templates, &wake, move |change| {
+            stores.users_of(&stores.experiments, Term::ClusterTemplate(change.key.name.clone()))
         });
     }
 
@@ -232,6 +267,7 @@ impl Stores {
         self.foreign.forget_listeners();
         self.workloads.forget_listeners();
         self.analysis_runs.forget_listeners();
+        self.experiments.forget_listeners();
         self.analysis_templates.forget_listeners();
         self.cluster_analysis_templates.forget_listeners();
         self.applications.forget_listeners();
@@ -255,6 +291,7 @@ impl Stores {
             "AnalysisRun" => seen(&self.analysis_runs, &key, written),
             "Deployment" if target.api_version.starts_with("apps/") => (self.workloads.store(WorkloadKind::Deployment))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
+            "Experiment" => seen(&self.experiments, &key, written),
             _ => (foreign_kind(target).and_then(|kind| self.foreign.store(kind)))
                 .is_none_or(|store| !store.is_ready() || seen(store, &key, written)),
         }
@@ -279,6 +316,7 @@ impl Stores {
                 let workloads = &self.workloads;
                 workloads.reread(client, WorkloadKind::Deployment, &key).await
             }
+            "Experiment" => self.experiments.reread(client, &key).await,
             _ => match foreign_kind(target) {
                 Some(kind) => self.foreign.reread(client, kind, &key).await,
                 None => Ok(()),
@@ -305,13 +343,13 @@ impl Stores {
         concerned
     }
 
-    /// Rollouts that name this template, or a template that leads to it.
-    fn rollouts_of(&self, template: Term) -> Vec<ObjectKey> {
-        let mut rollouts = Vec::new();
+    /// Those of `users` that name this template, or a template that leads to it.
+    fn users_of<K: Stored>(&self, users: &Store<K>, template: Term) -> Vec<ObjectKey> {
+        let mut found = Vec::new();
         let mut visited = BTreeSet::new();
         let mut open = vec![template];
         while let Some(term) = open.pop() {
-            rollouts.extend(self.rollouts.find_keys(&term));
+            found.extend(users.find_keys(&term));
             open.extend(self.analysis_templates.find_keys(&term).into_iter().map(Term::Template));
             open.extend(
                 self.cluster_analysis_templates
@@ -322,7 +360,7 @@ impl Stores {
             visited.insert(term);
             open.retain(|term| !visited.contains(term));
         }
-        rollouts
+        found
     }
 }
 
@@ -342,7 +380,12 @@ fn on_change<K: Stored>(
 
 /// The Rollout that controls an object.
 fn owning_rollout<K: Resource>(object: &K) -> Option<ObjectKey> {
-    let owner = controller_of(object).filter(|owner| owner.kind == "Rollout")?;
+    owner_of_kind(object, "Rollout")
+}
+
+/// The object of this kind that controls an object.
+fn owner_of_kind<K: Resource>(object: &K, kind: &str) -> Option<ObjectKey> {
+    let owner = controller_of(object).filter(|owner| owner.kind == kind)?;
     Some(ObjectKey::new(
         object.meta().namespace.clone().unwrap_or_default(),
         owner.name.as_str(),
@@ -397,7 +440,9 @@ impl Stored for ReplicaSet {
 
 impl Stored for Service {
     fn terms(&self) -> Vec<Term> {
-        managed_by(self).map(Term::ManagedBy).into_iter().collect()
+        let owner = controller_of(self).filter(|owner| owner.kind == "Experiment");
+        let owner = owner.map(|owner| Term::Owner(owner.uid.clone()));
+        managed_by(self).map(Term::ManagedBy).into_iter().chain(owner).collect()
     }
 }
 
@@ -410,6 +455,15 @@ impl Stored for Ingress {
 impl Stored for AnalysisRun {
     fn terms(&self) -> Vec<Term> {
         vec![ownership_term(self)]
+    }
+}
+
+impl Stored for Experiment {
+    fn terms(&self) -> Vec<Term> {
+        let namespace = self.metadata.namespace.as_deref().unwrap_or_default();
+        let mut terms = References::of_experiment(&self.spec).terms(namespace);
+        terms.push(ownership_term(self));
+        terms
     }
 }
 

@@ -3,7 +3,9 @@
 
 pub mod duration;
 pub mod expr;
+pub mod field_path;
 pub mod glob;
+pub mod hash;
 pub mod jsonpath;
 pub mod quantity;
 pub mod template;

@@ -49,6 +49,7 @@ pub fn spec_flaws(rollout: &Rollout) -> Vec<Flaw> {
         unserved: &[],
         served: &[],
         analysis_runs: Vec::new(),
+        experiments: Vec::new(),
         analysis_templates: Vec::new(),
         cluster_analysis_templates: Vec::new(),
         pods: Pods::Unlisted,

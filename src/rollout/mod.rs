@@ -10,6 +10,7 @@ mod conclude;
 mod deadline;
 mod decision;
 pub mod duration;
+mod experiments;
 mod field_path;
 pub mod inert;
 mod injected;

@@ -27,6 +27,8 @@ pub(crate) struct Progress {
     pub(crate) step_run: Option<RolloutAnalysisRunStatus>,
     /// Analysis beside the steps (canary).
     pub(crate) background_run: Option<RolloutAnalysisRunStatus>,
+    /// Name of the Experiment of the current step (canary).
+    pub(crate) experiment: Option<String>,
     /// Analysis before promotion (blue-green).
     pub(crate) pre_run: Option<RolloutAnalysisRunStatus>,
     /// Analysis after promotion (blue-green).
@@ -87,6 +89,7 @@ pub(crate) fn resume(snapshot: &Snapshot<'_>, revisions: &Revisions<'_>, steps: 
                 promote_full: status.promote_full,
                 step_run: canary.current_step_analysis_run_status.filter(|_| !retry),
                 background_run: canary.current_background_analysis_run_status.filter(|_| !retry),
+                experiment: Some(canary.current_experiment).filter(|name| !retry && !name.is_empty()),
                 pre_run: blue_green.pre_promotion_analysis_run_status.filter(|_| !retry),
                 post_run: blue_green.post_promotion_analysis_run_status.filter(|_| !retry),
                 checkpoint: blue_green.scale_up_preview_check_point && !retry,
@@ -136,6 +139,12 @@ fn step_hashes(steps: &[CanaryStep]) -> Vec<String> {
     let mut with_metadata = steps.to_vec();
     for analysis in with_metadata.iter_mut().filter_map(|step| step.analysis.as_mut()) {
         analysis.analysis_run_metadata.get_or_insert_default();
+    }
+    for experiment in with_metadata.iter_mut().filter_map(|step| step.experiment.as_mut()) {
+        experiment.analysis_run_metadata.get_or_insert_default();
+        for template in &mut experiment.templates {
+            template.metadata.get_or_insert_default();
+        }
     }
     let metadata = serde_json::to_string(&with_metadata).unwrap_or_default();
     vec![template::steps_hash(&plain), template::steps_hash(&metadata)]

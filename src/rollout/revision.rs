@@ -4,7 +4,7 @@
 //! alone (guarantee D5), so that an upgrade or a take-over creates no revision.
 
 use super::{injected, snapshot::Snapshot, template, workload};
-use crate::api::{replica_set::ReplicaSet, rollout::Rollout, rollout_status::RolloutStatus, well_known};
+use crate::api::{replica_set::ReplicaSet, rollout_status::RolloutStatus, well_known};
 
 /// The ReplicaSets of a Rollout by role.
 #[derive(Clone, Debug)]
@@ -52,6 +52,11 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
         .iter()
         .copied()
         .filter(|set| set.metadata.deletion_timestamp.is_none())
+        // Those of an Experiment may match the selector, and may lose their owner; they are never a revision.
+        .filter(|set| {
+            let is_own = set.controller_uid().is_some() && set.controller_uid() == rollout.metadata.uid.as_deref();
+            is_own || set.annotation(well_known::EXPERIMENT_NAME).is_none()
+        })
         .collect();
     sets.sort_by_key(|set| {
         (

@@ -3,7 +3,7 @@
 //! A run is first named in the status and created by the next pass under that name: whatever crashes in between, the
 //! name says which run belongs to this attempt, so none is ever created twice.
 
-use super::{decision::Decision, field_path, view::View};
+use super::{decision::Decision, experiments, field_path, view::View};
 use crate::{
     analysis::{
         self, phase,
@@ -297,7 +297,21 @@ pub(crate) fn tidy_after(view: &View<'_>, decision: &Decision<'_>) -> Vec<Action
     let keep: Vec<&str> = (runs.into_iter().flatten().filter(|_| !over))
         .map(|run| run.name.as_str())
         .collect();
-    tidy(view, &keep)
+    let experiment = (progress.experiment.as_deref()).filter(|_| !over && view.spec.strategy.canary.is_some());
+    let mut actions = tidy(view, &keep);
+    actions.extend(experiments::tidy(view, experiment));
+    actions
+}
+
+/// How many finished runs, and how many experiments, are kept: successful ones and others.
+pub(crate) fn history_limits(view: &View<'_>) -> (usize, usize) {
+    let limits = view.spec.analysis.clone().unwrap_or_default();
+    let limit =
+        |limit: Option<i32>| usize::try_from(limit.unwrap_or(HISTORY_LIMIT_DEFAULT).max(0)).unwrap_or(usize::MAX);
+    (
+        limit(limits.successful_run_history_limit),
+        limit(limits.unsuccessful_run_history_limit),
+    )
 }
 
 /// Stops runs that no longer belong to the update, and deletes those beyond the history limits.
@@ -322,9 +336,7 @@ fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
     }
     finished.retain(|run| !keep.contains(&run_name(run)));
     finished.sort_by_key(|run| std::cmp::Reverse(run.metadata.creation_timestamp.clone().map(|time| time.0)));
-    let limits = view.spec.analysis.clone().unwrap_or_default();
-    let limit =
-        |limit: Option<i32>| usize::try_from(limit.unwrap_or(HISTORY_LIMIT_DEFAULT).max(0)).unwrap_or(usize::MAX);
+    let (successful_limit, unsuccessful_limit) = history_limits(view);
     let successful = |run: &AnalysisRun| run.status.as_ref().is_some_and(|status| status.phase == "Successful");
     let orphaned = |run: &AnalysisRun| {
         let hash = run
@@ -339,8 +351,7 @@ fn tidy(view: &View<'_>, keep: &[&str]) -> Vec<Action> {
         .copied()
         .filter(|run| !orphaned(run))
         .partition(|run| successful(run));
-    let surplus = (good.into_iter().skip(limit(limits.successful_run_history_limit)))
-        .chain(bad.into_iter().skip(limit(limits.unsuccessful_run_history_limit)));
+    let surplus = (good.into_iter().skip(successful_limit)).chain(bad.into_iter().skip(unsuccessful_limit));
     for run in finished.iter().copied().filter(|run| orphaned(run)).chain(surplus) {
         actions.push(Action::Delete {
             target: target(view, run),
@@ -441,7 +452,7 @@ fn object(view: &View<'_>, wanted: &Wanted<'_>, name: &str, spec: &AnalysisRunSp
 }
 
 /// The values of a rollout's arguments.
-fn arguments(view: &View<'_>, args: &[AnalysisRunArgument]) -> Result<Vec<Argument>, Vec<String>> {
+pub(crate) fn arguments(view: &View<'_>, args: &[AnalysisRunArgument]) -> Result<Vec<Argument>, Vec<String>> {
     let mut resolved = Vec::new();
     let mut problems = Vec::new();
     for arg in args {

@@ -4,6 +4,7 @@ use super::workload::Referred;
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         workload::Workload,
@@ -41,6 +42,8 @@ pub struct Snapshot<'a> {
     pub served: &'a [(ForeignKind, String)],
     /// AnalysisRuns it controls.
     pub analysis_runs: Vec<&'a AnalysisRun>,
+    /// Experiments it controls, and whoever holds the name of the one it is at.
+    pub experiments: Vec<&'a Experiment>,
     /// Every `AnalysisTemplate` of its namespace that it refers to, directly or through other templates.
     pub analysis_templates: Vec<&'a AnalysisTemplate>,
     /// Every `ClusterAnalysisTemplate` that it refers to, directly or through other templates.

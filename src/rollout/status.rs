@@ -117,6 +117,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
     status.canary = Some(CanaryStatus {
         current_step_analysis_run_status: progress.step_run.clone(),
         current_background_analysis_run_status: progress.background_run.clone(),
+        current_experiment: progress.experiment.clone().unwrap_or_default(),
         weights: decision.weights.clone(),
         weights_written_at: decision.weights_written_at.clone(),
         stable_ping_pong: ping_pong::to_record(view, decision),

@@ -3,7 +3,10 @@
 use crate::{
     api::{
         scalar::IntOrString,
-        strategy::{CanaryStep, CanaryStrategy, RolloutAnalysis, SetCanaryScale, SetHeaderRoute, SetMirrorRoute},
+        strategy::{
+            CanaryStep, CanaryStrategy, RolloutAnalysis, RolloutExperimentStep, SetCanaryScale, SetHeaderRoute,
+            SetMirrorRoute,
+        },
     },
     lang::duration,
 };
@@ -17,6 +20,8 @@ pub(crate) enum Step<'a> {
     Pause(Option<i64>),
     /// Size of the canary, apart from its weight.
     SetCanaryScale(&'a SetCanaryScale),
+    /// Run an Experiment and wait for it.
+    Experiment(&'a RolloutExperimentStep),
     /// Run an analysis and wait for it.
     Analysis(&'a RolloutAnalysis),
     /// Requests with certain headers go to the canary, or do no more.
@@ -40,8 +45,8 @@ impl<'a> Step<'a> {
             set_mirror_route,
             plugin,
         } = step;
-        if experiment.is_some() {
-            return Some(Self::Unsupported("experiment"));
+        if let Some(experiment) = experiment {
+            return Some(Self::Experiment(experiment));
         }
         if let Some(analysis) = analysis {
             return Some(Self::Analysis(analysis));
@@ -84,6 +89,7 @@ impl<'a> Step<'a> {
                 format!("setCanaryScale{{replicas: {replicas}}}")
             }
             Self::SetCanaryScale(_) => "setCanaryScale{matchTrafficWeight: true}".to_owned(),
+            Self::Experiment(_) => "experiment".to_owned(),
             Self::Analysis(_) => "analysis".to_owned(),
             Self::SetHeaderRoute(route) => format!("setHeaderRoute: {}", route.name),
             Self::SetMirrorRoute(route) => format!("setMirrorRoute: {}", route.name),

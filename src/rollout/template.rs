@@ -5,10 +5,11 @@
 //! is newer than this program counts like any other.
 
 use super::anti_affinity;
-use crate::{api::well_known, lang::quantity::Quantity};
+use crate::{
+    api::well_known,
+    lang::{hash, quantity::Quantity},
+};
 use serde_json::{Map, Value};
-
-const ALPHABET: &[u8; 27] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// Whether two pod templates ask for the same pods. The pod-template-hash label does not count.
 pub(crate) fn same_meaning(left: &Value, right: &Value) -> bool {
@@ -22,7 +23,7 @@ pub(crate) fn hash(template: &Value, collision_count: Option<i32>) -> String {
     if let Some(count) = collision_count {
         text.push_str(&count.to_string());
     }
-    safe_encode(fnv1a_32(text.as_bytes()))
+    hash::short(text.as_bytes())
 }
 
 /// The hash of `canary.steps`, equal to the original's (reference, rollouts 2.2).
@@ -31,18 +32,7 @@ pub(crate) fn steps_hash(steps_json: &str) -> String {
         .replace('<', "\\u003c")
         .replace('>', "\\u003e")
         .replace('&', "\\u0026");
-    safe_encode(fnv1a_32(escaped.as_bytes()))
-}
-
-fn fnv1a_32(bytes: &[u8]) -> u32 {
-    bytes.iter().fold(0x811c_9dc5, |hash, byte| {
-        (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-    })
-}
-
-fn safe_encode(number: u32) -> String {
-    let letter = |byte: u8| char::from(*ALPHABET.get(usize::from(byte) % ALPHABET.len()).unwrap_or(&b'b'));
-    number.to_string().bytes().map(letter).collect()
+    hash::short(escaped.as_bytes())
 }
 
 /// JSON with sorted keys, whatever map order `serde_json` was built with.

@@ -3,6 +3,7 @@
 mod aborts;
 mod chaos;
 mod drain;
+mod experiments;
 mod fixtures;
 mod gateway;
 mod golden;

@@ -2,6 +2,7 @@
 //! and 1.10).
 
 mod canary;
+mod experiment;
 mod ping_pong;
 mod pods;
 mod references;

@@ -8,7 +8,9 @@ use super::{
 };
 use crate::{
     clock::SharedClock,
-    controllers::{self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, rollout},
+    controllers::{
+        self, Context, Planner, SyncPlanner, analysis_run, application, args::ControllerArgs, experiment, rollout,
+    },
     k8s::{
         lease::{Election, Leadership, LeaseOptions, lease_name},
         stores::Stores,
@@ -189,6 +191,7 @@ impl Replica {
         let ears = Ears(context.stores.clone());
         let mut controllers = JoinSet::new();
         controllers.spawn(rollout::run(Arc::clone(&context)));
+        controllers.spawn(experiment::run(Arc::clone(&context)));
         controllers.spawn(analysis_run::run_with(Arc::clone(&context), instruments));
         if let Some(git) = git {
             // Its clones are gone with the process before.

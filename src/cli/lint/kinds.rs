@@ -87,6 +87,7 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         unserved: &[],
         served: &[],
         analysis_runs: Vec::new(),
+        experiments: Vec::new(),
         analysis_templates: templates.iter().collect(),
         cluster_analysis_templates: cluster.iter().collect(),
         pods: Pods::Unlisted,
@@ -111,56 +112,10 @@ fn template(object: &Object, spec: &AnalysisTemplateSpec) -> Vec<Problem> {
         .collect()
 }
 
-/// Experiments, in the original's words (reference, rollouts 1.9).
+/// Experiments, as their controller judges them.
 fn experiment(object: &Object, experiment: &Experiment) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut problem = |field: String, message: String| problems.push(object.problem(&field, message, "invalid"));
-    let name = experiment.metadata.name.as_deref().unwrap_or_default();
-    let deadline = experiment.spec.progress_deadline_seconds.unwrap_or(600);
-    let mut names: Vec<&str> = Vec::new();
-    for (index, template) in experiment.spec.templates.iter().enumerate() {
-        let at = format!("spec.templates[{index}]");
-        if template.name.is_empty() {
-            problem(
-                format!("{at}.name"),
-                format!("Experiment {name} has empty template name at index {index}"),
-            );
-        } else if names.contains(&template.name.as_str()) {
-            problem(
-                format!("{at}.name"),
-                format!(
-                    "Experiment {name} has repeated template name '{}' in templates",
-                    template.name
-                ),
-            );
-        }
-        names.push(&template.name);
-        let labels = template.selector.as_ref().map(|selector| {
-            selector.match_labels.iter().flatten().count() + selector.match_expressions.iter().flatten().count()
-        });
-        match labels {
-            None => problem(
-                format!("{at}.selector"),
-                format!("Rollout has missing field '.Spec.Templates[{index}].Selector'"),
-            ),
-            Some(0) => problem(
-                format!("{at}.selector"),
-                format!("This experiment is selecting all pods at index {index}. A non-empty selector is required."),
-            ),
-            Some(_) => {}
-        }
-        if template.min_ready_seconds > deadline {
-            problem(
-                format!("{at}.minReadySeconds"),
-                format!("MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index {index}"),
-            );
-        }
-    }
-    let duration = &experiment.spec.duration;
-    if !duration.is_empty()
-        && let Err(error) = crate::lang::duration::parse(duration)
-    {
-        problem("spec.duration".to_owned(), error.to_string());
-    }
+    let problems = crate::experiment::problems(experiment).into_iter();
     problems
+        .map(|problem| object.problem(&problem.field, problem.message, "invalid"))
+        .collect()
 }

@@ -144,17 +144,19 @@ spec:
   templates:
   - name: a
     selector: {}
+    template: {metadata: {labels: {app: web}}}
   - name: a
     minReadySeconds: 900
     selector: {matchLabels: {app: web}}
+    template: {metadata: {labels: {app: web}}}
 ";
     lint_of(
         text,
         &[
             "web.yaml:5: Experiment trial: spec.duration: invalid duration \"long\": a number is expected before each unit",
             "web.yaml:8: Experiment trial: spec.templates[0].selector: This experiment is selecting all pods at index 0. A non-empty selector is required.",
-            "web.yaml:9: Experiment trial: spec.templates[1].name: Experiment trial has repeated template name 'a' in templates",
-            "web.yaml:10: Experiment trial: spec.templates[1].minReadySeconds: MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index 1",
+            "web.yaml:10: Experiment trial: spec.templates[1].name: Experiment trial has repeated template name 'a' in templates",
+            "web.yaml:11: Experiment trial: spec.templates[1].minReadySeconds: MinReadySeconds cannot be longer than ProgressDeadlineSeconds. Check template index 1",
         ],
     );
 }

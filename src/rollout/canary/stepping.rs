@@ -2,11 +2,11 @@
 
 use super::Canary;
 use crate::{
-    api::{rollout_status::PauseCondition, scalar::wire_time},
+    api::{rollout_status::PauseCondition, scalar::wire_time, strategy::RolloutExperimentStep},
     rollout::{
         deadline,
         decision::Decision,
-        rollback_window,
+        experiments, rollback_window,
         runs::{self, Gate, INCONCLUSIVE, Purpose, Wanted},
         step::{Step, weight_at},
         view::later,
@@ -99,6 +99,7 @@ impl<'a> Canary<'a> {
         progress.controller_pause = false;
         progress.step_run = None;
         progress.background_run = None;
+        progress.experiment = None;
     }
 
     fn promotion_reason(&self) -> String {
@@ -161,12 +162,16 @@ impl<'a> Canary<'a> {
                 // Left over from a step that the user skipped.
                 decision.progress.step_run = None;
             }
+            if !matches!(step, Step::Experiment(_)) {
+                experiments::leave(&mut decision.progress);
+            }
             let standing = match step {
                 Step::SetWeight(weight) => self.set_weight(index, weight, decision),
                 Step::SetCanaryScale(_) if self.has_capacity(index) => Standing::Done,
                 Step::SetCanaryScale(_) | Step::Unsupported(_) => Standing::Waiting,
                 Step::SetHeaderRoute(_) | Step::SetMirrorRoute(_) => self.set_route(index, decision),
                 Step::Pause(seconds) => self.pause(seconds, decision),
+                Step::Experiment(step) => self.experiment(step, index, decision),
                 Step::Analysis(analysis) => self.analyse(&Wanted::of(Purpose::Step(index), analysis), decision),
             };
             match standing {
@@ -181,6 +186,7 @@ impl<'a> Canary<'a> {
             );
             decision.progress.step_index += 1;
             decision.progress.step_run = None;
+            experiments::leave(&mut decision.progress);
             decision.progress.pauses.retain(|pause| pause.reason != PAUSE_STEP);
             decision.progress.controller_pause = false;
         }
@@ -269,6 +275,21 @@ impl<'a> Canary<'a> {
                 decision.wait_for("WaitingForAnalysis", format!("AnalysisRun {name}"), None);
                 Standing::Waiting
             }
+        }
+    }
+
+    fn experiment(&self, step: &RolloutExperimentStep, index: usize, decision: &mut Decision<'a>) -> Standing {
+        decision.at_waiting_step = true;
+        match experiments::ensure(self.view, step, index, decision) {
+            Gate::Passed => Standing::Done,
+            Gate::Failed(because) => Standing::Abort(because),
+            Gate::Inconclusive => {
+                if experiments::hold_for_a_person(self.view, decision) {
+                    decision.progress.experiment = None;
+                }
+                Standing::Waiting
+            }
+            Gate::Waiting => Standing::Waiting,
         }
     }
 

@@ -56,6 +56,7 @@ fn outcome(rollout: &Value, sets: &[ReplicaSet], pods: Pods<'_>) -> Outcome {
         unserved: &[],
         served: &[],
         analysis_runs: vec![],
+        experiments: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],
         pods,

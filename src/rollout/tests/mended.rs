@@ -333,6 +333,7 @@ fn a_collision_leads_to_another_name() {
         unserved: &[],
         served: &[],
         analysis_runs: vec![],
+        experiments: vec![],
         analysis_templates: vec![],
         cluster_analysis_templates: vec![],
         pods: crate::rollout::snapshot::Pods::Unlisted,

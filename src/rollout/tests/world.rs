@@ -3,6 +3,7 @@
 use crate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate},
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
         well_known,
@@ -194,6 +195,7 @@ impl World {
             None => rollout,
         };
         let own = |workload: &&Workload| scaled_down_by(workload).as_ref() == rollout.metadata.name.as_ref();
+        let experiments = all::<Experiment>(view, "Experiment");
         let (runs, templates) = (
             all::<AnalysisRun>(view, "AnalysisRun"),
             all::<AnalysisTemplate>(view, "AnalysisTemplate"),
@@ -212,6 +214,7 @@ impl World {
             unserved: &[],
             served: &[],
             analysis_runs: runs.iter().collect(),
+            experiments: experiments.iter().collect(),
             analysis_templates: templates.iter().collect(),
             cluster_analysis_templates: vec![],
             pods: Pods::Unlisted,

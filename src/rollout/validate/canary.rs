@@ -1,6 +1,6 @@
 //! What is wrong with a canary strategy by itself.
 
-use super::{Problem, history_limit, ping_pong, routers, routes};
+use super::{Problem, experiment, history_limit, ping_pong, routers, routes};
 use crate::{
     api::{
         scalar::IntOrString,
@@ -47,6 +47,10 @@ pub(super) fn problems(view: &View<'_>, canary: &CanaryStrategy, problems: &mut 
     let total = routing.and_then(|routing| routing.max_traffic_weight).unwrap_or(100);
     for (index, step) in canary.steps.iter().enumerate() {
         self::step(step, &format!("{FIELD}.steps[{index}]"), canary, total, problems);
+        if let Some(step) = &step.experiment {
+            let field = format!("{FIELD}.steps[{index}].experiment");
+            experiment::problems(view, canary, step, &field, problems);
+        }
     }
     history_limit(view, canary.scale_down_delay_revision_limit, FIELD, problems);
 }

@@ -1,6 +1,6 @@
 //! What is wrong with the objects a specification names: Services, Ingresses and analysis templates.
 
-use super::Problem;
+use super::{Problem, experiment};
 use crate::{
     api::{strategy::CanaryStrategy, well_known},
     json::At as _,
@@ -36,6 +36,10 @@ pub(super) fn problems(view: &View<'_>) -> Vec<Problem> {
         }
         routers(view, canary, &mut problems);
         for (index, step) in canary.steps.iter().enumerate() {
+            if let Some(found) = &step.experiment {
+                let field = format!("spec.strategy.canary.steps[{index}].experiment");
+                experiment::references(view, found, &field, &mut problems);
+            }
             if let Some(wanted) = step
                 .analysis
                 .as_ref()

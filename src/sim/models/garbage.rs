@@ -20,6 +20,7 @@ impl Model for Garbage {
             Kind::Rollout,
             Kind::ReplicaSet,
             Kind::AnalysisRun,
+            Kind::Experiment,
             Kind::Service,
             Kind::Job,
             Kind::Namespace,

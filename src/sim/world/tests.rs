@@ -1,3 +1,4 @@
+mod experiment;
 mod pods;
 mod sync;
 mod workload;

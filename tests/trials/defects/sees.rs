@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tidegate::{
     api::{
         analysis::{AnalysisRun, AnalysisTemplate, ClusterAnalysisTemplate},
+        experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
     },
@@ -87,6 +88,7 @@ pub(super) struct Owned {
     pub(super) services: Vec<Service>,
     pub(super) ingresses: Vec<Ingress>,
     foreign: Vec<(ForeignKind, ForeignObject)>,
+    experiments: Vec<Experiment>,
     pub(super) analysis_runs: Vec<AnalysisRun>,
     templates: Vec<AnalysisTemplate>,
     cluster_templates: Vec<ClusterAnalysisTemplate>,
@@ -104,6 +106,7 @@ impl Owned {
             foreign: (snapshot.foreign.iter())
                 .map(|foreign| (foreign.kind, foreign.object.clone()))
                 .collect(),
+            experiments: snapshot.experiments.iter().copied().cloned().collect(),
             analysis_runs: snapshot.analysis_runs.iter().copied().cloned().collect(),
             templates: snapshot.analysis_templates.iter().copied().cloned().collect(),
             cluster_templates: snapshot.cluster_analysis_templates.iter().copied().cloned().collect(),
@@ -125,6 +128,7 @@ impl Owned {
                 .collect(),
             unserved: &[],
             served: &[],
+            experiments: self.experiments.iter().collect(),
             analysis_runs: self.analysis_runs.iter().collect(),
             analysis_templates: self.templates.iter().collect(),
             cluster_analysis_templates: self.cluster_templates.iter().collect(),
