@@ -67,6 +67,13 @@ fn what_can_never_work_is_refused_with_every_error_at_its_field() {
         ["spec.metrics[0]", "spec.metrics[0].successCondition"],
         "{verdict:?}"
     );
+    let experiment = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Experiment", "metadata": {"name": "try"},
+        "spec": {"templates": [{"name": ""}]}});
+    assert!(
+        fields(&create(&experiment)).contains(&"spec.templates[0].name"),
+        "{:?}",
+        create(&experiment)
+    );
 }
 
 /// Objects may be applied in any order.
