@@ -4,7 +4,7 @@
 use super::{decision::Decision, services, view::View};
 use crate::api::{
     rollout_status::{RolloutStatus, TrafficWeights},
-    strategy::{CanaryStrategy, PingPongSpec},
+    strategy::CanaryStrategy,
 };
 
 const PING: &str = "ping";
@@ -27,7 +27,7 @@ pub(crate) fn sides<'a>(strategy: &'a CanaryStrategy, status: &RolloutStatus) ->
             canary: &strategy.canary_service,
         };
     };
-    if stable_ball(pair, status) == PING {
+    if stable_ball(status) == PING {
         Sides {
             stable: &pair.ping_service,
             canary: &pair.pong_service,
@@ -40,19 +40,18 @@ pub(crate) fn sides<'a>(strategy: &'a CanaryStrategy, status: &RolloutStatus) ->
     }
 }
 
-/// Which of the two is stable. The original records it only with the first promotion; until then the weights it recorded
-/// name the Services, and guessing the other way round would turn the shares of the two versions about.
-fn stable_ball(pair: &PingPongSpec, status: &RolloutStatus) -> &'static str {
-    let canary = status.canary.as_ref();
-    match canary.map_or("", |canary| canary.stable_ping_pong.as_str()) {
-        PING => return PING,
-        PONG => return PONG,
-        _ => {}
-    }
-    let recorded = recorded(canary.and_then(|canary| canary.weights.as_ref()));
-    match recorded {
-        Some(recorded) if recorded.stable == pair.pong_service || recorded.canary == pair.ping_service => PONG,
-        _ => PING,
+/// Which of the two is stable. The original records it only with the first promotion after `pingPong` was set, and takes
+/// pong until then; the first deployment of all ends with ping.
+fn stable_ball(status: &RolloutStatus) -> &'static str {
+    match status
+        .canary
+        .as_ref()
+        .map_or("", |canary| canary.stable_ping_pong.as_str())
+    {
+        PING => PING,
+        PONG => PONG,
+        _ if status.stable_rs.is_empty() => PING,
+        _ => PONG,
     }
 }
 
@@ -72,6 +71,18 @@ pub(crate) fn is_involved(strategy: &CanaryStrategy, status: &RolloutStatus) -> 
     strategy.ping_pong.is_some() || canary.is_some_and(|canary| !canary.stable_ping_pong.is_empty())
 }
 
+/// Whether the names that stand with the recorded weights are the original's, which takes them from `stableService` and
+/// `canaryService` whatever Services it tells the routers of.
+pub(crate) fn is_recorded_by_the_original(view: &View<'_>, strategy: &CanaryStrategy) -> bool {
+    let Some(pair) = &strategy.ping_pong else { return false };
+    let canary = view.status.canary.as_ref();
+    let is_written = canary.is_some_and(|canary| canary.weights_written_at.is_some());
+    let is_led = canary.is_some_and(|canary| !canary.stable_ping_pong.is_empty())
+        || services::is_managed(view, &pair.ping_service)
+        || services::is_managed(view, &pair.pong_service);
+    !is_written && is_led
+}
+
 /// `status.canary.stablePingPong` after this decision.
 pub(crate) fn to_record(view: &View<'_>, decision: &Decision<'_>) -> String {
     let canary = view.status.canary.as_ref();
@@ -81,10 +92,10 @@ pub(crate) fn to_record(view: &View<'_>, decision: &Decision<'_>) -> String {
         return before.to_owned();
     }
     let strategy = view.spec.strategy.canary.as_ref();
-    let Some(pair) = strategy.and_then(|strategy| strategy.ping_pong.as_ref()) else {
+    if strategy.is_none_or(|strategy| strategy.ping_pong.is_none()) {
         return String::new();
-    };
-    let ball = match (stable_ball(pair, &view.status), decision.swaps_sides) {
+    }
+    let ball = match (stable_ball(&view.status), decision.swaps_sides) {
         (PING, false) | (PONG, true) => PING,
         _ => PONG,
     };

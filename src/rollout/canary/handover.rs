@@ -26,7 +26,9 @@ pub(super) enum Handover<'a> {
 pub(super) fn of<'a>(view: &'a View<'a>, strategy: &'a CanaryStrategy) -> Canary<'a> {
     let next = ping_pong::sides(strategy, &view.status);
     let weights = view.status.canary.as_ref().and_then(|canary| canary.weights.as_ref());
-    let moves = ping_pong::is_involved(strategy, &view.status) && strategy.traffic_routing.is_some();
+    let moves = ping_pong::is_involved(strategy, &view.status)
+        && strategy.traffic_routing.is_some()
+        && !ping_pong::is_recorded_by_the_original(view, strategy);
     let before = ping_pong::recorded(weights).filter(|before| moves && !view.is_initial() && *before != next);
     let Some(before) = before else {
         return Canary::with(view, strategy, next, None);

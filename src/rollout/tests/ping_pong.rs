@@ -141,6 +141,22 @@ fn the_services_swap_roles_at_each_promotion() {
     }
 }
 
+/// The judge must be able to say no.
+#[test]
+#[should_panic(expected = "the selector of web-ping changed, which gets 0 %")]
+fn the_judge_sees_a_selector_that_changes_before_the_data_plane_follows() {
+    let (mut world, judge) = deployed(steps());
+    let mut route = world.get("HTTPRoute", "web").clone();
+    route["spec"]["rules"] = json!([{"backendRefs": [
+        {"kind": "Service", "name": "web-ping", "weight": 0}, {"kind": "Service", "name": "web-pong", "weight": 100}]}]);
+    world.put(route);
+    world.wait(1);
+    judge.look(&world);
+    let selector = json!({"spec": {"selector": {well_known::POD_TEMPLATE_HASH: "another"}}});
+    world.patch("Service", "web-ping", &selector);
+    judge.look(&world);
+}
+
 #[test]
 fn an_abort_moves_no_selector_under_traffic_and_a_retry_starts_over() {
     let (mut world, judge) = deployed(steps());
@@ -328,24 +344,58 @@ fn taking_over_moves_nothing_and_the_next_update_goes_on_from_there() {
     assert_eq!((stable(&world), shares(&world)), ("ping", [100, 0]));
 }
 
-/// The original records `stablePingPong` only with the first promotion; until then it takes pong as the stable one.
+/// The original records `stablePingPong` only with the first promotion, and takes pong as the stable one until then. With
+/// the weights it records the names of `stableService` and `canaryService`, if there are any.
 #[test]
-fn without_a_record_the_recorded_weights_tell_which_one_is_stable() {
+fn without_a_record_pong_is_the_stable_one_as_in_the_original() {
     let (mut world, judge) = deployed(steps());
-    for version in ["demo:v2", "demo:v3"] {
-        image(&mut world, version);
-        judge.paused(&mut world);
-        let (before, weights) = (stable(&world).to_owned(), shares(&world));
-        world.patch(
-            "Rollout",
-            "web",
-            &json!({"status": {"canary": {"stablePingPong": null}}}),
-        );
-        let plan = world.pass();
-        assert!(plan.stages.is_empty(), "{:#?}", plan.stages);
-        assert_eq!((stable(&world), shares(&world)), (before.as_str(), weights));
-        resume(&mut world);
-        judge.settle(&mut world);
+    image(&mut world, "demo:v2");
+    judge.paused(&mut world);
+    resume(&mut world);
+    judge.settle(&mut world);
+    image(&mut world, "demo:v3");
+    judge.paused(&mut world);
+    for name in ["web-stable", "web-canary"] {
+        world.put(service(name));
+    }
+    let updating = world.objects.clone();
+    for both in [false, true] {
+        for recorded in [Value::Null, json!("pong")] {
+            world.objects.clone_from(&updating);
+            let names = |name: &str| if both { json!(name) } else { Value::Null };
+            let (named, led) = (names("web-stable"), names("web-canary"));
+            let spec = json!({"spec": {"strategy": {"canary": {"stableService": named, "canaryService": led}}}});
+            world.patch("Rollout", "web", &spec);
+            world.patch(
+                "Rollout",
+                "web",
+                &json!({"status": {"canary": {"stablePingPong": recorded, "weightsWrittenAt": null,
+                "weights": {"stable": {"serviceName": named}, "canary": {"serviceName": led}}}}}),
+            );
+            for (name, hash) in [
+                ("web-stable", hash(&world, "stableRS")),
+                ("web-canary", hash(&world, "currentPodHash")),
+            ] {
+                let labels = json!({well_known::POD_TEMPLATE_HASH: hash});
+                let managed = json!({well_known::MANAGED_BY_ROLLOUT: "web"});
+                world.patch(
+                    "Service",
+                    name,
+                    &json!({"metadata": {"annotations": managed}, "spec": {"selector": labels}}),
+                );
+                if !both {
+                    world.remove("Service", name);
+                }
+            }
+            for _ in 0..2 {
+                let plan = world.pass();
+                assert!(plan.stages.is_empty(), "{:#?}", plan.stages);
+            }
+            assert_eq!((stable(&world), shares(&world)), ("pong", [20, 80]));
+            resume(&mut world);
+            world.settle();
+            assert_eq!((stable(&world), shares(&world)), ("ping", [100, 0]));
+        }
     }
 }
 
@@ -383,7 +433,7 @@ fn services_are_switched_without_a_request_to_a_service_that_leads_elsewhere() {
         let canary = i64::from(in_mid_update) * 20;
         let (to, back) = (strategy(steps()), classic(steps()));
         for (way, strategy, stable, other, freed) in [
-            ("to", &to, "web-ping", "web-pong", ["web-stable", "web-canary"]),
+            ("to", &to, "web-pong", "web-ping", ["web-stable", "web-canary"]),
             ("back", &back, "web-stable", "web-canary", PAIR),
         ] {
             let mut canary_spec = strategy["canary"].clone();

@@ -10,10 +10,12 @@ use crate::{
     api::{
         API_VERSION,
         analysis::{AnalysisTemplate, ClusterAnalysisTemplate},
+        experiment::Experiment,
         rollout::Rollout,
         unknown_fields::unknown_fields,
         well_known,
     },
+    experiment,
     json::At as _,
     rollout,
 };
@@ -193,6 +195,18 @@ fn faults(kind: &str, object: &Value) -> Vec<Fault> {
                 .collect()
         }),
         "AnalysisTemplate" => decoded::<AnalysisTemplate>(object).map(|found| template(&found.spec)),
+        "Experiment" => decoded::<Experiment>(object).map(|found| {
+            let problems = experiment::problems(&found).into_iter();
+            problems
+                .map(|problem| Fault {
+                    field: problem.field,
+                    message: match problem.found {
+                        Some(found) => format!("Invalid value: {found}: {}", problem.message),
+                        None => format!("Required value: {}", problem.message),
+                    },
+                })
+                .collect()
+        }),
         "ClusterAnalysisTemplate" => decoded::<ClusterAnalysisTemplate>(object).map(|found| template(&found.spec)),
         _ => Ok(Vec::new()),
     };

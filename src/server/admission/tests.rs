@@ -67,6 +67,13 @@ fn what_can_never_work_is_refused_with_every_error_at_its_field() {
         ["spec.metrics[0]", "spec.metrics[0].successCondition"],
         "{verdict:?}"
     );
+    let experiment = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "Experiment", "metadata": {"name": "try"},
+        "spec": {"templates": [{"name": ""}]}});
+    assert!(
+        fields(&create(&experiment)).contains(&"spec.templates[0].name"),
+        "{:?}",
+        create(&experiment)
+    );
 }
 
 /// Objects may be applied in any order.
@@ -81,6 +88,15 @@ fn what_is_named_and_may_come_later_is_not_looked_for() {
             subject: "Rollout \"web\"".to_owned(),
             ..Verdict::default()
         }
+    );
+    let mut referring = steps(json!([{"setWeight": 20}]));
+    referring["spec"]["template"] = Value::Null;
+    referring["spec"]["workloadRef"] = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": "later"});
+    assert!(create(&referring).errors.is_empty(), "{:?}", create(&referring));
+    referring["spec"]["workloadRef"] = json!({"apiVersion": "apps/v1", "kind": "DaemonSet", "name": ""});
+    assert_eq!(
+        fields(&create(&referring)),
+        ["spec.workloadRef.name", "spec.workloadRef"]
     );
 }
 
