@@ -157,11 +157,11 @@ impl World {
         Ok(out)
     }
 
-    fn controller_flags(&self) -> Vec<String> {
+    pub(super) fn controller_flags(&self) -> Vec<String> {
         let namespace = &self.namespace;
         let flags = "--namespaced --leader-elect=false --metricsPort 0 --healthzPort 0 --drain-seconds 2";
         let level = log_level();
-        format!("{flags} --namespace {namespace} --controllers rollout,analysis --loglevel {level}")
+        format!("{flags} --namespace {namespace} --controllers rollout,analysis,experiment --loglevel {level}")
             .split(' ')
             .map(str::to_owned)
             .collect()

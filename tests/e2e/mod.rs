@@ -10,6 +10,7 @@ mod rollout_bad_input;
 mod rollout_canary;
 mod rollout_crash;
 mod rollout_failover;
+mod rollout_features;
 mod rollout_gateway;
 mod rollout_manifests;
 mod rollout_repair;

@@ -8,7 +8,7 @@
 use crate::{
     analysis,
     api::{
-        API_VERSION,
+        API_VERSION, GROUP,
         analysis::{AnalysisTemplate, ClusterAnalysisTemplate},
         experiment::Experiment,
         rollout::Rollout,
@@ -42,8 +42,8 @@ pub struct Fault {
 /// What is answered.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Verdict {
-    /// The object, for people: `Rollout "web"`.
-    pub subject: String,
+    /// Kind and name of the object.
+    pub subject: (String, String),
     /// Why it is refused; empty: it is allowed.
     pub errors: Vec<Fault>,
     /// What the user should know in any case.
@@ -79,12 +79,14 @@ impl Verdict {
         let causes: Vec<Value> = told
             .map(|fault| json!({ "reason": "FieldValueInvalid", "field": fault.field, "message": fault.message }))
             .collect();
+        let (kind, name) = &self.subject;
+        // kubectl shows the causes one by one, and names the object only if it is named here.
         json!({
             "status": "Failure",
             "code": 422,
             "reason": "Invalid",
-            "message": format!("{} is invalid: {}", self.subject, texts.join("; ")),
-            "details": { "causes": causes },
+            "message": format!("{kind} \"{name}\" is invalid: {}", texts.join("; ")),
+            "details": { "group": GROUP, "kind": kind, "name": name, "causes": causes },
         })
     }
 }
@@ -112,7 +114,7 @@ pub fn decide(request: &Value, instance_id: &str) -> Verdict {
         return Verdict::default();
     }
     let mut verdict = Verdict {
-        subject: format!("{kind} \"{}\"", name(new)),
+        subject: (kind.to_owned(), name(new).to_owned()),
         errors: Vec::new(),
         warnings: unknown(kind, new),
     };

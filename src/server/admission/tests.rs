@@ -57,7 +57,9 @@ fn what_can_never_work_is_refused_with_every_error_at_its_field() {
             .starts_with("Rollout \"web\" is invalid: spec.strategy.canary.steps[0].setWeight: Invalid value: 150: "),
         "{message}"
     );
-    assert_eq!(response["status"]["details"]["causes"].as_array().unwrap().len(), 3);
+    let details = &response["status"]["details"];
+    assert_eq!((&details["kind"], &details["name"]), (&json!("Rollout"), &json!("web")));
+    assert_eq!(details["causes"].as_array().unwrap().len(), 3);
     let metric = json!({"name": "errors", "successCondition": "result[0] <", "count": 2, "provider": {"web": {"url": "http://127.0.0.1"}}});
     let template = json!({"apiVersion": "argoproj.io/v1alpha1", "kind": "AnalysisTemplate", "metadata": {"name": "check"},
         "spec": {"metrics": [metric]}});
@@ -85,7 +87,7 @@ fn what_is_named_and_may_come_later_is_not_looked_for() {
     assert_eq!(
         create(&rollout(routed)),
         Verdict {
-            subject: "Rollout \"web\"".to_owned(),
+            subject: ("Rollout".to_owned(), "web".to_owned()),
             ..Verdict::default()
         }
     );

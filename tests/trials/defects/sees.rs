@@ -46,7 +46,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
         96,
         Rule::D1,
     ),
-    ("an analysis of another version counts", any_hash, 26, Rule::D1),
+    ("an analysis of another version counts", any_hash, 31, Rule::D1),
     ("analysis before the switch is forgotten", no_pre_promotion, 9, Rule::D1),
     (
         "analysis after the switch is forgotten",
