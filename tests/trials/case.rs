@@ -6,7 +6,10 @@ use crate::{
         Fault, Flaw,
         deeds::{self, Event},
     },
-    oracle::scene::{MANAGED_ROUTE, Subject},
+    oracle::{
+        roles,
+        scene::{MANAGED_ROUTE, Subject},
+    },
 };
 use serde_json::{Value, json};
 use tidegate::{
@@ -74,7 +77,8 @@ impl Case {
             12..14 => Family::Gateway,
             _ => Family::BlueGreen,
         };
-        let rollout = rollout(family, &mut shape);
+        let mut rollout = rollout(family, &mut shape);
+        of_roles(&mut rollout, &mut dice.fork("roles"));
         let mut faults = dice.fork("faults");
         let controllers = if faults.chance(20) { 2 } else { 1 };
         Self {
@@ -210,6 +214,25 @@ fn rollout(family: Family, dice: &mut Dice) -> Value {
         "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
         "spec": spec,
     })
+}
+
+/// Metadata that pods have because of the role of their version, in some lives.
+fn of_roles(rollout: &mut Value, dice: &mut Dice) {
+    let sides = [
+        ("/spec/strategy/canary", "canaryMetadata", "stableMetadata"),
+        ("/spec/strategy/blueGreen", "previewMetadata", "activeMetadata"),
+    ];
+    for (pointer, passing, lasting) in sides {
+        let Some(strategy) = rollout.pointer_mut(pointer) else {
+            continue;
+        };
+        for (field, role) in [(passing, "passing"), (lasting, roles::LASTING)] {
+            if dice.chance(15) {
+                let metadata = json!({"labels": {roles::LABEL: role}, "annotations": {roles::ANNOTATION: role}});
+                set(strategy, field, metadata);
+            }
+        }
+    }
 }
 
 fn set(target: &mut Value, field: &str, value: Value) {

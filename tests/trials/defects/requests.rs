@@ -21,6 +21,7 @@ pub(crate) const ALL: &[Entry] = &[
         Rule::T2,
     ),
     ("the rules of managed routes stay", routes_stay, 16, Rule::T2),
+    ("the metadata of pods is not written", no_pod_metadata, 1, Rule::C1),
     ("fields of others are written too", foreign_fields, 1, Rule::T8),
     (
         "the size of a ReplicaSet is written as its double",
@@ -93,6 +94,14 @@ fn routes_stay() -> Tamper {
                 json!({"name": MANAGED_ROUTE, "matches": [{"headers": [{"name": "X", "value": "1"}]}],
                 "backendRefs": [{"name": "web-canary", "port": 80}]}),
             );
+        }
+    })
+}
+
+fn no_pod_metadata() -> Tamper {
+    altering("/pods/", |body| {
+        if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+            metadata.remove("labels");
         }
     })
 }

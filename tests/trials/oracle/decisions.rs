@@ -1,7 +1,7 @@
 //! D1 to D6: steps, gates, analyses, revisions and waits.
 
 use super::{
-    Look, Rule, Verdicts, Violation, at_write,
+    Look, Rule, Verdicts, Violation, at_write, roles,
     scene::{Scene, Subject, label},
 };
 use crate::facts::{at, text, time};
@@ -498,9 +498,7 @@ fn switch(look: &Look<'_>, verdicts: &mut Verdicts) {
 fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
     let template = |set: &Value| {
         let mut template = at(set, "/spec/template").cloned().unwrap_or_default();
-        if let Some(Value::Object(labels)) = template.pointer_mut("/metadata/labels") {
-            labels.remove(well_known::POD_TEMPLATE_HASH);
-        }
+        roles::strip(&mut template);
         template
     };
     let Some(created) = look.commit.after.as_deref() else {

@@ -5,6 +5,7 @@
 
 pub mod controller;
 pub mod decisions;
+pub mod roles;
 pub mod scene;
 pub mod sync;
 pub mod traffic;
@@ -294,6 +295,7 @@ impl Witness for Judge {
         traffic::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         decisions::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         controller::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
+        roles::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
     }
 
     fn restless(&mut self, at: Timestamp, found: String, expected: &str) {
