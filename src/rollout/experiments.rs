@@ -19,8 +19,6 @@ use crate::{
         analysis::Argument,
         experiment::{Experiment, ExperimentAnalysisTemplateRef, ExperimentSpec, TemplateSpec},
         replica_set::ReplicaSet,
-        rollout_status::PauseCondition,
-        scalar::wire_time,
         strategy::{
             AnalysisTemplateRef, PodTemplateMetadata, RolloutExperimentAnalysis, RolloutExperimentStep,
             RolloutExperimentTemplate,
@@ -111,14 +109,8 @@ pub(crate) fn hold_for_a_person(view: &View<'_>, decision: &mut Decision<'_>) ->
         decision.wakes.push(view.now());
         return true;
     }
-    if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
-        progress.pauses.push(PauseCondition {
-            reason: INCONCLUSIVE.to_owned(),
-            start_time: Some(wire_time(view.now())),
-        });
-        progress.controller_pause = true;
-    }
-    decision.wait_for(INCONCLUSIVE, "an experiment was inconclusive: promote or abort", None);
+    let message = "an experiment was inconclusive: promote or abort";
+    runs::pause_for_a_person(view, INCONCLUSIVE, message, decision);
     false
 }
 

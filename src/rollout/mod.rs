@@ -76,9 +76,12 @@ pub fn pods_wanted(snapshot: &Snapshot<'_>) -> Option<String> {
             .filter(ours)
             .any(metadata::needs_pods)
     };
+    if !restart::is_due(snapshot) && !changed() {
+        return None;
+    }
     let selector = rollout.spec.selector.as_ref().map(status::selector_text);
     // Nothing is asked for everything there is.
-    selector.filter(|text| !text.is_empty() && (restart::is_due(snapshot) || changed()))
+    selector.filter(|text| !text.is_empty())
 }
 
 /// What to record when the API server refused the new ReplicaSet, for instance because its pod template is invalid.

@@ -274,16 +274,27 @@ pub(crate) fn hold_for_a_person(
         decision.wakes.push(view.now());
         return true;
     }
-    if !progress.pauses.iter().any(|pause| pause.reason == INCONCLUSIVE) {
+    decision.at_waiting_step = true;
+    pause_for_a_person(
+        view,
+        INCONCLUSIVE,
+        "an analysis was inconclusive: promote or abort",
+        decision,
+    );
+    false
+}
+
+/// Pauses for this reason, unless it does already, until a person promotes or aborts.
+pub(crate) fn pause_for_a_person(view: &View<'_>, reason: &str, message: &str, decision: &mut Decision<'_>) {
+    let progress = &mut decision.progress;
+    if !progress.pauses.iter().any(|pause| pause.reason == reason) {
         progress.pauses.push(PauseCondition {
-            reason: INCONCLUSIVE.to_owned(),
+            reason: reason.to_owned(),
             start_time: Some(wire_time(view.now())),
         });
         progress.controller_pause = true;
     }
-    decision.at_waiting_step = true;
-    decision.wait_for(INCONCLUSIVE, "an analysis was inconclusive: promote or abort", None);
-    false
+    decision.wait_for(reason, message, None);
 }
 
 /// [`tidy`] for what is left of an update after a decision: an aborted or promoted one needs no run.

@@ -101,7 +101,7 @@ impl Scene {
             stable: selected(&subject.stable_service),
             canary: selected(&subject.canary_service),
             weight: ingress.map_or(0, |ingress| weight_of(ingress)).max(routed),
-            apart: route.is_some_and(|route| route["spec"]["rules"].to_string().contains(MANAGED_ROUTE)),
+            apart: route.is_some_and(|route| leads_apart(route)),
             rollout,
         }
     }
@@ -283,6 +283,12 @@ pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
         Some((0, 1)) | None => 0,
         Some(_) => -1,
     }
+}
+
+/// Whether an HTTPRoute has a rule of the managed route.
+pub fn leads_apart(route: &Value) -> bool {
+    let rules = at(route, "/spec/rules").and_then(Value::as_array);
+    rules.into_iter().flatten().any(|rule| rule["name"] == MANAGED_ROUTE)
 }
 
 fn is_ready(pod: &Value) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{
     Look, Rule, Verdicts, Violation, at_write,
-    scene::{MANAGED_ROUTE, Scene, Subject, selected_hash, share, weight_in, weight_of},
+    scene::{MANAGED_ROUTE, Scene, Subject, leads_apart, selected_hash, share, weight_in, weight_of},
 };
 use crate::facts::{at, text};
 use jiff::{SignedDuration, Timestamp};
@@ -272,12 +272,11 @@ impl Rules {
                 "only those of the two Services",
             )
         });
-        let has_ours = |route: &Value| route["spec"]["rules"].to_string().contains(MANAGED_ROUTE);
         let behind: BTreeSet<String> = (look.scenes.lately(look.commit.at))
             .filter_map(|scene| scene.canary.clone())
             .collect();
         let answers = (behind.iter()).any(|hash| look.scenes.most_ready(look.commit.at, hash) > 0);
-        verdicts.ensure(has_ours(before) || !has_ours(after) || answers, || {
+        verdicts.ensure(leads_apart(before) || !leads_apart(after) || answers, || {
             let found = "a route to the canary without a ready pod".to_owned();
             at_write(Rule::T2, look, found, "at least one")
         });
