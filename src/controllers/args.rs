@@ -145,7 +145,11 @@ pub struct IgnoredArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     aws_verify_target_group: Option<String>,
     #[arg(long, hide = true)]
+    ingress_api_version: Option<String>,
+    #[arg(long, hide = true)]
     istio_api_version: Option<String>,
+    #[arg(long, hide = true)]
+    traffic_split_api_version: Option<String>,
     #[arg(long, hide = true)]
     ambassador_api_version: Option<String>,
     #[arg(long, hide = true)]
@@ -172,7 +176,9 @@ impl IgnoredArgs {
             alb_ingress_classes,
             nginx_ingress_classes,
             aws_verify_target_group,
+            ingress_api_version,
             istio_api_version,
+            traffic_split_api_version,
             ambassador_api_version,
             traefik_api_group,
             traefik_api_version,
@@ -193,7 +199,9 @@ impl IgnoredArgs {
             ("--alb-ingress-classes", !alb_ingress_classes.is_empty()),
             ("--nginx-ingress-classes", !nginx_ingress_classes.is_empty()),
             ("--aws-verify-target-group", aws_verify_target_group.is_some()),
+            ("--ingress-api-version", ingress_api_version.is_some()),
             ("--istio-api-version", istio_api_version.is_some()),
+            ("--traffic-split-api-version", traffic_split_api_version.is_some()),
             ("--ambassador-api-version", ambassador_api_version.is_some()),
             ("--traefik-api-group", traefik_api_group.is_some()),
             ("--traefik-api-version", traefik_api_version.is_some()),
@@ -284,6 +292,60 @@ mod tests {
         assert_eq!((args.metrics_port, args.loglevel.as_str()), (9000, "debug"));
         assert_eq!(args.leader_election_lease_duration, 15);
         assert_eq!(args.scope("shop"), Scope::Namespace("shop".to_owned()));
+    }
+
+    /// Every flag of the original (reference, rollouts 9.4 and, for versions of other projects' kinds, 5.1 to 5.7), with
+    /// the value that is its default or an example there.
+    const ORIGINAL: &[(&str, &str)] = &[
+        ("--alb-ingress-classes", "alb"),
+        ("--ambassador-api-version", "getambassador.io/v2"),
+        ("--analysis-threads", "30"),
+        ("--aws-verify-target-group", "false"),
+        ("--burst", "80"),
+        ("--controllers", "analysis"),
+        ("--enable-pprof-address", "127.0.0.1:8888"),
+        ("--ephemeral-metadata-threads", "10"),
+        ("--ephemeral-metadata-update-pod-retries", "3"),
+        ("--experiment-threads", "10"),
+        ("--healthzPort", "8080"),
+        ("--ingress-api-version", "networking.k8s.io/v1"),
+        ("--ingress-threads", "10"),
+        ("--instance-id", ""),
+        ("--istio-api-version", "v1alpha3"),
+        ("--kloglevel", "0"),
+        ("--leader-elect", "true"),
+        ("--leader-election-lease-duration", "15s"),
+        ("--leader-election-namespace", "argo-rollouts"),
+        ("--leader-election-renew-deadline", "10s"),
+        ("--leader-election-retry-period", "2s"),
+        ("--logformat", "text"),
+        ("--loglevel", "info"),
+        ("--metricsPort", "8090"),
+        ("--namespaced", "false"),
+        ("--nginx-ingress-classes", "nginx"),
+        ("--qps", "40"),
+        ("--rollout-resync", "900"),
+        ("--rollout-threads", "10"),
+        ("--self-service-notification-enabled", "false"),
+        ("--service-threads", "10"),
+        ("--traefik-api-group", "traefik.io"),
+        ("--traefik-api-version", "traefik.io/v1alpha1"),
+        ("--traffic-split-api-version", "v1alpha1"),
+    ];
+
+    #[test]
+    fn every_flag_of_the_original_is_accepted() {
+        let refused = |words: &[String]| {
+            let words = std::iter::once("controller").chain(words.iter().map(String::as_str));
+            Command::try_parse_from(words).err().map(|error| error.to_string())
+        };
+        let joined = |(flag, value): &(&str, &str)| format!("{flag}={value}");
+        for pair in ORIGINAL {
+            let apart = [pair.0.to_owned(), pair.1.to_owned()];
+            assert_eq!((refused(&[joined(pair)]), refused(&apart)), (None, None), "{pair:?}");
+        }
+        let all: Vec<String> = ORIGINAL.iter().map(joined).collect();
+        assert_eq!(refused(&all), None);
     }
 
     #[test]
