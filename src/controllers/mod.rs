@@ -23,6 +23,7 @@ use crate::{
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
+        overrides::Overrides,
         progress_metrics::ProgressMetrics,
         stores::{Scope, Stores},
     },
@@ -292,8 +293,8 @@ pub enum RunError {
     },
 }
 
-/// Runs all controllers until a signal to stop.
-pub async fn run(args: ControllerArgs) -> Result<(), RunError> {
+/// Runs all controllers until a signal to stop, in the cluster that `args` and `overrides` name.
+pub async fn run(args: ControllerArgs, overrides: &Overrides) -> Result<(), RunError> {
     logging::start(args.logformat, &args.loglevel)?;
     for flag in args.ignored.given() {
         tracing::warn!(flag, "The flag has no meaning here and is ignored.");
@@ -301,6 +302,7 @@ pub async fn run(args: ControllerArgs) -> Result<(), RunError> {
     let options = ClientOptions {
         kubeconfig: args.kubeconfig.as_deref(),
         context: args.context.as_deref(),
+        overrides: Some(overrides),
     };
     let client = client::connect(&options).await?;
     let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
