@@ -1,6 +1,15 @@
 //! Command-line arguments of the controller: those of the original that mean something here, and our own.
 
-use crate::{k8s::stores::Scope, rollout::snapshot::Settings, sync::waits::WaitLimits, telemetry::logging::LogFormat};
+use crate::{
+    k8s::{
+        foreign::{Choice, Choices},
+        stores::Scope,
+    },
+    rollout::snapshot::Settings,
+    sync::waits::WaitLimits,
+    telemetry::logging::LogFormat,
+    traffic::foreign::ForeignKind,
+};
 use clap::Args;
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf};
@@ -103,6 +112,9 @@ pub struct ControllerArgs {
     /// Only this part of the controllers; absent: all of them.
     #[arg(long, value_delimiter = ',')]
     pub controllers: Vec<ControllerName>,
+    /// Groups and versions of other projects' kinds.
+    #[command(flatten)]
+    pub kinds: KindArgs,
     /// Flags of the original that mean nothing here; accepted with a warning.
     #[command(flatten)]
     pub ignored: IgnoredArgs,
@@ -119,6 +131,68 @@ pub enum ControllerName {
     Experiment,
     /// Applications.
     Application,
+}
+
+/// Groups and versions of other projects' kinds; absent, or not served: what the cluster prefers.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KindArgs {
+    /// Version of Istio's VirtualServices and DestinationRules, such as `v1beta1`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::VirtualService))]
+    istio_api_version: Option<Choice>,
+    /// Version of TrafficSplits, such as `v1alpha2`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::TrafficSplit))]
+    traffic_split_api_version: Option<Choice>,
+    /// Version of Ambassador's Mappings, such as `getambassador.io/v2`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::Mapping))]
+    ambassador_api_version: Option<Choice>,
+    /// Group of TraefikServices; absent: that of --traefik-api-version, or `traefik.io`.
+    #[arg(long, value_name = "GROUP", value_parser = ["traefik.io", "traefik.containo.us"])]
+    traefik_api_group: Option<String>,
+    /// Version of TraefikServices, such as `traefik.io/v1alpha1`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::TraefikService))]
+    traefik_api_version: Option<Choice>,
+}
+
+impl KindArgs {
+    /// What was chosen for each kind.
+    pub fn choices(&self) -> Choices {
+        let traefik = self.traefik_api_version.clone().unwrap_or_default();
+        let traefik = Choice {
+            group: self.traefik_api_group.clone().or(traefik.group),
+            ..traefik
+        };
+        let chosen = [
+            (ForeignKind::VirtualService, self.istio_api_version.clone()),
+            (ForeignKind::DestinationRule, self.istio_api_version.clone()),
+            (ForeignKind::TrafficSplit, self.traffic_split_api_version.clone()),
+            (ForeignKind::Mapping, self.ambassador_api_version.clone()),
+            (ForeignKind::TraefikService, Some(traefik)),
+        ];
+        chosen
+            .into_iter()
+            .filter_map(|(kind, choice)| Some((kind, choice?)))
+            .collect()
+    }
+}
+
+/// Reads a version of a kind, with its group or without.
+fn choice_of(kind: ForeignKind) -> impl Fn(&str) -> Result<Choice, String> + Clone + Send + Sync + 'static {
+    move |text: &str| {
+        let (group, version) = match text.split_once('/') {
+            Some((group, version)) => (Some(group.to_owned()), version),
+            None => (None, text),
+        };
+        let is_known = |group: &String| group == kind.group() || Some(group.as_str()) == kind.former_group();
+        let mut characters = version.chars();
+        let is_version =
+            characters.next() == Some('v') && characters.next().is_some_and(|digit| digit.is_ascii_digit());
+        if !is_version || !group.as_ref().is_none_or(is_known) {
+            let group = kind.group();
+            return Err(format!("expected a version such as `v1` or `{group}/v1`"));
+        }
+        let version = Some(version.to_owned());
+        Ok(Choice { group, version })
+    }
 }
 
 /// Flags of the original controller that mean nothing here.
@@ -146,16 +220,6 @@ pub struct IgnoredArgs {
     aws_verify_target_group: Option<String>,
     #[arg(long, hide = true)]
     ingress_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    istio_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    traffic_split_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    ambassador_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    traefik_api_group: Option<String>,
-    #[arg(long, hide = true)]
-    traefik_api_version: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     self_service_notification_enabled: Option<String>,
     #[arg(long, hide = true)]
@@ -177,11 +241,6 @@ impl IgnoredArgs {
             nginx_ingress_classes,
             aws_verify_target_group,
             ingress_api_version,
-            istio_api_version,
-            traffic_split_api_version,
-            ambassador_api_version,
-            traefik_api_group,
-            traefik_api_version,
             self_service_notification_enabled,
             enable_pprof_address,
         } = self;
@@ -200,11 +259,6 @@ impl IgnoredArgs {
             ("--nginx-ingress-classes", !nginx_ingress_classes.is_empty()),
             ("--aws-verify-target-group", aws_verify_target_group.is_some()),
             ("--ingress-api-version", ingress_api_version.is_some()),
-            ("--istio-api-version", istio_api_version.is_some()),
-            ("--traffic-split-api-version", traffic_split_api_version.is_some()),
-            ("--ambassador-api-version", ambassador_api_version.is_some()),
-            ("--traefik-api-group", traefik_api_group.is_some()),
-            ("--traefik-api-version", traefik_api_version.is_some()),
             (
                 "--self-service-notification-enabled",
                 self_service_notification_enabled.is_some(),
@@ -346,6 +400,60 @@ mod tests {
         }
         let all: Vec<String> = ORIGINAL.iter().map(joined).collect();
         assert_eq!(refused(&all), None);
+    }
+
+    #[test]
+    fn groups_and_versions_of_other_projects_are_chosen_by_flags() {
+        let chosen = |words: &[&str]| -> Vec<String> {
+            let told = |(kind, choice): (ForeignKind, Choice)| {
+                let (group, version) = (choice.group.unwrap_or_default(), choice.version.unwrap_or_default());
+                format!("{kind} {group}/{version}")
+            };
+            parse(words).kinds.choices().into_iter().map(told).collect()
+        };
+        assert_eq!(chosen(&[]), ["TraefikService /"], "nothing is chosen");
+        assert_eq!(
+            chosen(&[
+                "--istio-api-version=v1",
+                "--traffic-split-api-version=split.smi-spec.io/v1alpha3"
+            ]),
+            [
+                "VirtualService /v1",
+                "DestinationRule /v1",
+                "TrafficSplit split.smi-spec.io/v1alpha3",
+                "TraefikService /"
+            ]
+        );
+        assert_eq!(
+            chosen(&[
+                "--traefik-api-group=traefik.containo.us",
+                "--ambassador-api-version=getambassador.io/v2"
+            ]),
+            ["TraefikService traefik.containo.us/", "Mapping getambassador.io/v2"]
+        );
+        for (words, expected) in [
+            (
+                ["--traefik-api-version=traefik.containo.us/v1alpha1"].as_slice(),
+                "traefik.containo.us/v1alpha1",
+            ),
+            (
+                [
+                    "--traefik-api-group=traefik.containo.us",
+                    "--traefik-api-version=traefik.io/v1alpha1",
+                ]
+                .as_slice(),
+                "traefik.containo.us/v1alpha1",
+            ),
+        ] {
+            assert_eq!(chosen(words), [format!("TraefikService {expected}")], "{words:?}");
+        }
+        for word in [
+            "--istio-api-version=latest",
+            "--istio-api-version=istio.io/v1",
+            "--traefik-api-group=x",
+        ] {
+            assert!(Command::try_parse_from(["controller", word]).is_err(), "{word}");
+        }
     }
 
     #[test]

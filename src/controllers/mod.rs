@@ -20,6 +20,7 @@ use crate::{
         apply::{self, Applied, ApplyError, Writer},
         client::{self, ClientError, ClientOptions},
         error::ApiError,
+        foreign::ForeignStores,
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
@@ -116,7 +117,10 @@ impl Context {
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let namespace = own_namespace(&client, &args);
-        let stores = Stores::default();
+        let stores = Stores {
+            foreign: ForeignStores::new(&args.kinds.choices()),
+            ..Stores::default()
+        };
         let metrics = Metrics::new();
         let requests = metrics.requests.clone();
         let client = client::observed(client, move |method, uri, status_code| {
