@@ -34,6 +34,7 @@ use crate::{
     telemetry::{
         logging::{self, FilterError},
         metrics::{EventLabels, Metrics},
+        process_metrics::ProcessMetrics,
     },
 };
 use args::{ControllerArgs, ControllerName};
@@ -335,6 +336,8 @@ pub async fn serve(client: Client, args: ControllerArgs, stop: impl Future<Outpu
         (Leadership::permanent(), None)
     };
     let context = Context::new(client, args, leadership, clock, stop_receiver);
+    // Not for a replica of a simulation: several run in one process.
+    context.metrics.collect(Box::new(ProcessMetrics));
     let mut background = JoinSet::new();
     probes::listen(&context, &mut background).await?;
     admission::listen(&context, &mut background).await?;

@@ -94,7 +94,7 @@ fn lint_finds(text: &str, expect: &[&str]) {
     for (line, expected) in found.iter().zip(expect) {
         assert!(line.contains(expected), "{expected}\n{found:#?}");
         assert!(
-            line.starts_with("web.yaml:18: Rollout web: spec.strategy.canary.trafficRouting."),
+            line.contains(": Rollout web: spec.strategy.canary.trafficRouting."),
             "{line}"
         );
     }
