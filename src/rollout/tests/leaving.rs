@@ -2,9 +2,10 @@
 //! first (guarantees T3 and T5), then pods are the weights.
 
 use super::{
-    fixtures::{deployed, hash, image, paused, phase, resume},
+    fixtures::{deployed, hash, image, paused, phase, resume, service},
     world::World,
 };
+use crate::api::well_known;
 use serde_json::{Value, json};
 
 fn strategy() -> Value {
@@ -92,4 +93,27 @@ fn a_canary_that_becomes_blue_green_leaves_its_ingress() {
     assert_eq!((world.weight(), header(&world)), (0, Value::Null));
     world.settle();
     assert!(phase(&world, "Healthy"), "{:#}", world.status());
+}
+
+#[test]
+fn services_named_no_more_are_released() {
+    let mut world = deployed(strategy());
+    world.put(service("web-next"));
+    let other = json!({"spec": {"strategy": {"canary": {"canaryService": "web-next"}}}});
+    world.patch("Rollout", "web", &other);
+    world.settle();
+    let stable = json!(hash(&world, "stableRS"));
+    assert_eq!(
+        (world.selected("web-next"), world.selected("web-stable")),
+        (stable.clone(), stable)
+    );
+    assert_eq!(world.selected("web-canary"), Value::Null);
+    let service = world.get("Service", "web-canary");
+    assert_eq!(
+        service["spec"]["selector"],
+        json!({"app": "web"}),
+        "the user's own keys stay"
+    );
+    let managed = &service["metadata"]["annotations"][well_known::MANAGED_BY_ROLLOUT];
+    assert_eq!(managed, &Value::Null);
 }
