@@ -2,7 +2,7 @@
 //! first (guarantees T3 and T5), then pods are the weights.
 
 use super::{
-    fixtures::{deployed, hash, image, paused, phase, resume},
+    fixtures::{deployed, hash, image, paused, phase, resume, selected},
     world::World,
 };
 use serde_json::{Value, json};
@@ -92,4 +92,33 @@ fn a_canary_that_becomes_blue_green_leaves_its_ingress() {
     assert_eq!((world.weight(), header(&world)), (0, Value::Null));
     world.settle();
     assert!(phase(&world, "Healthy"), "{:#}", world.status());
+}
+
+/// T3: the Service of the canary keeps its pods while the data plane may still send it requests.
+#[test]
+fn a_canary_that_becomes_blue_green_keeps_its_service_until_requests_have_left() {
+    let mut world = deployed(strategy());
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    let new = hash(&world, "currentPodHash");
+    let blue_green =
+        json!({"canary": null, "blueGreen": {"activeService": "web-stable", "autoPromotionEnabled": false}});
+    world.patch("Rollout", "web", &json!({"spec": {"strategy": blue_green}}));
+    world.run_until("the weight is gone", |world, _| world.weight() == 0);
+    let left = world.now;
+    world.run_until("the Service is let go", |world, _| {
+        selected(world, "web-canary") != json!(new)
+    });
+    let drained = i64::from(world.settings.drain_seconds);
+    assert!(
+        world.now.duration_since(left).as_secs() >= drained,
+        "before the drain time was over"
+    );
+    assert_eq!(selected(&world, "web-canary"), Value::Null);
+    world.settle();
+    assert!(
+        world.status()["canary"].get("weights").is_none(),
+        "{:#}",
+        world.status()
+    );
 }
