@@ -107,6 +107,27 @@ fn no_role_has_wildcards_or_lists_secrets_everywhere() {
     }
 }
 
+/// Whoever reaches a port of the controller can read metrics, ask for its health and announce a push to Git; nothing acts
+/// with the controller's rights for those who only ask.
+#[test]
+fn hazard_20_no_port_acts_for_whoever_asks() {
+    let controller = documents("manifests/controller.yaml");
+    let ports = |object: &Value, pointer: &str| -> Vec<String> {
+        let ports = object.pointer(pointer).unwrap().as_array().unwrap();
+        ports
+            .iter()
+            .map(|port| port["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let deployment = find(&controller, "Deployment", "tidegate");
+    assert_eq!(
+        ports(&deployment, "/spec/template/spec/containers/0/ports"),
+        ["health", "webhook", "metrics"]
+    );
+    let service = find(&controller, "Service", "tidegate");
+    assert_eq!(ports(&service, "/spec/ports"), ["metrics", "webhook"]);
+}
+
 #[test]
 fn kustomization_names_every_definition() {
     let listed = yaml::to_json(&read("kustomization.yaml")).unwrap();

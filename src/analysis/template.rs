@@ -1,7 +1,10 @@
 //! From templates to the specification of a run: nested templates are flattened, arguments merged, and what is wrong is
 //! said in the original's words (reference, rollouts 1.6 and 1.8). Does not read objects: the caller gives all it knows.
 
-use super::{args, validate};
+use super::{
+    args,
+    validate::{self, Limits},
+};
 use crate::api::{
     analysis::{
         AnalysisRunSpec, AnalysisTemplate, AnalysisTemplateSpec, Argument, ClusterAnalysisTemplate, DryRun,
@@ -89,6 +92,21 @@ pub fn run_spec<'a>(
     let metrics = args::resolve_metrics(&spec.metrics, &known).map_err(one)?;
     let problems = validate::problems(&metrics, &spec.dry_run, &spec.measurement_retention);
     if problems.is_empty() { Ok(spec) } else { Err(problems) }
+}
+
+/// Names of the metrics that measure until somebody ends them: they have an interval, and neither `count` nor
+/// `consecutiveSuccessLimit`. A step that waits for one never ends.
+pub fn endless_metrics(spec: &AnalysisRunSpec) -> Vec<String> {
+    let resolved = args::Known::public(&spec.args).and_then(|known| args::resolve_metrics(&spec.metrics, &known));
+    let is_endless = |metric: &&Metric| {
+        Limits::of(metric).is_ok_and(|limits| limits.count.is_none() && limits.consecutive_success.is_none())
+    };
+    let metrics = resolved.unwrap_or_default();
+    metrics
+        .iter()
+        .filter(is_endless)
+        .map(|metric| metric.name.clone())
+        .collect()
 }
 
 fn one(problem: args::ArgsError) -> Vec<String> {

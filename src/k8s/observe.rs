@@ -263,12 +263,19 @@ fn replica_sets(
     found
 }
 
-/// Those it controls, and whoever holds the name of the one it is at.
+/// Those it controls, and whoever holds the name of the one it is at, or one of that step's other attempts: a name that
+/// is taken and not seen would be chosen again and again.
 fn experiments(stores: &Stores, rollout: &Rollout, namespace: &str) -> Vec<Arc<Experiment>> {
     let canary = rollout.status.as_ref().and_then(|status| status.canary.as_ref());
-    let current = canary.map(|canary| ObjectKey::new(namespace, canary.current_experiment.as_str()));
-    let current = current.and_then(|key| stores.experiments.get(&key));
-    unique(stores.experiments.find(&owned_by(rollout)).into_iter().chain(current))
+    let current = canary.map_or("", |canary| canary.current_experiment.as_str());
+    let holder = |name: &str| stores.experiments.get(&ObjectKey::new(namespace, name));
+    let first = current.rsplit_once('-').map(|(first, _attempt)| first);
+    let mut found = stores.experiments.find(&owned_by(rollout));
+    for base in [Some(current), first].into_iter().flatten() {
+        found.extend(holder(base));
+        found.extend((1..).map_while(|attempt| holder(&format!("{base}-{attempt}"))));
+    }
+    unique(found.into_iter())
 }
 
 fn services(stores: &Stores, rollout: &ObjectKey, references: &References) -> Vec<Arc<Service>> {

@@ -58,20 +58,32 @@ pub(crate) fn decide<'a>(view: &'a View<'a>, strategy: &'a BlueGreenStrategy) ->
         this.updating(&mut decision);
     }
     this.preview(&mut decision);
-    if view
-        .status
-        .canary
-        .as_ref()
-        .is_some_and(|canary| canary.weights.is_some())
-        || nginx::left_behind(view.snapshot.rollout, &view.snapshot.ingresses) > 0
-    {
-        // It was a canary before.
-        let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
-        decision.routes.extend(edits);
-    }
+    leave_the_router(view, &mut decision);
     let tidied = runs::tidy_after(view, &decision);
     decision.runs.extend(tidied);
     decision
+}
+
+/// One that was a canary before: requests leave its Ingress, and until the data plane has followed it is remembered which
+/// Services had them, so that these keep their pods (guarantee T3).
+fn leave_the_router(view: &View<'_>, decision: &mut Decision<'_>) {
+    let before = view.status.canary.as_ref();
+    let weights = before.and_then(|canary| canary.weights.as_ref());
+    if weights.is_none() && nginx::left_behind(view.snapshot.rollout, &view.snapshot.ingresses) == 0 {
+        return;
+    }
+    let edits = nginx::retire(view.snapshot.rollout, &view.snapshot.ingresses);
+    let written = match edits.is_empty() {
+        true => before.and_then(|canary| canary.weights_written_at.clone()),
+        false => Some(wire_time(view.now())),
+    };
+    decision.routes.extend(edits);
+    let drained = written.as_ref().map(|written| view.drained_at(written.0));
+    if let Some(drained) = drained.filter(|drained| *drained > view.now()) {
+        decision.weights = weights.cloned();
+        decision.weights_written_at = written;
+        decision.wakes.push(drained);
+    }
 }
 
 /// Where the analysis before the switch, or the one after it, is recorded.

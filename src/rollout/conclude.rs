@@ -225,7 +225,7 @@ fn named_services<'a>(view: &'a View<'_>) -> Vec<&'a str> {
     let in_use = ping_pong::recorded(weights).map(|sides| [sides.stable, sides.canary]);
     canary
         .chain(ping_pong_pair)
-        .chain(in_use.into_iter().flatten().filter(|_| strategy.canary.is_some()))
+        .chain(in_use.into_iter().flatten())
         .chain(blue_green)
         .filter(|name| !name.is_empty())
         .collect()
@@ -307,9 +307,17 @@ fn metadata_writes(view: &View<'_>) -> Vec<Action> {
             false,
         ));
     }
+    writes.extend(view.revisions.new.and_then(|set| readiness(view, set)));
     writes.extend(rollback_window::record(view));
     writes.extend(metadata::writes(view));
     writes
+}
+
+/// `minReadySeconds` is no part of the pod template: a change makes no revision and counts for the pods that are there.
+fn readiness(view: &View<'_>, set: &ReplicaSet) -> Option<Action> {
+    let seconds = view.spec.min_ready_seconds;
+    let differs = set.spec.min_ready_seconds != seconds && belongs(view, set);
+    differs.then(|| merge_set(view, set, json!({ "spec": { "minReadySeconds": seconds } }), false))
 }
 
 fn merge_set(view: &View<'_>, set: &ReplicaSet, patch: Value, pinned: bool) -> Action {
@@ -344,6 +352,8 @@ fn resize(view: &View<'_>, sizing: &Sizing<'_>) -> Option<Action> {
     }
     let deadline = match sizing.deadline {
         Deadline::Set(at) => Some(rfc3339(at)),
+        // What is not applied again goes: a ReplicaSet without pods waits for nothing.
+        Deadline::Keep if sizing.replicas == 0 && set.replicas() > 0 => None,
         Deadline::Keep | Deadline::Clear => set.annotation(well_known::SCALE_DOWN_DEADLINE).map(str::to_owned),
     };
     if let Some(deadline) = deadline {

@@ -1,17 +1,22 @@
 //! The progress deadline (reference, rollouts 2.4).
 
 use super::view::{View, later};
+use crate::api::replica_set::ReplicaSet;
 use jiff::Timestamp;
 
 /// Seconds when `progressDeadlineSeconds` is absent.
-const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
+pub(crate) const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
 
 /// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`. Never while another
 /// ReplicaSet waits for its own scale-down.
 pub(crate) fn exceeded(view: &View<'_>) -> bool {
-    let others = view.revisions.older.iter().copied().chain(view.revisions.stable);
+    let mut others = view.revisions.older.iter().copied().chain(view.revisions.stable);
     let over = is_said(view) || ends_at(view).is_some_and(|ends| ends < view.now());
-    over && others.into_iter().all(|set| set.scale_down_deadline().is_none())
+    // One without pods may keep the deadline of before: that of a version that is gone holds up nothing.
+    let waits = |set: &ReplicaSet| {
+        set.replicas() > 0 && (set.scale_down_deadline()).is_some_and(|deadline| deadline > view.now())
+    };
+    over && !others.any(waits)
 }
 
 /// When to look whether the deadline is over; `None` while the clock does not run, and once it has been said.

@@ -86,13 +86,20 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
+/// Whether a restart asked for is done with a new pod template, all of whose pods are yet to be made. Those that a restart
+/// in the future is to replace are not made yet.
+pub(crate) fn is_renewed(view: &View<'_>) -> bool {
+    let is_past = view.spec.restart_at.as_ref().is_none_or(|at| at.0 <= view.now());
+    let has_pods = |set: &ReplicaSet| set.replicas() > 0 || set.status.replicas > 0;
+    view.progress.turn == Turn::NewTemplate && is_past && !view.revisions.new.is_some_and(has_pods)
+}
+
 /// Evicts what may go now. Call it when sizes are decided.
 pub(crate) fn carry_out(view: &View<'_>, decision: &mut Decision<'_>) {
     let Some(asked) = view.spec.restart_at.as_ref() else {
         return;
     };
-    let renewed = !matches!(view.progress.turn, Turn::Continue | Turn::Retry) && asked.0 <= view.now();
-    if view.status.restarted_at.as_ref() == Some(asked) || renewed {
+    if view.status.restarted_at.as_ref() == Some(asked) || is_renewed(view) {
         return;
     }
     if asked.0 > view.now() {

@@ -67,6 +67,18 @@ pub(crate) fn retire<'a>(
     }
 }
 
+/// One step on the way out of a ReplicaSet beyond the limit of those that may wait: only the data plane is waited for,
+/// whatever deadline it was given when it was within the limit.
+fn hurry<'a>(view: &View<'_>, set: &'a ReplicaSet, in_use: bool) -> (Sizing<'a>, Option<Timestamp>) {
+    let (sizing, until) = retire(view, set, 0, in_use);
+    let soonest = view.drained_at(view.now());
+    if until.is_none_or(|until| until <= soonest) {
+        return (sizing, until);
+    }
+    let deadline = Deadline::Set(soonest);
+    (Sizing { deadline, ..sizing }, Some(soonest))
+}
+
 /// One step on the way out for every older ReplicaSet that still has pods, newest first. Those beyond `limit` get no
 /// delay but that of the data plane.
 pub(crate) fn retire_older<'a>(
@@ -81,8 +93,11 @@ pub(crate) fn retire_older<'a>(
         .unwrap_or(usize::MAX);
     let standing = view.revisions.older.iter().copied().filter(|set| set.replicas() > 0);
     for (position, set) in standing.enumerate() {
-        let delay = if position < limit { delay_seconds } else { 0 };
-        let (sizing, until) = retire(view, set, delay, in_use(set));
+        let used = in_use(set);
+        let (sizing, until) = match position < limit {
+            true => retire(view, set, delay_seconds, used),
+            false => hurry(view, set, used),
+        };
         decision.sizes.push(sizing);
         decision.wakes.extend(until);
     }

@@ -6,7 +6,8 @@
 //!
 //! A gate is passed by evidence only (guarantee D1). The evidence is that the version passed its gates before: its
 //! ReplicaSet says that it was stable. Without that, as of a version that was promoted before this was recorded, it counts
-//! only where no analysis is a gate, and when the version was made before the stable one.
+//! only where no analysis is a gate, when the version was made before the stable one, and where no version before it has
+//! the record.
 
 use super::{retire::belongs, view::View};
 use crate::{
@@ -41,7 +42,7 @@ pub(crate) fn contains(view: &View<'_>) -> bool {
         .iter()
         .filter(|set| between.contains(&set.revision()))
         .count();
-    i32::try_from(skipped).is_ok_and(|skipped| skipped < window) && passed_its_gates(view, new, stable)
+    i32::try_from(skipped).is_ok_and(|skipped| skipped < window) && passed_its_gates(view, (new, former), stable)
 }
 
 /// The number that the new ReplicaSet had before this update used it again; `None` for one that was made for it.
@@ -53,9 +54,12 @@ fn former_number(view: &View<'_>, new: &ReplicaSet) -> Option<i64> {
     history.rsplit(',').next()?.trim().parse().ok()
 }
 
-fn passed_its_gates(view: &View<'_>, new: &ReplicaSet, stable: &ReplicaSet) -> bool {
+fn passed_its_gates(view: &View<'_>, (new, former): (&ReplicaSet, i64), stable: &ReplicaSet) -> bool {
     let created = |set: &ReplicaSet| set.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    new.annotation(well_known::WAS_STABLE).is_some() || (!is_gated(view) && created(new) < created(stable))
+    let was_stable = |set: &ReplicaSet| set.annotation(well_known::WAS_STABLE).is_some();
+    // Where a version of before has the record, this one would have it too, had it been promoted.
+    let is_recorded = || (view.revisions.all().into_iter()).any(|set| set.revision() < former && was_stable(set));
+    was_stable(new) || (!is_gated(view) && created(new) < created(stable) && !is_recorded())
 }
 
 /// Whether an analysis stands between an update and its promotion.

@@ -7,7 +7,7 @@ use super::{decision::Decision, experiments, field_path, view::View};
 use crate::{
     analysis::{
         self, phase,
-        template::{AnalysisParts, TemplateSet, run_spec},
+        template::{AnalysisParts, TemplateSet, endless_metrics, run_spec},
     },
     api::{
         analysis::{AnalysisRun, AnalysisRunSpec, Argument},
@@ -115,7 +115,21 @@ impl<'a> Wanted<'a> {
             cluster: &view.snapshot.cluster_analysis_templates,
         };
         let field = |path: &str| field_path::text(view.snapshot.rollout, path);
-        run_spec(self.parts, arguments(view, self.args)?, &templates, field)
+        let spec = run_spec(self.parts, arguments(view, self.args)?, &templates, field)?;
+        let endless = match self.purpose {
+            Purpose::Background => Vec::new(),
+            Purpose::Step(_) | Purpose::PrePromotion | Purpose::PostPromotion => endless_metrics(&spec),
+        };
+        if endless.is_empty() {
+            return Ok(spec);
+        }
+        let message = |metric: &String| {
+            format!(
+                "AnalysisTemplate {} has metric {metric} which runs indefinitely. Invalid value for count: <nil>",
+                self.template_names()
+            )
+        };
+        Err(endless.iter().map(message).collect())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Builds `Rollout.status`: the only place that does. Phase and message are in `phase`.
 
 use super::{
-    deadline, decision::Decision, duration, phase, ping_pong, progress, progress::Turn, validate::Problem, view::View,
-    workload,
+    deadline, decision::Decision, duration, phase, ping_pong, progress, progress::Turn, restart, validate::Problem,
+    view::View, workload,
 };
 use crate::{
     api::{
@@ -141,9 +141,7 @@ fn base(view: &View<'_>, decision: &Decision<'_>) -> RolloutStatus {
         pre_promotion_analysis_run_status: progress.pre_run.clone(),
         post_promotion_analysis_run_status: progress.post_run.clone(),
     });
-    // A template brings new pods; those that a restart in the future is to replace are not made yet.
-    let is_past = view.spec.restart_at.as_ref().is_none_or(|at| at.0 <= view.now());
-    if !matches!(progress.turn, Turn::Continue | Turn::Retry) && is_past {
+    if restart::is_renewed(view) {
         status.restarted_at.clone_from(&view.spec.restart_at);
     }
     if let Some(done) = &decision.restart.done {
@@ -330,6 +328,8 @@ fn progressing(
     let before = view.status.condition("Progressing");
     let reason_before = before.map_or("", |condition| condition.reason.as_str());
     let name = super::conclude::new_name(view);
+    // What was said about the update before does not hold for one whose ReplicaSet is there already.
+    let begins_anew = view.progress.turn != Turn::Continue && view.revisions.new.is_some();
     let mut set = |status, reason, message: &str| set_condition(list, ("Progressing", status, reason), message, now);
     if status.abort {
         set("False", "RolloutAborted", &abort_message(view, decision));
@@ -339,6 +339,11 @@ fn progressing(
         set("Unknown", "RolloutResumed", "Rollout is resumed");
     } else if view.progress.turn == Turn::Retry {
         set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
+    } else if !healthy && begins_anew && reason_before == "RolloutAborted" {
+        set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
+    } else if !healthy && begins_anew && reason_before == "ProgressDeadlineExceeded" {
+        let message = format!("Found new replica set \"{name}\"");
+        set("True", "FoundNewReplicaSet", &message);
     } else if healthy {
         set(
             "True",

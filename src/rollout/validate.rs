@@ -9,7 +9,7 @@ mod references;
 mod routers;
 mod routes;
 
-use super::{view::View, workload};
+use super::{deadline, view::View, workload};
 use crate::json::At as _;
 use serde_json::Value;
 use std::fmt;
@@ -119,10 +119,8 @@ pub(crate) fn own(view: &View<'_>) -> Vec<Problem> {
             "must be greater than or equal to 0",
         ));
     }
-    if let Some(deadline) = spec
-        .progress_deadline_seconds
-        .filter(|deadline| *deadline <= spec.min_ready_seconds)
-    {
+    let deadline = (spec.progress_deadline_seconds).unwrap_or(deadline::PROGRESS_DEADLINE_SECONDS_DEFAULT);
+    if deadline <= spec.min_ready_seconds {
         problems.push(Problem::invalid(
             "spec.progressDeadlineSeconds",
             deadline,

@@ -44,6 +44,7 @@ enum Controller {
 }
 
 #[derive(Parser)]
+#[command(args_override_self = true)]
 struct Arguments {
     #[command(flatten)]
     controller: ControllerArgs,
@@ -103,7 +104,16 @@ impl World {
 
     /// Starts a controller as a task of this test.
     pub(super) async fn start_task(&mut self) -> Result<()> {
-        self.controller = Some(Controller::Task(serve(self.cluster, self.controller_flags()).await?));
+        self.start_task_with(&[]).await
+    }
+
+    /// Starts a controller as a task of this test, with flags (`--name=value`) that win over the usual ones.
+    pub(super) async fn start_task_with(&mut self, flags: &[&str]) -> Result<()> {
+        let flags = self
+            .controller_flags()
+            .into_iter()
+            .chain(flags.iter().map(|flag| (*flag).to_owned()));
+        self.controller = Some(Controller::Task(serve(self.cluster, flags.collect()).await?));
         Ok(())
     }
 

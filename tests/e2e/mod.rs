@@ -15,5 +15,7 @@ mod rollout_gateway;
 mod rollout_manifests;
 mod rollout_repair;
 mod rollout_takeover;
+mod rollout_traffic;
 mod root_application;
+mod site;
 mod sync;

@@ -1,6 +1,9 @@
 //! Updates that an HTTPRoute carries, with real requests: the definitions are Gateway API's own, the data plane is nginx.
 
-use super::harness::{PATIENCE, World, same};
+use super::{
+    harness::{World, same},
+    site::{Site, none_failed},
+};
 use anyhow::{Context, Result, ensure};
 use kube::{
     Api,
@@ -8,10 +11,6 @@ use kube::{
 };
 use serde_json::{Value, json};
 use std::time::Duration;
-use tidegate_cluster::{
-    eventually,
-    traffic::{Snapshot, Traffic, TrafficOptions},
-};
 
 const STEPS: &str = "[{setCanaryScale: {replicas: 1}}, \
     {setHeaderRoute: {name: testers, match: [{headerName: x-tester, headerValue: {exact: tester}}]}}, {pause: {}}, \
@@ -67,51 +66,24 @@ spec:
     )
 }
 
-struct Site {
-    world: World,
-    host: String,
-}
+/// The site with its route.
+struct Routed(Site);
 
-impl Site {
+impl Routed {
     async fn deployed(name: &str, steps: &str) -> Result<Self> {
         let world = World::new(name).await?;
-        let host = format!("{}.example", world.namespace);
-        world.apply(&manifests(&host, 3, steps)).await?;
-        world.healthy("web").await?;
-        let site = Self { world, host };
-        site.world
-            .until("the route gives all to the stable Service", async || {
-                Ok(site.weight().await? == 0)
-            })
-            .await?;
-        site.answers().await?;
+        let site = Self(Site::deployed(world, |host| manifests(host, 3, steps)).await?);
+        let at_rest = async || Ok(site.weight().await? == 0);
+        let what = "the route gives all to the stable Service";
+        site.0.world.until(what, at_rest).await?;
         Ok(site)
-    }
-
-    async fn answers(&self) -> Result<()> {
-        let (http, url) = (reqwest::Client::new(), format!("{}/", self.world.cluster.ingress()?));
-        eventually(PATIENCE, "the site answers", async || {
-            let answer = http.get(&url).header("Host", &self.host).send().await;
-            answer.and_then(reqwest::Response::error_for_status).map(drop)
-        })
-        .await
-    }
-
-    fn traffic(&self, rate: u32, headers: &[(&str, &str)]) -> Result<Traffic> {
-        let mut options = TrafficOptions::new(self.world.cluster.ingress()?, &self.host);
-        options.rate_per_second = rate;
-        options.duration_max = Duration::from_secs(300);
-        options.headers = headers
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        Traffic::start(options)
     }
 
     async fn route(&self) -> Result<DynamicObject> {
         let kind = GroupVersionKind::gvk("gateway.networking.k8s.io", "v1", "HTTPRoute");
         let resource = ApiResource::from_gvk(&kind);
-        let api: Api<DynamicObject> = Api::namespaced_with(self.world.client.clone(), &self.world.namespace, &resource);
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.0.world.client.clone(), &self.0.world.namespace, &resource);
         Ok(api.get("web").await?)
     }
 
@@ -143,33 +115,25 @@ impl Site {
     async fn has_header_route(&self) -> Result<bool> {
         Ok(self.rules().await?.iter().any(|rule| rule["name"] == "testers"))
     }
-
-    /// Waits until the last two seconds of requests are as wanted.
-    async fn until_recent(&self, traffic: &Traffic, what: &str, wanted: impl Fn(&Snapshot) -> bool) -> Result<()> {
-        self.world
-            .until(what, async || {
-                let recent = traffic.recent(Duration::from_secs(2));
-                ensure!(recent.total() > 50, "only {} requests", recent.total());
-                ensure!(wanted(&recent), "{recent:?}");
-                Ok(true)
-            })
-            .await
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_http_route_carries_an_update_and_no_request_fails() -> Result<()> {
-    let site = Site::deployed("gateway", STEPS).await?;
-    let world = &site.world;
+    let site = Routed::deployed("gateway", STEPS).await?;
+    let world = &site.0.world;
     let foreign = site.rules().await?.pop().context("no rules")?;
     same(&foreign["name"], &json!("assets"), "the user's last rule")?;
-    let (users, testers) = (site.traffic(150, &[])?, site.traffic(50, &[("x-tester", "tester")])?);
+    let (users, testers) = (
+        site.0.traffic(150, &[])?,
+        site.0.traffic(50, &[("x-tester", "tester")])?,
+    );
 
     world.set_image("web", "demo:v2").await?;
     world.paused_at("web", 2).await?;
     ensure!(site.has_header_route().await?, "the header route is there");
     // The pause has begun, so the data plane follows: no waiting here.
-    site.until_recent(&testers, "testers get the canary", |recent| recent.share("v2") > 0.999)
+    site.0
+        .until_recent(&testers, "testers get the canary", |recent| recent.share("v2") > 0.999)
         .await?;
     ensure!(
         users.recent(Duration::from_secs(2)).share("v1") > 0.999,
@@ -201,22 +165,16 @@ async fn an_http_route_carries_an_update_and_no_request_fails() -> Result<()> {
     same(site.rules().await?.pop(), Some(foreign), "the rule that is not ours")?;
     world.at_rest().await?;
     for traffic in [users, testers] {
-        let report = traffic.stop().await;
-        ensure!(report.snapshot.total() > 200, "{} requests", report.snapshot.total());
-        same(
-            report.failures.len(),
-            0,
-            &format!("failed requests: {:?}", report.failures),
-        )?;
+        none_failed(traffic, 200).await?;
     }
-    site.world.end().await
+    site.0.world.end().await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_abort_leaves_the_http_route_to_the_stable_version() -> Result<()> {
-    let site = Site::deployed("gateway-abort", STEPS).await?;
-    let world = &site.world;
-    let traffic = site.traffic(100, &[("x-tester", "tester")])?;
+    let site = Routed::deployed("gateway-abort", STEPS).await?;
+    let world = &site.0.world;
+    let traffic = site.0.traffic(100, &[("x-tester", "tester")])?;
     world.set_image("web", "demo:v2").await?;
     world.paused_at("web", 2).await?;
     world.abort("web").await?;
@@ -237,11 +195,6 @@ async fn an_abort_leaves_the_http_route_to_the_stable_version() -> Result<()> {
         .await?;
     same(site.weight().await?, 0, "weight")?;
     world.at_rest().await?;
-    let report = traffic.stop().await;
-    same(
-        report.failures.len(),
-        0,
-        &format!("failed requests: {:?}", report.failures),
-    )?;
-    site.world.end().await
+    none_failed(traffic, 100).await?;
+    site.0.world.end().await
 }

@@ -89,6 +89,26 @@ fn a_snapshot_holds_what_concerns_the_rollout_and_nothing_else() {
 }
 
 #[test]
+fn whoever_holds_a_name_of_the_experiment_of_a_step_is_seen() {
+    let stores = stores();
+    let mut rollout = serde_json::to_value(&*stores.rollouts.get(&ObjectKey::new("shop", "web")).unwrap()).unwrap();
+    for name in ["web-h-2-0", "web-h-2-0-1", "web-h-2-0-2", "web-h-2-7"] {
+        put(&stores.experiments, metadata(name, Some("u-before"), json!({})));
+    }
+    for (version, current) in (6..).zip(["web-h-2-0", "web-h-2-0-1", "web-h-2-0-2"]) {
+        rollout["metadata"]["resourceVersion"] = json!(version.to_string());
+        rollout["status"] = json!({"canary": {"currentExperiment": current}});
+        put(&stores.rollouts, rollout.clone());
+        let Observation::Complete(observed) = look(&stores, &Ledger::default(), "") else {
+            panic!("not complete")
+        };
+        let mut found = names(&observed.snapshot().experiments);
+        found.sort();
+        assert_eq!(found, ["web-h-2-0", "web-h-2-0-1", "web-h-2-0-2"], "at {current}");
+    }
+}
+
+#[test]
 fn rollouts_of_other_instances_and_gone_ones_are_told_apart() {
     let stores = stores();
     assert!(matches!(

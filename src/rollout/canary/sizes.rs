@@ -29,11 +29,12 @@ impl<'a> Canary<'a> {
             }
             return pair;
         }
-        let explicit = scale_at(self.strategy, index);
+        // One that names neither is none.
+        let explicit = scale_at(self.strategy, index).filter(|scale| (scale.replicas, scale.weight) != (None, None));
         let canary = match explicit {
             Some(scale) => scale
                 .replicas
-                .unwrap_or_else(|| share(replicas, scale.weight.unwrap_or(0), 100)),
+                .unwrap_or_else(|| share(replicas, scale.weight.unwrap_or(0), self.total)),
             None => share(replicas, weight, self.total),
         };
         let floor = self.strategy.min_pods_per_replica_set.unwrap_or(0).min(replicas);
@@ -142,7 +143,7 @@ impl<'a> Canary<'a> {
     /// (guarantee T3).
     fn kept(&self, new: &ReplicaSet, index: usize) -> i32 {
         let apart = self.apart && routes_at(self.strategy, index).is_empty();
-        if self.quiet && !apart && self.observed <= weight_at(self.strategy, index, self.total) {
+        if self.quiet && !apart && self.observed <= self.weight_for_pods(index) {
             return 0;
         }
         if self.quiet && !apart && self.view.is_scaling_event() {

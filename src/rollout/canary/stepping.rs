@@ -74,7 +74,7 @@ impl<'a> Canary<'a> {
         let wanted = if goes_on {
             self.observed
         } else {
-            weight_at(self.strategy, index, self.total)
+            self.weight_for_pods(index)
         };
         let weight = self.weight_when_stepping(wanted, capacity, decision);
         if index >= self.steps() && capacity {
@@ -89,6 +89,14 @@ impl<'a> Canary<'a> {
             self.wait_for_capacity(index, decision);
         }
         weight
+    }
+
+    /// The weight a step asks for; none for a canary that is to have no pods.
+    pub(super) fn weight_for_pods(&self, index: usize) -> i32 {
+        match self.targets(index) {
+            (0, _) => 0,
+            _ => weight_at(self.strategy, index, self.total),
+        }
     }
 
     /// `promote --full`: no more steps, pauses or analyses; availability and traffic still count.

@@ -4,6 +4,7 @@ use super::{
     fixtures::{hash, image, paused, phase, resume, rollout, selected, service, template},
     world::{World, leads_apart},
 };
+use crate::plan::Requeue;
 use serde_json::{Value, json};
 
 fn strategy(steps: Value) -> Value {
@@ -190,6 +191,41 @@ fn the_drain_time_begins_when_the_gateway_has_taken_up_the_weight() {
     world.patch("HTTPRoute", "web", &accepted(2));
     paused(&mut world);
     assert!(world.now.duration_since(told).as_secs() >= i64::from(world.settings.drain_seconds));
+}
+
+/// A data plane that does not follow is waited for by watching it: no interval that could be set wrong.
+#[test]
+fn hazard_4_a_weight_that_is_not_taken_up_is_asked_for_neither_in_circles_nor_never() {
+    let mut world = deployed(json!([{"setWeight": 20}, {"pause": {}}]));
+    let taken_up = |generation: i64| {
+        json!({"status": {"parents": [{"controllerName": "example.com/gateway", "conditions": [
+            {"type": "Accepted", "status": "True", "observedGeneration": generation}]}]}})
+    };
+    world.patch("HTTPRoute", "web", &taken_up(1));
+    image(&mut world, "demo:v2");
+    world.run_until("the weight", |world, _| world.weight() == 20);
+    world.patch("HTTPRoute", "web", &json!({"metadata": {"generation": 2}}));
+    world.wait(30);
+    world.pass();
+    world.pass();
+    for _ in 0..5 {
+        world.wait(30);
+        let plan = world.pass();
+        assert!(plan.writes_nothing(), "{plan:#?}");
+        let soonest = world.now + jiff::SignedDuration::from_secs(1);
+        assert!(
+            match plan.requeue {
+                Requeue::AwaitChange => true,
+                Requeue::At(at) => at >= soonest,
+            },
+            "{:?}",
+            plan.requeue
+        );
+        assert_eq!(world.status()["canary"]["weights"]["verified"], false);
+    }
+    world.patch("HTTPRoute", "web", &taken_up(2));
+    paused(&mut world);
+    assert_ne!(world.status()["canary"]["weights"]["verified"], false);
 }
 
 #[test]

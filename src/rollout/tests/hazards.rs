@@ -47,6 +47,40 @@ fn hazard_2_a_scale_down_delay_of_zero_still_scales_down() {
     }
 }
 
+/// A Service whose mark was lost gets it back, so that it can be let go of later. (That errors strip no selector is seen
+/// in the simulated cluster, `hazard_3_errors_strip_no_selector`.)
+#[test]
+fn hazard_3_a_service_that_lost_its_mark_is_let_go_of_when_it_is_named_no_more() {
+    let mut world = deployed(nginx(steps()));
+    let stable = hash(&world, "stableRS");
+    let unmarked = json!({"metadata": {"annotations": {well_known::MANAGED_BY_ROLLOUT: null}}});
+    world.patch("Service", "web-stable", &unmarked);
+    world.settle();
+    let marks = |world: &World| world.get("Service", "web-stable")["metadata"]["annotations"].clone();
+    assert_eq!(
+        (
+            selected(&world, "web-stable"),
+            &marks(&world)[well_known::MANAGED_BY_ROLLOUT]
+        ),
+        (json!(stable), &json!("web"))
+    );
+    let bare = json!({"spec": {"strategy": {"canary": {
+        "stableService": null, "canaryService": null, "trafficRouting": null}}}});
+    world.patch("Rollout", "web", &bare);
+    world.settle();
+    assert_eq!(
+        (
+            selected(&world, "web-stable"),
+            &marks(&world)[well_known::MANAGED_BY_ROLLOUT]
+        ),
+        (Value::Null, &Value::Null)
+    );
+    assert_eq!(
+        world.get("Service", "web-stable")["spec"]["selector"],
+        json!({"app": "web"})
+    );
+}
+
 /// One Ingress of several that is missing keeps no other from its weight.
 #[test]
 fn hazard_5_every_ingress_gets_its_weight() {

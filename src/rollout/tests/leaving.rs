@@ -2,10 +2,9 @@
 //! first (guarantees T3 and T5), then pods are the weights.
 
 use super::{
-    fixtures::{deployed, hash, image, paused, phase, resume, service},
+    fixtures::{deployed, hash, image, paused, phase, resume, selected},
     world::World,
 };
-use crate::api::well_known;
 use serde_json::{Value, json};
 
 fn strategy() -> Value {
@@ -95,25 +94,31 @@ fn a_canary_that_becomes_blue_green_leaves_its_ingress() {
     assert!(phase(&world, "Healthy"), "{:#}", world.status());
 }
 
+/// T3: the Service of the canary keeps its pods while the data plane may still send it requests.
 #[test]
-fn services_named_no_more_are_released() {
+fn a_canary_that_becomes_blue_green_keeps_its_service_until_requests_have_left() {
     let mut world = deployed(strategy());
-    world.put(service("web-next"));
-    let other = json!({"spec": {"strategy": {"canary": {"canaryService": "web-next"}}}});
-    world.patch("Rollout", "web", &other);
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    let new = hash(&world, "currentPodHash");
+    let blue_green =
+        json!({"canary": null, "blueGreen": {"activeService": "web-stable", "autoPromotionEnabled": false}});
+    world.patch("Rollout", "web", &json!({"spec": {"strategy": blue_green}}));
+    world.run_until("the weight is gone", |world, _| world.weight() == 0);
+    let left = world.now;
+    world.run_until("the Service is let go", |world, _| {
+        selected(world, "web-canary") != json!(new)
+    });
+    let drained = i64::from(world.settings.drain_seconds);
+    assert!(
+        world.now.duration_since(left).as_secs() >= drained,
+        "before the drain time was over"
+    );
+    assert_eq!(selected(&world, "web-canary"), Value::Null);
     world.settle();
-    let stable = json!(hash(&world, "stableRS"));
-    assert_eq!(
-        (world.selected("web-next"), world.selected("web-stable")),
-        (stable.clone(), stable)
+    assert!(
+        world.status()["canary"].get("weights").is_none(),
+        "{:#}",
+        world.status()
     );
-    assert_eq!(world.selected("web-canary"), Value::Null);
-    let service = world.get("Service", "web-canary");
-    assert_eq!(
-        service["spec"]["selector"],
-        json!({"app": "web"}),
-        "the user's own keys stay"
-    );
-    let managed = &service["metadata"]["annotations"][well_known::MANAGED_BY_ROLLOUT];
-    assert_eq!(managed, &Value::Null);
 }

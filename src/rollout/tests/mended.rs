@@ -433,3 +433,135 @@ fn an_edited_selector_at_rest_is_repaired_and_ends_healthy() {
     assert!(phase(&world, "Healthy"));
     assert_eq!(selected(&world, "web-stable"), json!(hash(&world, "stableRS")));
 }
+
+/// A version that is gone holds up no deadline: the update after the first one times out as well.
+#[test]
+fn the_deadline_of_a_later_update_runs_although_versions_were_scaled_down() {
+    let mut world = deployed(nginx(steps()));
+    let first = hash(&world, "stableRS");
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    status(&mut world, &json!({"promoteFull": true}));
+    world.settle();
+    assert_eq!((phase(&world, "Healthy"), world.set_replicas(&first)), (true, 0));
+    // As the original, or an older version of this controller, may have left it.
+    let left = json!({"metadata": {"annotations": {well_known::SCALE_DOWN_DEADLINE: "2026-01-01T00:00:00Z"}}});
+    world.patch("ReplicaSet", &format!("web-{first}"), &left);
+    image(&mut world, "demo:v3-crash");
+    world.broken = vec![world.plan_hash()];
+    world.run_until("timed out", |world, _| phase(world, "Degraded"));
+    let message = world.status()["message"].as_str().unwrap();
+    assert!(message.starts_with("ProgressDeadlineExceeded: "), "{message}");
+}
+
+#[test]
+fn a_changed_min_ready_seconds_reaches_the_pods_that_are_there() {
+    let mut world = deployed(nginx(steps()));
+    let stable = format!("web-{}", hash(&world, "stableRS"));
+    world.patch("Rollout", "web", &json!({"spec": {"minReadySeconds": 7}}));
+    world.settle();
+    assert_eq!(world.get("ReplicaSet", &stable)["spec"]["minReadySeconds"], 7);
+    assert_eq!(
+        hash(&world, "currentPodHash"),
+        hash(&world, "stableRS"),
+        "no revision comes of it"
+    );
+    assert!(world.pass().writes_nothing());
+    world.patch("Rollout", "web", &json!({"spec": {"minReadySeconds": 600}}));
+    world.pass();
+    let message = world.status()["message"].as_str().unwrap();
+    assert!(message.contains("must be greater than minReadySeconds"), "{message}");
+}
+
+#[test]
+fn versions_beyond_the_limit_wait_for_the_data_plane_only() {
+    let strategy = json!({"blueGreen": {"activeService": "web-stable", "scaleDownDelaySeconds": 3600,
+        "scaleDownDelayRevisionLimit": 1}});
+    let mut world = deployed(strategy);
+    let mut replaced = Vec::new();
+    for version in ["demo:v2", "demo:v3", "demo:v4"] {
+        replaced.push(hash(&world, "stableRS"));
+        image(&mut world, version);
+        world.run_until("promoted", |world, _| {
+            world.status()["stableRS"] == world.status()["currentPodHash"] && phase(world, "Healthy")
+        });
+    }
+    let before = world.now;
+    world.run_until("one old version is left", |world, _| {
+        let standing = replaced.iter().filter(|hash| world.set_replicas(hash) > 0);
+        standing.count() == 1
+    });
+    assert!(world.now.duration_since(before).as_secs() < 60);
+    assert!(world.set_replicas(&replaced[2]) > 0, "the newest of them stays");
+}
+
+/// What was said about the aborted update is not said of the next one, whose ReplicaSet happens to be there.
+#[test]
+fn an_update_to_a_version_that_is_there_is_not_called_aborted() {
+    let mut world = deployed(nginx(steps()));
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    image(&mut world, "demo:v3");
+    paused(&mut world);
+    status(&mut world, &json!({"abort": true}));
+    world.run_until("aborted", |world, _| phase(world, "Degraded"));
+    image(&mut world, "demo:v2");
+    world.pass();
+    let status = world.status();
+    assert_eq!(
+        (&status["abort"], &status["phase"]),
+        (&Value::Null, &json!("Progressing")),
+        "{status:#}"
+    );
+    let conditions = status["conditions"].as_array().unwrap();
+    let progressing = conditions.iter().find(|condition| condition["type"] == "Progressing");
+    assert_eq!(progressing.unwrap()["reason"], "RolloutRetry");
+}
+
+/// T3: a canary that is to have no pods gives back its requests first.
+#[test]
+fn a_canary_scaled_to_nothing_gives_back_its_requests_first() {
+    let mut world = deployed(nginx(json!([
+        {"setWeight": 50}, {"pause": {"duration": 60}}, {"setCanaryScale": {"replicas": 0}}, {"pause": {}}])));
+    image(&mut world, "demo:v2");
+    world.run_until("the weight is taken back", |world, _| {
+        let canary = hash(world, "currentPodHash");
+        assert!(
+            world.weight() == 0 || world.status()["currentStepIndex"] == 0 || world.set_replicas(&canary) > 0,
+            "{:#}",
+            world.status()
+        );
+        world.status()["currentStepIndex"] == 2 && world.weight() == 0
+    });
+    let (canary, given_back) = (hash(&world, "currentPodHash"), world.now);
+    assert!(world.set_replicas(&canary) > 0);
+    paused(&mut world);
+    assert_eq!((world.set_replicas(&canary), world.weight()), (0, 0));
+    assert!(world.now.duration_since(given_back).as_secs() >= i64::from(world.settings.drain_seconds));
+}
+
+#[test]
+fn a_scale_step_that_names_nothing_changes_nothing() {
+    let mut world = deployed(nginx(json!([{"setWeight": 50}, {"setCanaryScale": {}}, {"pause": {}}])));
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    assert_eq!(world.weight(), 50);
+    assert!(world.set_replicas(&hash(&world, "currentPodHash")) > 0);
+}
+
+/// A gate that never ends is none: it is found before the update, not waited for.
+#[test]
+fn an_analysis_without_an_end_is_no_step() {
+    let mut world = deployed(nginx(json!([analysis(), {"pause": {}}])));
+    let metrics = json!([{"name": "errors", "interval": "10s", "successCondition": "result[0] < 0.1",
+        "provider": {"prometheus": {"address": "http://127.0.0.1:9", "query": "up"}}}]);
+    world.patch("AnalysisTemplate", "check", &json!({"spec": {"metrics": metrics}}));
+    image(&mut world, "demo:v2");
+    world.pass();
+    let message = world.status()["message"].as_str().unwrap();
+    let wanted = "AnalysisTemplate check has metric errors which runs indefinitely. Invalid value for count: <nil>";
+    assert!(
+        message.starts_with("InvalidSpec") && message.contains(wanted),
+        "{message}"
+    );
+}

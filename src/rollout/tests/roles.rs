@@ -362,6 +362,20 @@ fn a_version_that_was_never_stable_is_no_rollback() {
     }
 }
 
+/// Also where no analysis is a gate: a person gave that version up.
+#[test]
+fn a_version_that_a_person_aborted_is_no_rollback() {
+    let mut world = windowed(nginx(quick()), 2);
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    world.patch("Rollout", "web", &json!({"status": {"abort": true}}));
+    world.settle();
+    promoted(&mut world, "demo:v3");
+    image(&mut world, "demo:v2");
+    world.pass();
+    assert_eq!(world.status()["currentStepIndex"], 0, "{:#}", world.status());
+}
+
 #[test]
 fn blue_green_goes_back_within_the_window_without_its_gates() {
     let strategy = json!({"blueGreen": {"activeService": "web-stable", "previewService": "web-canary",

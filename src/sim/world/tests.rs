@@ -1,4 +1,5 @@
 mod experiment;
+mod hazards;
 mod pods;
 mod sync;
 mod workload;
@@ -98,6 +99,11 @@ fn a_canary_is_promoted_and_requests_follow() {
     assert_eq!(world.traffic().shares().by_hash.len(), 1);
     assert_eq!(world.traffic().lock().first_loss, None);
     assert_eq!(world.api().state().list(Kind::Pod, None).len(), 4);
+    // A version without pods waits for nothing.
+    let state = world.api().state();
+    let sets = state.list(Kind::ReplicaSet, None).into_iter();
+    let deadlines = sets.map(|set| &set["metadata"]["annotations"]["scale-down-deadline"]);
+    assert_eq!(deadlines.filter(|deadline| deadline.is_string()).count(), 0);
 }
 
 #[test]

@@ -17,8 +17,8 @@
 //! # How a pod ends without a failed request
 //!
 //! From the moment a pod is marked for deletion, its EndpointSlice says not ready, but the ingress learns it only after its propagation delay.
-//! So the pod goes on serving, new connections too, for the shorter of its grace period and the drain
-//! ([`Workload::set_drain`]), exactly as a container with a preStop sleep does; then it stops listening, finishes what is in flight and is
+//! So the pod goes on serving, new connections too, for the shorter of its grace period and its containers' preStop sleep
+//! (without one, the drain of [`Workload::set_drain`]); then it stops listening, finishes what is in flight and is
 //! deleted. No request is lost as long as the drain is longer than the ingress' propagation delay plus a second.
 //!
 //! Probes are not run and volumes not mounted. Ports under 1024 need the right to bind them.

@@ -185,12 +185,13 @@ impl Actor {
     }
 
     /// Goes on serving while the endpoints and the data plane learn that the pod ends, as a preStop sleep does:
-    /// the shorter of the pod's grace period and the cluster's drain.
+    /// the shorter of the pod's grace period and its own sleep, else the cluster's drain.
     async fn drain(&mut self) {
         let Life::Terminating { grace } = self.current_life() else {
             return;
         };
-        let drain = grace.min(self.shared.drain());
+        let drain = pre_stop_sleep(&self.current_pod()).unwrap_or_else(|| self.shared.drain());
+        let drain = grace.min(drain);
         let _ = tokio::time::timeout(drain, self.life.wait_for(|life| *life == Life::Gone)).await;
     }
 
@@ -427,6 +428,14 @@ async fn bind(pod: &Pod, apps: &[ContainerApp<'_>], lease: &Lease) -> io::Result
         }
     }
     Ok(listeners)
+}
+
+/// The longest sleep that a container asks for before it ends.
+fn pre_stop_sleep(pod: &Pod) -> Option<Duration> {
+    let containers = pod.spec.as_ref()?.containers.iter();
+    let sleeps = containers.filter_map(|container| container.lifecycle.as_ref()?.pre_stop.as_ref()?.sleep.as_ref());
+    let seconds = sleeps.map(|sleep| u64::try_from(sleep.seconds).unwrap_or(0)).max()?;
+    Some(Duration::from_secs(seconds))
 }
 
 fn restart_policy(pod: &Pod) -> &str {
