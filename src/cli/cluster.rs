@@ -37,7 +37,9 @@ impl Cluster {
         };
         let config = client::config(&options).await.map_err(|error| match error {
             ClientError::Flag(error) => CliError::new(Kind::Usage, error.to_string()),
-            error => unreadable(&error),
+            ClientError::Kubeconfig(error) => unreadable(&error),
+            ClientError::NotConfigured(error) => unreadable(&error),
+            error @ ClientError::Unusable(_) => unreadable(&error),
         })?;
         let namespace = args
             .namespace
