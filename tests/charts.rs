@@ -68,7 +68,10 @@ fn routers_may_watch_and_edit_what_they_look_at() {
         let allows = |verb: &str| {
             rules.as_array().unwrap().iter().any(|rule| {
                 let has = |field: &str, value: &Value| rule[field].as_array().unwrap().contains(value);
-                has("apiGroups", &json!(kind.group())) && has("resources", &plural) && has("verbs", &json!(verb))
+                let mut groups = std::iter::once(kind.group()).chain(kind.former_group());
+                groups.all(|group| has("apiGroups", &json!(group)))
+                    && has("resources", &plural)
+                    && has("verbs", &json!(verb))
             })
         };
         for verb in ["get", "list", "watch", "patch"] {

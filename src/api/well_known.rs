@@ -46,6 +46,8 @@ pub const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io";
 pub const ALB_PREFIX: &str = "alb.ingress.kubernetes.io";
 /// Annotation on Ingresses: the keys of the annotations that belong to a Rollout, by its name, as JSON.
 pub const MANAGED_ALB_ANNOTATIONS: &str = "rollouts.argoproj.io/managed-alb-annotations";
+/// The same under the name that old releases of the original used; read, and emptied at the next write.
+pub const MANAGED_ALB_ACTIONS: &str = "rollouts.argoproj.io/managed-alb-actions";
 /// Annotation of an Ingress that names its class.
 pub const INGRESS_CLASS: &str = "kubernetes.io/ingress.class";
 

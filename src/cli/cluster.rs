@@ -2,8 +2,7 @@
 
 use k8s_openapi::NamespaceResourceScope;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, Resource};
+use kube::{Client, Resource};
 use serde_json::Value;
 
 use super::error::{CliError, Kind};
@@ -18,6 +17,7 @@ use crate::api::{
     rollout::Rollout,
     workload::{Workload, WorkloadKind},
 };
+use crate::k8s::client::{self, ClientError, ClientOptions};
 
 /// A client and the namespace that was chosen.
 pub struct Cluster {
@@ -30,21 +30,17 @@ pub struct Cluster {
 impl Cluster {
     /// Connects as the flags, the kubeconfig or the pod's service account say.
     pub(crate) async fn connect(args: &GlobalArgs) -> Result<Self, CliError> {
-        let options = KubeConfigOptions {
-            context: args.context.clone(),
-            ..KubeConfigOptions::default()
+        let options = ClientOptions {
+            kubeconfig: args.kubeconfig.as_deref(),
+            context: args.context.as_deref(),
+            overrides: Some(&args.overrides),
         };
-        let config = match &args.kubeconfig {
-            Some(path) => match Kubeconfig::read_from(path) {
-                Ok(kubeconfig) => Config::from_custom_kubeconfig(kubeconfig, &options).await,
-                Err(error) => Err(error),
-            }
-            .map_err(|error| unreadable(&error)),
-            None if args.context.is_some() => Config::from_kubeconfig(&options)
-                .await
-                .map_err(|error| unreadable(&error)),
-            None => Config::infer().await.map_err(|error| unreadable(&error)),
-        }?;
+        let config = client::config(&options).await.map_err(|error| match error {
+            ClientError::Flag(error) => CliError::new(Kind::Usage, error.to_string()),
+            ClientError::Kubeconfig(error) => unreadable(&error),
+            ClientError::NotConfigured(error) => unreadable(&error),
+            error @ ClientError::Unusable(_) => unreadable(&error),
+        })?;
         let namespace = args
             .namespace
             .clone()

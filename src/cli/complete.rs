@@ -93,13 +93,17 @@ pub(super) async fn run(command: clap::Command, words: &[String], terminal: &mut
 
 /// Names of what a value stands for; none when the cluster cannot be asked.
 async fn names(value: &str, asked: &Asked) -> Vec<String> {
-    if value == "CONTEXT" {
+    if matches!(value, "CONTEXT" | "CLUSTER" | "USER") {
         let read = match &asked.global.kubeconfig {
             Some(path) => Kubeconfig::read_from(path),
             None => Kubeconfig::read(),
         };
-        let contexts = read.map(|kubeconfig| kubeconfig.contexts).unwrap_or_default();
-        return contexts.into_iter().map(|context| context.name).collect();
+        let kubeconfig = read.unwrap_or_default();
+        return match value {
+            "CLUSTER" => kubeconfig.clusters.into_iter().map(|cluster| cluster.name).collect(),
+            "USER" => kubeconfig.auth_infos.into_iter().map(|user| user.name).collect(),
+            _ => kubeconfig.contexts.into_iter().map(|context| context.name).collect(),
+        };
     }
     if !matches!(
         value,
@@ -197,7 +201,7 @@ impl Asked {
             "namespace" => self.global.namespace = Some(value.to_owned()),
             "context" => self.global.context = Some(value.to_owned()),
             "kubeconfig" => self.global.kubeconfig = Some(PathBuf::from(value)),
-            _ => {}
+            field => self.global.overrides.note(field, value),
         }
     }
 
@@ -212,7 +216,7 @@ impl Asked {
         match value {
             Some(value) => self.note(arg, value),
             None if arg.get_action().takes_values() && !arg.is_require_equals_set() => return Some(arg),
-            None => {}
+            None => self.note(arg, "true"),
         }
         None
     }
@@ -341,6 +345,9 @@ mod tests {
         value("create -f ", "FILE");
         value("promote -n ", "NAMESPACE");
         value("--context=a promote --kubeconfig ", "FILE");
+        value("promote --cluster ", "CLUSTER");
+        value("promote --user=", "USER");
+        value("promote --insecure-skip-tls-verify --certificate-authority ", "FILE");
     }
 
     #[test]
@@ -349,5 +356,21 @@ mod tests {
         assert_eq!(asked.global.namespace.as_deref(), Some("shop"));
         assert_eq!(asked.global.context.as_deref(), Some("east"));
         assert!(asked.cluster_scoped);
+        let asked = self::asked(
+            "-s https://a --insecure-skip-tls-verify --token=t promote --as jane --as-group g --request-timeout 2 ",
+        );
+        let flags = &asked.global.overrides;
+        assert_eq!(
+            (flags.server.as_deref(), flags.as_user.as_deref()),
+            (Some("https://a"), Some("jane"))
+        );
+        assert_eq!(
+            (flags.insecure_skip_tls_verify, flags.as_group.as_slice()),
+            (Some(true), ["g".to_owned()].as_slice())
+        );
+        assert_eq!(
+            (flags.token.clone(), flags.request_timeout),
+            (Some("t".into()), Some(Duration::from_secs(2)))
+        );
     }
 }

@@ -133,7 +133,9 @@ pub async fn run(args: impl IntoIterator<Item = OsString>) -> Result<(), CliErro
             let cluster = Cluster::connect(&global).await?;
             act(&mut Session::new(cluster, terminal), verb).await
         }
-        Command::Controller(args) => controllers::run(*args).await.map_err(|error| not_started(&error)),
+        Command::Controller(args) => controllers::run(*args, &global.overrides)
+            .await
+            .map_err(|error| not_started(&error)),
         Command::Crds { output_dir: None } => terminal.text(&crate::api::crd::manifests()),
         Command::Crds {
             output_dir: Some(folder),

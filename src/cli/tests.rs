@@ -38,6 +38,8 @@ fn scripts_of_the_original_are_understood() {
         "list rollouts -A -w --timestamps --name web",
         "status web --watch=false -n shop",
         "status web -t 90s --context c --kubeconfig /f",
+        "-s https://a:6443 --token t get ro web --insecure-skip-tls-verify --as jane --as-group a --as-group b",
+        "abort web --insecure-skip-tls-verify=true --request-timeout=30s --cache-dir /tmp/c --disable-compression",
         "promote web --full -v 5 --loglevel debug",
         "abort web api",
         "retry rollout web",
@@ -128,7 +130,10 @@ const ORIGINAL: &[(&str, &str)] = &[
 ];
 
 /// Flags of the original that every command takes.
-const ORIGINAL_GLOBAL: &str = "-n --namespace --context --kubeconfig --no-color -v --kloglevel --loglevel -h --help";
+const ORIGINAL_GLOBAL: &str = "-n --namespace --context --kubeconfig --no-color -v --kloglevel --loglevel -h --help \
+    -s --server --cluster --user --token --username --password --as --as-group --as-uid --request-timeout \
+    --insecure-skip-tls-verify --certificate-authority --client-certificate --client-key --tls-server-name \
+    --disable-compression --cache-dir";
 
 /// The command at a path of names or aliases.
 fn found<'c>(root: &'c clap::Command, path: &str) -> Option<&'c clap::Command> {
@@ -185,6 +190,15 @@ fn the_manual_lists_every_command() {
 fn global_flags_are_found_on_both_sides_of_the_verb() {
     for words in ["tidegate -n shop status web", "tidegate status web -n shop"] {
         assert_eq!(parsed(words).unwrap().0.namespace.as_deref(), Some("shop"), "{words}");
+    }
+    for words in [
+        "tidegate -s https://a --as-group g status web",
+        "tidegate status web --server https://a --as-group=g",
+        "tidegate controller --server https://a --as-group g",
+    ] {
+        let overrides = parsed(words).unwrap().0.overrides;
+        assert_eq!(overrides.server.as_deref(), Some("https://a"), "{words}");
+        assert_eq!(overrides.as_group, ["g"], "{words}");
     }
 }
 

@@ -11,6 +11,7 @@ use super::image;
 use super::output::Format;
 use super::simulate::SimulateArgs;
 use crate::controllers::args::ControllerArgs;
+use crate::k8s::overrides::Overrides;
 
 /// Steps, judges and rolls back the updates of workloads on Kubernetes.
 #[derive(Debug, Parser)]
@@ -42,6 +43,8 @@ pub struct GlobalArgs {
     /// Kubeconfig file; absent: KUBECONFIG, `~/.kube/config`, or the pod's service account.
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) kubeconfig: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) overrides: Overrides,
     /// No colour; also with NO_COLOR, TERM=dumb, or into a pipe.
     #[arg(long, global = true)]
     pub(super) no_color: bool,

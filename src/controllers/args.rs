@@ -1,6 +1,15 @@
 //! Command-line arguments of the controller: those of the original that mean something here, and our own.
 
-use crate::{k8s::stores::Scope, rollout::snapshot::Settings, sync::waits::WaitLimits, telemetry::logging::LogFormat};
+use crate::{
+    k8s::{
+        foreign::{Choice, Choices},
+        stores::Scope,
+    },
+    rollout::snapshot::Settings,
+    sync::waits::WaitLimits,
+    telemetry::logging::LogFormat,
+    traffic::foreign::ForeignKind,
+};
 use clap::Args;
 use jiff::SignedDuration;
 use std::{net::SocketAddr, path::PathBuf};
@@ -103,6 +112,9 @@ pub struct ControllerArgs {
     /// Only this part of the controllers; absent: all of them.
     #[arg(long, value_delimiter = ',')]
     pub controllers: Vec<ControllerName>,
+    /// Groups and versions of other projects' kinds.
+    #[command(flatten)]
+    pub kinds: KindArgs,
     /// Flags of the original that mean nothing here; accepted with a warning.
     #[command(flatten)]
     pub ignored: IgnoredArgs,
@@ -119,6 +131,68 @@ pub enum ControllerName {
     Experiment,
     /// Applications.
     Application,
+}
+
+/// Groups and versions of other projects' kinds; absent, or not served: what the cluster prefers.
+#[derive(Args, Clone, Debug, Default)]
+pub struct KindArgs {
+    /// Version of Istio's VirtualServices and DestinationRules, such as `v1beta1`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::VirtualService))]
+    istio_api_version: Option<Choice>,
+    /// Version of TrafficSplits, such as `v1alpha2`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::TrafficSplit))]
+    traffic_split_api_version: Option<Choice>,
+    /// Version of Ambassador's Mappings, such as `getambassador.io/v2`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::Mapping))]
+    ambassador_api_version: Option<Choice>,
+    /// Group of TraefikServices; absent: that of --traefik-api-version, or `traefik.io`.
+    #[arg(long, value_name = "GROUP", value_parser = ["traefik.io", "traefik.containo.us"])]
+    traefik_api_group: Option<String>,
+    /// Version of TraefikServices, such as `traefik.io/v1alpha1`.
+    #[arg(long, value_name = "VERSION", value_parser = choice_of(ForeignKind::TraefikService))]
+    traefik_api_version: Option<Choice>,
+}
+
+impl KindArgs {
+    /// What was chosen for each kind.
+    pub fn choices(&self) -> Choices {
+        let traefik = self.traefik_api_version.clone().unwrap_or_default();
+        let traefik = Choice {
+            group: self.traefik_api_group.clone().or(traefik.group),
+            ..traefik
+        };
+        let chosen = [
+            (ForeignKind::VirtualService, self.istio_api_version.clone()),
+            (ForeignKind::DestinationRule, self.istio_api_version.clone()),
+            (ForeignKind::TrafficSplit, self.traffic_split_api_version.clone()),
+            (ForeignKind::Mapping, self.ambassador_api_version.clone()),
+            (ForeignKind::TraefikService, Some(traefik)),
+        ];
+        chosen
+            .into_iter()
+            .filter_map(|(kind, choice)| Some((kind, choice?)))
+            .collect()
+    }
+}
+
+/// Reads a version of a kind, with its group or without.
+fn choice_of(kind: ForeignKind) -> impl Fn(&str) -> Result<Choice, String> + Clone + Send + Sync + 'static {
+    move |text: &str| {
+        let (group, version) = match text.split_once('/') {
+            Some((group, version)) => (Some(group.to_owned()), version),
+            None => (None, text),
+        };
+        let is_known = |group: &String| group == kind.group() || Some(group.as_str()) == kind.former_group();
+        let mut characters = version.chars();
+        let is_version =
+            characters.next() == Some('v') && characters.next().is_some_and(|digit| digit.is_ascii_digit());
+        if !is_version || !group.as_ref().is_none_or(is_known) {
+            let group = kind.group();
+            return Err(format!("expected a version such as `v1` or `{group}/v1`"));
+        }
+        let version = Some(version.to_owned());
+        Ok(Choice { group, version })
+    }
 }
 
 /// Flags of the original controller that mean nothing here.
@@ -145,13 +219,7 @@ pub struct IgnoredArgs {
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     aws_verify_target_group: Option<String>,
     #[arg(long, hide = true)]
-    istio_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    ambassador_api_version: Option<String>,
-    #[arg(long, hide = true)]
-    traefik_api_group: Option<String>,
-    #[arg(long, hide = true)]
-    traefik_api_version: Option<String>,
+    ingress_api_version: Option<String>,
     #[arg(long, hide = true, num_args = 0..=1, default_missing_value = "true")]
     self_service_notification_enabled: Option<String>,
     #[arg(long, hide = true)]
@@ -172,10 +240,7 @@ impl IgnoredArgs {
             alb_ingress_classes,
             nginx_ingress_classes,
             aws_verify_target_group,
-            istio_api_version,
-            ambassador_api_version,
-            traefik_api_group,
-            traefik_api_version,
+            ingress_api_version,
             self_service_notification_enabled,
             enable_pprof_address,
         } = self;
@@ -193,10 +258,7 @@ impl IgnoredArgs {
             ("--alb-ingress-classes", !alb_ingress_classes.is_empty()),
             ("--nginx-ingress-classes", !nginx_ingress_classes.is_empty()),
             ("--aws-verify-target-group", aws_verify_target_group.is_some()),
-            ("--istio-api-version", istio_api_version.is_some()),
-            ("--ambassador-api-version", ambassador_api_version.is_some()),
-            ("--traefik-api-group", traefik_api_group.is_some()),
-            ("--traefik-api-version", traefik_api_version.is_some()),
+            ("--ingress-api-version", ingress_api_version.is_some()),
             (
                 "--self-service-notification-enabled",
                 self_service_notification_enabled.is_some(),
@@ -255,41 +317,4 @@ fn seconds(text: &str) -> Result<u64, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::Parser;
-
-    #[derive(Parser)]
-    struct Command {
-        #[command(flatten)]
-        args: ControllerArgs,
-    }
-
-    fn parse(words: &[&str]) -> ControllerArgs {
-        Command::try_parse_from(std::iter::once(&"controller").chain(words))
-            .unwrap()
-            .args
-    }
-
-    #[test]
-    fn the_originals_flags_are_understood() {
-        let args = parse(&[
-            "--namespaced",
-            "--metricsPort",
-            "9000",
-            "--loglevel=debug",
-            "--leader-elect=false",
-        ]);
-        assert!(args.namespaced && !args.leader_elect);
-        assert_eq!((args.metrics_port, args.loglevel.as_str()), (9000, "debug"));
-        assert_eq!(args.leader_election_lease_duration, 15);
-        assert_eq!(args.scope("shop"), Scope::Namespace("shop".to_owned()));
-    }
-
-    #[test]
-    fn flags_without_a_meaning_here_are_accepted_and_named() {
-        let args = parse(&["--qps", "40", "--burst=80", "--service-threads", "10"]);
-        assert_eq!(args.ignored.given(), ["--qps", "--burst", "--service-threads"]);
-        assert!(parse(&[]).ignored.given().is_empty());
-    }
-}
+mod tests;

@@ -20,9 +20,11 @@ use crate::{
         apply::{self, Applied, ApplyError, Writer},
         client::{self, ClientError, ClientOptions},
         error::ApiError,
+        foreign::ForeignStores,
         lease::{Election, Fence, Leadership, LeaseOptions, lease_name},
         ledger::{Ledger, Subject},
         object_metrics::ObjectMetrics,
+        overrides::Overrides,
         progress_metrics::ProgressMetrics,
         stores::{Scope, Stores},
     },
@@ -32,6 +34,7 @@ use crate::{
     telemetry::{
         logging::{self, FilterError},
         metrics::{EventLabels, Metrics},
+        process_metrics::ProcessMetrics,
     },
 };
 use args::{ControllerArgs, ControllerName};
@@ -115,7 +118,10 @@ impl Context {
         stop: watch::Receiver<bool>,
     ) -> Arc<Self> {
         let namespace = own_namespace(&client, &args);
-        let stores = Stores::default();
+        let stores = Stores {
+            foreign: ForeignStores::new(&args.kinds.choices()),
+            ..Stores::default()
+        };
         let metrics = Metrics::new();
         let requests = metrics.requests.clone();
         let client = client::observed(client, move |method, uri, status_code| {
@@ -292,8 +298,8 @@ pub enum RunError {
     },
 }
 
-/// Runs all controllers until a signal to stop.
-pub async fn run(args: ControllerArgs) -> Result<(), RunError> {
+/// Runs all controllers until a signal to stop, in the cluster that `args` and `overrides` name.
+pub async fn run(args: ControllerArgs, overrides: &Overrides) -> Result<(), RunError> {
     logging::start(args.logformat, &args.loglevel)?;
     for flag in args.ignored.given() {
         tracing::warn!(flag, "The flag has no meaning here and is ignored.");
@@ -301,6 +307,7 @@ pub async fn run(args: ControllerArgs) -> Result<(), RunError> {
     let options = ClientOptions {
         kubeconfig: args.kubeconfig.as_deref(),
         context: args.context.as_deref(),
+        overrides: Some(overrides),
     };
     let client = client::connect(&options).await?;
     let mut terminated = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
@@ -329,6 +336,8 @@ pub async fn serve(client: Client, args: ControllerArgs, stop: impl Future<Outpu
         (Leadership::permanent(), None)
     };
     let context = Context::new(client, args, leadership, clock, stop_receiver);
+    // Not for a replica of a simulation: several run in one process.
+    context.metrics.collect(Box::new(ProcessMetrics));
     let mut background = JoinSet::new();
     probes::listen(&context, &mut background).await?;
     admission::listen(&context, &mut background).await?;

@@ -1,10 +1,11 @@
 //! Clients of the cluster's API server: in-cluster, or by kubeconfig and context.
 
+use super::overrides::{FlagError, Overrides};
 use axum::http::{Method, Request, Uri};
 use kube::{
     Client, Config,
     client::Body,
-    config::{KubeConfigOptions, Kubeconfig},
+    config::{Kubeconfig, KubeconfigError},
 };
 use std::{path::Path, time::Duration};
 
@@ -21,6 +22,8 @@ pub struct ClientOptions<'a> {
     pub kubeconfig: Option<&'a Path>,
     /// Context in it; absent: the current one.
     pub context: Option<&'a str>,
+    /// What is other than the kubeconfig says.
+    pub overrides: Option<&'a Overrides>,
 }
 
 /// A client could not be made.
@@ -28,10 +31,13 @@ pub struct ClientOptions<'a> {
 pub enum ClientError {
     /// The kubeconfig is missing, broken or lacks the context.
     #[error("failed to read the kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
+    Kubeconfig(#[from] KubeconfigError),
     /// Neither a kubeconfig nor a service account was found.
     #[error("found neither a kubeconfig nor a service account: {0}")]
     NotConfigured(#[from] kube::config::InferConfigError),
+    /// A flag cannot be used.
+    #[error(transparent)]
+    Flag(#[from] FlagError),
     /// The configuration was read, but no client can be made from it.
     #[error("failed to make a client: {0}")]
     Unusable(#[source] Box<kube::Error>),
@@ -39,22 +45,53 @@ pub enum ClientError {
 
 /// Makes a client. The server is not asked yet.
 pub async fn connect(options: &ClientOptions<'_>) -> Result<Client, ClientError> {
-    let by_context = KubeConfigOptions {
-        context: options.context.map(str::to_owned),
-        ..KubeConfigOptions::default()
-    };
-    let mut config = match (options.kubeconfig, options.context) {
-        (Some(path), _) => Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &by_context).await?,
-        (None, Some(_)) => Config::from_kubeconfig(&by_context).await?,
-        (None, None) => Config::infer().await?,
-    };
-    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    let mut config = self::config(options).await?;
+    let given = options.overrides.and_then(|overrides| overrides.request_timeout);
+    if given.is_none_or(|given| given.is_zero() || given > CONNECT_TIMEOUT) {
+        config.connect_timeout = Some(CONNECT_TIMEOUT);
+    }
     if let Ok(agent) = USER_AGENT.parse() {
         config
             .headers
             .push(("user-agent".parse().map_err(unusable_header)?, agent));
     }
     Client::try_from(config).map_err(|error| ClientError::Unusable(Box::new(error)))
+}
+
+/// The configuration of a client: that of the kubeconfig or of the pod's service account, with what flags say instead.
+///
+/// # Errors
+/// When there is no configuration, it cannot be read, or a flag cannot be used.
+pub async fn config(options: &ClientOptions<'_>) -> Result<Config, ClientError> {
+    let none = Overrides::default();
+    let overrides = options.overrides.unwrap_or(&none);
+    let mut config = if options.kubeconfig.is_none() && options.context.is_none() && !overrides.need_kubeconfig() {
+        Config::infer().await?
+    } else {
+        let read = match options.kubeconfig {
+            Some(path) => Kubeconfig::read_from(path),
+            None => Kubeconfig::read(),
+        };
+        let mut kubeconfig = match read {
+            // An address is enough.
+            Err(error) if is_absent(&error) && options.kubeconfig.is_none() && overrides.server.is_some() => {
+                Kubeconfig::default()
+            }
+            read => read?,
+        };
+        overrides.complete(&mut kubeconfig, options.context)?;
+        Config::from_custom_kubeconfig(kubeconfig, &overrides.names(options.context)).await?
+    };
+    overrides.apply(&mut config)?;
+    Ok(config)
+}
+
+fn is_absent(error: &KubeconfigError) -> bool {
+    match error {
+        KubeconfigError::FindPath => true,
+        KubeconfigError::ReadConfig(error, _) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 /// The same client, which tells `note` of every request: its method and URI, and the HTTP status of the answer, 0 when

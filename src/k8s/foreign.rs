@@ -31,6 +31,18 @@ impl Stored for DynamicObject {
     }
 }
 
+/// What somebody chose instead of the present group and the version the cluster prefers.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Choice {
+    /// The API group.
+    pub group: Option<String>,
+    /// The version; passed over where the cluster does not serve it.
+    pub version: Option<String>,
+}
+
+/// Choices by kind.
+pub type Choices = BTreeMap<ForeignKind, Choice>;
+
 /// How far the watch of a kind is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Standing {
@@ -49,6 +61,7 @@ pub struct ForeignStores {
 }
 
 struct Slot {
+    choice: Choice,
     store: Store<DynamicObject>,
     wanted: WaitCell<bool>,
     served: RwLock<Served>,
@@ -63,8 +76,22 @@ struct Served {
 
 impl Default for ForeignStores {
     fn default() -> Self {
+        Self::new(&Choices::default())
+    }
+}
+
+impl fmt::Debug for ForeignStores {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ForeignStores").finish_non_exhaustive()
+    }
+}
+
+impl ForeignStores {
+    /// The stores, empty, of kinds in the groups and versions that were chosen.
+    pub fn new(choices: &Choices) -> Self {
         let slot = |kind: &ForeignKind| {
             let slot = Slot {
+                choice: choices.get(kind).cloned().unwrap_or_default(),
                 store: Store::default(),
                 wanted: WaitCell::new(false),
                 served: RwLock::default(),
@@ -76,15 +103,7 @@ impl Default for ForeignStores {
             slots: Arc::new(ForeignKind::ALL.iter().map(slot).collect()),
         }
     }
-}
 
-impl fmt::Debug for ForeignStores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ForeignStores").finish_non_exhaustive()
-    }
-}
-
-impl ForeignStores {
     /// Starts a watch of each kind in `tasks`, as soon as it is wanted.
     pub fn start(&self, client: &Client, scope: &Scope, tasks: &mut JoinSet<()>) {
         for kind in ForeignKind::ALL {
@@ -172,7 +191,7 @@ impl ForeignStores {
         let Some(slot) = self.slots.get(&kind) else { return };
         slot.wanted.wait_for(|wanted| wanted).await;
         loop {
-            match discover(&client, kind).await {
+            match discover(&client, kind, &slot.choice).await {
                 Ok(Some(resource)) => {
                     let api: Api<DynamicObject> = match &scope {
                         Scope::Cluster => Api::all_with(client.clone(), &resource),
@@ -183,7 +202,8 @@ impl ForeignStores {
                     slot.tell(None, Some(refused));
                 }
                 Ok(None) => {
-                    let message = format!("the cluster does not serve kind {kind} of {}", kind.group());
+                    let group = slot.choice.group.as_deref().unwrap_or(kind.group());
+                    let message = format!("the cluster does not serve kind {kind} of {group}");
                     slot.tell(None, Some(message));
                 }
                 Err(error) => {
@@ -214,26 +234,35 @@ impl Slot {
     }
 }
 
-/// The version of a kind that the cluster prefers among those that have the kind.
-async fn discover(client: &Client, kind: ForeignKind) -> Result<Option<ApiResource>, kube::Error> {
+/// A kind in the version that was chosen, or else in the one the cluster prefers among those that have the kind.
+async fn discover(client: &Client, kind: ForeignKind, choice: &Choice) -> Result<Option<ApiResource>, kube::Error> {
     let groups = client.list_api_groups().await?;
-    let Some(group) = groups.groups.into_iter().find(|group| group.name == kind.group()) else {
+    let name = choice.group.as_deref().unwrap_or(kind.group());
+    let Some(group) = groups.groups.into_iter().find(|group| group.name == name) else {
         return Ok(None);
     };
     let preferred = group.preferred_version.map(|version| version.version);
     let mut versions: Vec<String> = group.versions.into_iter().map(|version| version.version).collect();
     // Stable: the server lists versions by preference.
-    versions.sort_by_key(|version| Some(version) != preferred.as_ref());
+    versions.sort_by_key(|version| {
+        (
+            Some(version) != choice.version.as_ref(),
+            Some(version) != preferred.as_ref(),
+        )
+    });
     for version in versions {
-        let group_version = format!("{}/{version}", kind.group());
+        let group_version = format!("{name}/{version}");
         let resources = client.list_api_group_resources(&group_version).await?;
         let mut resources = resources.resources.into_iter();
         let Some(found) = resources.find(|resource| resource.kind == kind.kind() && !resource.name.contains('/'))
         else {
             continue;
         };
+        if let Some(chosen) = choice.version.as_ref().filter(|chosen| **chosen != version) {
+            tracing::warn!(%kind, %chosen, %version, "The cluster does not serve a kind in the version that was chosen.");
+        }
         return Ok(Some(ApiResource {
-            group: kind.group().to_owned(),
+            group: name.to_owned(),
             version,
             api_version: group_version,
             kind: kind.kind().to_owned(),

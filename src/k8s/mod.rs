@@ -15,6 +15,7 @@ pub mod lease;
 pub mod ledger;
 pub mod object_metrics;
 pub mod observe;
+pub mod overrides;
 pub mod pods;
 pub mod progress_metrics;
 pub mod references;

@@ -18,11 +18,13 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
 use kube::{
-    Api, Client,
+    Api, Client, Config,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, PostParams, PropagationPolicy},
+    config::{KubeConfigOptions, Kubeconfig},
 };
 use serde_json::{Map, Value, json};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::OnceCell;
 
 /// Label on Jobs and their pods: the run's uid.
 pub const RUN_UID: &str = "analysisrun.argoproj.io/uid";
@@ -37,10 +39,17 @@ pub const METRIC_NAME: &str = "analysisrun.argoproj.io/metric-name";
 const JOB_NAME: &str = "job-name";
 /// Key in `measurements[].metadata`: the Job's namespace.
 const JOB_NAMESPACE: &str = "job-namespace";
+/// The variable that names the cluster where Jobs run.
+pub const KUBECONFIG_VARIABLE: &str = "ARGO_ROLLOUTS_ANALYSIS_JOB_KUBECONFIG";
+/// Its value for the cluster of the pod's service account, whichever cluster the controller works in.
+const IN_CLUSTER: &str = "in-cluster";
+
 /// A Job's name is a label of its pods, and those have at most 63 characters.
 const NAME_CHARACTERS_MAX: usize = 63;
 /// Time for all requests of one measurement.
 const REQUESTS_TIMEOUT: Duration = Duration::from_secs(20);
+/// A connection to another cluster that is not established by then leaves time for an answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Shortest and longest time between two looks at a Job.
 const POLL_MIN: SignedDuration = SignedDuration::from_secs(1);
 const POLL_MAX: SignedDuration = SignedDuration::from_secs(60);
@@ -57,19 +66,58 @@ pub struct Jobs {
     client: Client,
     /// Where Jobs run instead of in the run's namespace.
     namespace: Option<String>,
+    /// Where Jobs run instead of in the controller's cluster.
+    elsewhere: Option<Arc<Elsewhere>>,
+}
+
+/// A cluster for Jobs.
+struct Elsewhere {
+    /// Path of a kubeconfig, or [`IN_CLUSTER`].
+    kubeconfig: String,
+    /// Made for the first measurement.
+    client: OnceCell<Client>,
 }
 
 impl Jobs {
     /// The provider; Jobs run in `namespace`, or in their run's.
     pub fn new(client: Client, namespace: Option<String>) -> Self {
-        Self { client, namespace }
+        Self {
+            client,
+            namespace,
+            elsewhere: None,
+        }
+    }
+
+    /// The same with Jobs in the cluster of this kubeconfig, or with `in-cluster` in that of the pod's service account.
+    pub fn elsewhere(self, kubeconfig: Option<String>) -> Self {
+        let elsewhere = kubeconfig.map(|kubeconfig| Elsewhere {
+            kubeconfig,
+            client: OnceCell::new(),
+        });
+        Self {
+            elsewhere: elsewhere.map(Arc::new),
+            ..self
+        }
+    }
+
+    /// The client of the cluster where Jobs run. Never the controller's own when another one was asked for.
+    async fn client(&self) -> Result<Client, String> {
+        let Some(elsewhere) = &self.elsewhere else {
+            return Ok(self.client.clone());
+        };
+        let made = elsewhere
+            .client
+            .get_or_try_init(|| connect(&elsewhere.kubeconfig))
+            .await;
+        let made = made.cloned();
+        made.map_err(|problem| format!("{KUBECONFIG_VARIABLE} is {:?}: {problem}", elsewhere.kubeconfig))
     }
 
     async fn answer(&self, query: &Query) -> Answered {
         let answer = match (&query.attempt, &query.metric.provider.job) {
             (Attempt::Begin, Some(metric)) => return self.begin(query, metric).await,
             (Attempt::Begin, None) => Answer::Error("no provider specified".to_owned()),
-            (Attempt::Resume(measurement), _) => match self.named(query, &measurement.metadata) {
+            (Attempt::Resume(measurement), _) => match self.named(query, &measurement.metadata).await {
                 Err(problem) => Answer::Error(problem),
                 Ok((api, name)) => match api.get(&name).await {
                     Ok(job) => self.look(&job, query.now).await,
@@ -78,7 +126,7 @@ impl Jobs {
                     Err(error) => Answer::Error(plain(error)),
                 },
             },
-            (Attempt::Terminate(measurement), _) => match self.named(query, &measurement.metadata) {
+            (Attempt::Terminate(measurement), _) => match self.named(query, &measurement.metadata).await {
                 Err(problem) => Answer::Error(problem),
                 Ok((api, name)) => end(&api, &name).await,
             },
@@ -89,14 +137,21 @@ impl Jobs {
     /// Creates the Job, or finds it when it was created before a crash.
     async fn begin(&self, query: &Query, metric: &JobMetric) -> Answered {
         let namespace = self.namespace.clone().unwrap_or_else(|| query.run.namespace.clone());
-        let job = match build(query, metric, &namespace) {
+        let mut job = match build(query, metric, &namespace) {
             Ok(job) => job,
+            Err(problem) => return Answered::error(problem),
+        };
+        if self.elsewhere.is_some() {
+            // Where its owner is not known, it would be deleted as garbage.
+            job.metadata.owner_references = None;
+        }
+        let client = match self.client().await {
+            Ok(client) => client,
             Err(problem) => return Answered::error(problem),
         };
         let name = job.metadata.name.clone().unwrap_or_default();
         // Untyped, so that fields of the pod template that we do not know reach the API server.
-        let untyped: Api<DynamicObject> =
-            Api::namespaced_with(self.client.clone(), &namespace, &ApiResource::erase::<Job>(&()));
+        let untyped: Api<DynamicObject> = Api::namespaced_with(client, &namespace, &ApiResource::erase::<Job>(&()));
         let created = match untyped.create(&PostParams::default(), &job).await {
             Ok(_) => Ok(()),
             Err(kube::Error::Api(status)) if status.reason == "AlreadyExists" => match untyped.get(&name).await {
@@ -129,13 +184,13 @@ impl Jobs {
     }
 
     /// The Job a measurement under way is about.
-    fn named(&self, query: &Query, metadata: &BTreeMap<String, String>) -> Result<(Api<Job>, String), String> {
+    async fn named(&self, query: &Query, metadata: &BTreeMap<String, String>) -> Result<(Api<Job>, String), String> {
         let name = metadata.get(JOB_NAME).ok_or("the measurement does not name its job")?;
         let namespace = metadata
             .get(JOB_NAMESPACE)
             .or(self.namespace.as_ref())
             .unwrap_or(&query.run.namespace);
-        Ok((Api::namespaced(self.client.clone(), namespace), name.clone()))
+        Ok((Api::namespaced(self.client().await?, namespace), name.clone()))
     }
 
     async fn look(&self, job: &Job, now: Timestamp) -> Answer {
@@ -180,7 +235,7 @@ impl Jobs {
     /// deadline ends it.
     async fn image_error(&self, job: &Job) -> Option<String> {
         let (name, namespace) = (job.metadata.name.as_ref()?, job.metadata.namespace.as_ref()?);
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
+        let pods: Api<Pod> = Api::namespaced(self.client().await.ok()?, namespace);
         let of_job = ListParams::default()
             .labels(&format!("job-name={name}"))
             .limit(PODS_MAX);
@@ -208,6 +263,19 @@ impl Jobs {
         });
         waiting.next()
     }
+}
+
+/// A client for the Jobs of another cluster. The server is not asked yet.
+async fn connect(kubeconfig: &str) -> Result<Client, String> {
+    let mut config = if kubeconfig == IN_CLUSTER {
+        Config::incluster().map_err(|error| error.to_string())?
+    } else {
+        let read = Kubeconfig::read_from(kubeconfig).map_err(|error| error.to_string())?;
+        let config = Config::from_custom_kubeconfig(read, &KubeConfigOptions::default()).await;
+        config.map_err(|error| error.to_string())?
+    };
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
+    Client::try_from(config).map_err(|error| error.to_string())
 }
 
 /// Deletes the Job. It is no measurement any more, whatever it was about to say.

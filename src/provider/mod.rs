@@ -80,6 +80,8 @@ pub struct ProviderSettings {
     pub prometheus_address: Option<String>,
     /// `ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE`: where Jobs run; absent: in the run's namespace.
     pub job_namespace: Option<String>,
+    /// `ARGO_ROLLOUTS_ANALYSIS_JOB_KUBECONFIG`: in which cluster Jobs run; absent: in the controller's.
+    pub job_kubeconfig: Option<String>,
     /// Whether `HTTP_PROXY` and its kin are honoured.
     pub no_proxy: bool,
     /// The controller's own namespace, where Secrets with providers' keys are.
@@ -95,6 +97,7 @@ impl ProviderSettings {
         Self {
             prometheus_address: variable("ARGO_ROLLOUTS_PROMETHEUS_ADDRESS"),
             job_namespace: variable("ARGO_ROLLOUTS_ANALYSIS_JOB_NAMESPACE"),
+            job_kubeconfig: variable(job::KUBECONFIG_VARIABLE),
             no_proxy: false,
             namespace: namespace.to_owned(),
             environment: Environment::of_process(),
@@ -129,12 +132,13 @@ impl Providers {
         let (http, environment) = (|| transport.clone(), settings.environment.clone());
         let prometheus = prometheus::Prometheus::new(http(), settings.prometheus_address.clone(), aws.clone());
         let datadog = datadog::Datadog::new(http(), keys.clone(), environment);
+        let jobs = job::Jobs::new(client, settings.job_namespace.clone()).elsewhere(settings.job_kubeconfig.clone());
         let all: [(_, Box<dyn Provider>); 11] = [
             ("cloudWatch", Box::new(cloud_watch::CloudWatch::new(http(), aws))),
             ("datadog", Box::new(datadog)),
             ("graphite", Box::new(graphite::Graphite::new(http()))),
             ("influxdb", Box::new(influxdb::Influxdb::new(http(), keys.clone()))),
-            ("job", Box::new(job::Jobs::new(client, settings.job_namespace.clone()))),
+            ("job", Box::new(jobs)),
             ("kayenta", Box::new(kayenta::Kayenta::new(http()))),
             ("newRelic", Box::new(new_relic::NewRelic::new(http(), keys.clone()))),
             ("prometheus", Box::new(prometheus)),

@@ -1,7 +1,8 @@
 //! AWS load balancer controller: an action in an annotation of each Ingress, and an action, a condition and paths for
 //! each header route (reference, rollouts 5.2).
 //!
-//! Owns the annotations it lists in [`well_known::MANAGED_ALB_ANNOTATIONS`] and the paths whose backend is a managed
+//! Owns the annotations it lists in [`well_known::MANAGED_ALB_ANNOTATIONS`] (an old release of the original in
+//! [`well_known::MANAGED_ALB_ACTIONS`]) and the paths whose backend is a managed
 //! route; everything else stays as it is (guarantee T8). Each Ingress is looked at for itself: one that needs nothing, or
 //! is wrong, keeps no other from being edited.
 
@@ -236,7 +237,12 @@ fn patch(alb: &AlbTrafficRouting, wanted: &Wanted<'_>, live: &Ingress) -> Result
     }
     let mut books = books(live)?;
     let name = edits::name(wanted.rollout);
-    let before = books.get(name).cloned().unwrap_or_default();
+    let booked = books.get(name).cloned().unwrap_or_default();
+    let mut before = booked.clone();
+    if let Some((old, rest)) = old_books(live, name) {
+        before.extend(old.into_iter().filter(|key| !booked.contains(key)));
+        patched.insert(well_known::MANAGED_ALB_ACTIONS.to_owned(), rest);
+    }
     let mut keys: Vec<String> = desired.into_iter().map(|(key, _)| key).collect();
     let (kept, over): (Vec<String>, Vec<String>) = match wanted.routes {
         // Those that are there stay, but for the action of another root.
@@ -248,7 +254,7 @@ fn patch(alb: &AlbTrafficRouting, wanted: &Wanted<'_>, live: &Ingress) -> Result
         .into_iter()
         .filter(|over| !keys.contains(over) && annotation(live, over).is_some());
     patched.extend(over.map(|key| (key, Value::Null)));
-    if !is_same_set(&before, &keys) {
+    if !is_same_set(&booked, &keys) {
         books.insert(name.to_owned(), keys);
         let text = serde_json::to_string(&books).unwrap_or_default();
         patched.insert(well_known::MANAGED_ALB_ANNOTATIONS.to_owned(), Value::from(text));
@@ -294,6 +300,19 @@ fn books(live: &Ingress) -> Result<BTreeMap<String, Vec<String>>, String> {
             well_known::MANAGED_ALB_ANNOTATIONS
         )
     })
+}
+
+/// What an old release of the original noted for a Rollout, and what is left of its annotation without that. Of one that
+/// cannot be read nothing is known to be ours, and it is left as it is.
+fn old_books(live: &Ingress, name: &str) -> Option<(Vec<String>, Value)> {
+    let text = annotation(live, well_known::MANAGED_ALB_ACTIONS)?;
+    let mut books: BTreeMap<String, Vec<String>> = serde_json::from_str(text).ok()?;
+    let own = books.remove(name)?;
+    let rest = match books.is_empty() {
+        true => Value::Null,
+        false => Value::from(serde_json::to_string(&books).unwrap_or_default()),
+    };
+    Some((own, rest))
 }
 
 /// Mirrors are another router's; validation sees to it that there is one.

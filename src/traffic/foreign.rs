@@ -59,10 +59,18 @@ foreign_kinds! {
 }
 
 impl ForeignKind {
-    /// The kind of a group and a kind's name.
+    /// The kind of a group, the present one or a former one, and a kind's name.
     pub fn of(group: &str, kind: &str) -> Option<Self> {
         let mut all = Self::ALL.iter().copied();
-        all.find(|known| known.group() == group && known.kind() == kind)
+        all.find(|known| known.kind() == kind && (known.group() == group || known.former_group() == Some(group)))
+    }
+
+    /// The API group in which older releases of the project serve it.
+    pub fn former_group(self) -> Option<&'static str> {
+        match self {
+            Self::TraefikService => Some("traefik.containo.us"),
+            _ => None,
+        }
     }
 }
 
@@ -128,5 +136,7 @@ mod tests {
             assert_eq!(ForeignKind::of(kind.group(), kind.kind()), Some(*kind));
         }
         assert_eq!(ForeignKind::of("gateway.networking.k8s.io", "UDPRoute"), None);
+        let former = ForeignKind::of("traefik.containo.us", "TraefikService");
+        assert_eq!(former, Some(ForeignKind::TraefikService));
     }
 }

@@ -14,6 +14,7 @@ use crate::api::workload::{Workload, WorkloadKind};
 use crate::rollout::check::flaws;
 use crate::rollout::snapshot::{Pods, Settings, Snapshot};
 use crate::rollout::workload::{self, Referred};
+use crate::traffic::foreign::{Foreign, ForeignKind, ForeignObject};
 
 /// Problems of one object; `objects` are all of the files.
 pub(super) fn check(object: &Object, objects: &[Object]) -> Vec<Problem> {
@@ -58,11 +59,22 @@ fn beside<K: DeserializeOwned>(object: &Object, objects: &[Object], api_version:
         .collect()
 }
 
+/// The objects of routers' kinds, of all namespaces: a Rollout may name one of another.
+fn routed(objects: &[Object]) -> Vec<(ForeignKind, ForeignObject)> {
+    let read = objects.iter().filter_map(|object| {
+        let (group, _) = object.text("/apiVersion").split_once('/')?;
+        let kind = ForeignKind::of(group, object.text("/kind"))?;
+        Some((kind, serde_json::from_value(object.value.clone()).ok()?))
+    });
+    read.collect()
+}
+
 fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Problem> {
     let services: Vec<Service> = beside(object, objects, "v1", "Service");
     let ingresses: Vec<Ingress> = beside(object, objects, "networking.k8s.io/v1", "Ingress");
     let templates: Vec<AnalysisTemplate> = beside(object, objects, API_VERSION, "AnalysisTemplate");
     let cluster: Vec<ClusterAnalysisTemplate> = beside(object, objects, API_VERSION, "ClusterAnalysisTemplate");
+    let foreign = routed(objects);
     let settings = Settings::default();
     let named = rollout.spec.workload_ref.as_ref();
     let kind = named.and_then(|named| WorkloadKind::of(&named.api_version, &named.kind));
@@ -83,7 +95,10 @@ fn rollout(object: &Object, rollout: &Rollout, objects: &[Object]) -> Vec<Proble
         replica_sets: Vec::new(),
         services: services.iter().collect(),
         ingresses: ingresses.iter().collect(),
-        foreign: Vec::new(),
+        foreign: foreign
+            .iter()
+            .map(|(kind, object)| Foreign { kind: *kind, object })
+            .collect(),
         unserved: &[],
         served: &[],
         analysis_runs: Vec::new(),

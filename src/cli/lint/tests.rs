@@ -78,6 +78,82 @@ fn services_in_the_same_file_must_fit() {
     lint_of(&format!("{GOOD}{elsewhere}"), &[]);
 }
 
+/// A Rollout of two Services with this router, one flow-style line.
+fn routed_by(router: &str) -> String {
+    GOOD.replace(
+        "      steps:\n",
+        &format!("      trafficRouting: {router}\n      steps:\n"),
+    )
+}
+
+#[track_caller]
+fn lint_finds(text: &str, expect: &[&str]) {
+    let problems = check(&objects_of(text));
+    let found: Vec<String> = problems.iter().map(report::line).collect();
+    assert_eq!(found.len(), expect.len(), "{found:#?}");
+    for (line, expected) in found.iter().zip(expect) {
+        assert!(line.contains(expected), "{expected}\n{found:#?}");
+        assert!(
+            line.contains(": Rollout web: spec.strategy.canary.trafficRouting."),
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn virtual_services_in_the_same_file_must_have_the_routes() {
+    let rollout = routed_by("{istio: {virtualService: {name: mesh, routes: [primary]}}}");
+    // It may be in the cluster.
+    lint_of(&rollout, &[]);
+    let service = "---\napiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: mesh}\nspec:\n  http:\n  - name: primary\n    route:\n    - {destination: {host: web}, weight: 100}\n    - {destination: {host: web-canary}, weight: 0}\n";
+    lint_of(&format!("{rollout}{service}"), &[]);
+    let renamed = service.replace("name: primary", "name: secondary");
+    lint_finds(
+        &format!("{rollout}{renamed}"),
+        &["VirtualService \"mesh\" has no route \"primary\""],
+    );
+    let elsewhere = renamed.replace("{name: mesh}", "{name: mesh, namespace: other}");
+    lint_of(&format!("{rollout}{elsewhere}"), &[]);
+    let named = rollout.replace("name: mesh", "name: mesh.other");
+    lint_finds(
+        &format!("{named}{elsewhere}"),
+        &["VirtualService \"mesh\" has no route \"primary\""],
+    );
+    let alone = service.replace("host: web-canary", "host: web-next");
+    lint_finds(
+        &format!("{rollout}{alone}"),
+        &["has 0 destinations of the canary version"],
+    );
+}
+
+#[test]
+fn routers_objects_in_the_same_file_must_fit() {
+    let rule = "---\napiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: mesh}\nspec: {subsets: [{name: stable}]}\n";
+    let rollout = routed_by(
+        "{istio: {virtualService: {name: mesh}, destinationRule: {name: mesh, canarySubsetName: canary, stableSubsetName: stable}}}",
+    );
+    lint_finds(
+        &format!("{rollout}{rule}"),
+        &["DestinationRule \"mesh\" has no subset \"canary\""],
+    );
+
+    let rollout = routed_by("{plugins: {argoproj-labs/gatewayAPI: {httpRoute: shop}}}");
+    let route = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: shop}\nspec:\n  rules:\n  - backendRefs:\n    - {name: web, port: 80}\n    - {name: web-canary, port: 80}\n";
+    lint_of(&format!("{rollout}{route}"), &[]);
+    let missing = route.replace("    - {name: web-canary, port: 80}\n", "");
+    lint_finds(
+        &format!("{rollout}{missing}"),
+        &["HTTPRoute \"shop\" has no rule with backendRefs to both Services"],
+    );
+
+    let rollout = routed_by("{traefik: {weightedTraefikServiceName: shop}}");
+    let service = "---\napiVersion: traefik.containo.us/v1alpha1\nkind: TraefikService\nmetadata: {name: shop}\nspec: {weighted: {services: [{name: web, port: 80}]}}\n";
+    lint_finds(
+        &format!("{rollout}{service}"),
+        &["traefik canary service was not found (\"web-canary\")"],
+    );
+}
+
 #[test]
 fn a_value_of_the_wrong_type_is_told_at_its_path() {
     let text = GOOD.replace("setWeight: 20", "setWeight: many");

@@ -116,3 +116,50 @@ async fn a_kind_is_watched_once_it_is_wanted_and_served() {
     .await;
     assert!(store.is_empty());
 }
+
+/// A server with Traefik's kind in both groups, in two versions each.
+fn two_groups() -> Client {
+    let answer = |request: Request| async move {
+        let path = request.uri().path().trim_start_matches("/apis").trim_start_matches('/');
+        let body: Value = match path.split_once('/') {
+            None => {
+                let group = |name: &str| {
+                    let version =
+                        |version: &str| json!({"groupVersion": format!("{name}/{version}"), "version": version});
+                    json!({"name": name, "versions": [version("v1"), version("v1alpha1")], "preferredVersion": version("v1")})
+                };
+                json!({"kind": "APIGroupList", "groups": [group("traefik.io"), group("traefik.containo.us")]})
+            }
+            Some(_) => json!({"kind": "APIResourceList", "groupVersion": path, "resources": [
+                {"name": "traefikservices", "kind": "TraefikService", "namespaced": true, "singularName": "", "verbs": []}]}),
+        };
+        Json(body)
+    };
+    Client::new(Router::new().fallback(answer), "shop")
+}
+
+#[tokio::test]
+async fn a_group_and_a_version_that_were_chosen_are_taken() {
+    let client = two_groups();
+    for (group, version, expected) in [
+        (None, None, Some("traefik.io/v1")),
+        (None, Some("v1alpha1"), Some("traefik.io/v1alpha1")),
+        (Some("traefik.containo.us"), None, Some("traefik.containo.us/v1")),
+        (
+            Some("traefik.containo.us"),
+            Some("v1alpha1"),
+            Some("traefik.containo.us/v1alpha1"),
+        ),
+        // Not served: what the cluster prefers.
+        (None, Some("v2"), Some("traefik.io/v1")),
+        (Some("traefik.example.com"), None, None),
+    ] {
+        let choice = Choice {
+            group: group.map(str::to_owned),
+            version: version.map(str::to_owned),
+        };
+        let found = discover(&client, ForeignKind::TraefikService, &choice).await.unwrap();
+        let found = found.map(|resource| resource.api_version);
+        assert_eq!(found.as_deref(), expected, "{choice:?}");
+    }
+}

@@ -108,6 +108,61 @@ async fn in_another_namespace_it_has_no_owner() {
 }
 
 #[tokio::test]
+async fn in_another_cluster_it_has_no_owner_and_is_looked_at_there() {
+    let other = Server::new(|seen: &Seen| match seen.method.as_str() {
+        "POST" => (201, seen.body.clone()),
+        _ => (
+            200,
+            job(&json!({"conditions": [{"type": "Complete", "status": "True"}]})),
+        ),
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config");
+    let kubeconfig = json!({"current-context": "a", "contexts": [{"name": "a", "context": {"cluster": "b", "user": "c"}}],
+        "clusters": [{"name": "b", "cluster": {"server": other.listen().await}}], "users": [{"name": "c", "user": {"token": "t"}}]});
+    std::fs::write(&path, kubeconfig.to_string()).unwrap();
+    let own = Server::new(|seen: &Seen| refused(500, "InternalError", &seen.path));
+    let jobs = Jobs::new(own.client(), None).elsewhere(Some(path.display().to_string()));
+    let began = jobs.measure(&query(metric(), Attempt::Begin)).await;
+    assert_eq!(began.metadata, under_way().metadata);
+    let sent: Value = serde_json::from_str(&other.seen()[0].body).unwrap();
+    assert_eq!(sent["metadata"]["ownerReferences"], Value::Null);
+    assert_eq!(other.seen()[0].header("authorization"), "Bearer t");
+    let ended = jobs.measure(&query(metric(), Attempt::Resume(under_way()))).await;
+    assert!(
+        matches!(
+            ended.answer,
+            Answer::Judged {
+                phase: Phase::Successful,
+                ..
+            }
+        ),
+        "{ended:?}"
+    );
+    assert_eq!((own.seen().len(), other.seen().len()), (0, 2));
+}
+
+#[tokio::test]
+async fn a_cluster_that_cannot_be_read_is_an_error_and_never_the_own_one() {
+    let own = Server::new(|seen: &Seen| (201, seen.body.clone()));
+    for kubeconfig in ["/does/not/exist", IN_CLUSTER] {
+        let jobs = Jobs::new(own.client(), None).elsewhere(Some(kubeconfig.to_owned()));
+        for attempt in [
+            Attempt::Begin,
+            Attempt::Resume(under_way()),
+            Attempt::Terminate(under_way()),
+        ] {
+            let Answer::Error(message) = jobs.measure(&query(metric(), attempt)).await.answer else {
+                panic!("no error with {kubeconfig}")
+            };
+            let beginning = format!("ARGO_ROLLOUTS_ANALYSIS_JOB_KUBECONFIG is {kubeconfig:?}: ");
+            assert!(message.starts_with(&beginning), "{message}");
+        }
+    }
+    assert!(own.seen().is_empty());
+}
+
+#[tokio::test]
 async fn a_job_from_before_a_crash_is_found_again() {
     let found = |uid: &'static str| {
         Server::new(move |seen: &Seen| match seen.method.as_str() {

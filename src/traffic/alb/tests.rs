@@ -143,6 +143,37 @@ fn a_header_route_has_an_action_a_condition_and_paths_while_its_step_lasts() {
 }
 
 #[test]
+fn the_old_annotation_is_read_and_cleaned_at_take_over() {
+    const OLD: &str = "rollouts.argoproj.io/managed-alb-actions";
+    const GONE: &str = "alb.ingress.kubernetes.io/actions.before";
+    let annotations = |old: &str| json!({"metadata": {"annotations": {OLD: old, GONE: "{}", ACTION: action(20)}}});
+    let read = |bench: &Bench, key: &str| bench.get("Ingress", "one")["metadata"]["annotations"][key].clone();
+    let own = format!(r#""web":["{GONE}","{ACTION}"]"#);
+    for (old, rest) in [
+        (format!("{{{own}}}"), Value::Null),
+        (format!(r#"{{"other":["x"],{own}}}"#), json!(r#"{"other":["x"]}"#)),
+    ] {
+        let mut bench = bench(json!({"ingress": "one"}));
+        bench.patch("Ingress", "one", annotations(&old));
+        bench.make(weight(20));
+        assert_eq!((read(&bench, OLD), read(&bench, GONE)), (rest, Value::Null));
+        assert_eq!(read(&bench, ACTION), json!(action(20)), "the weight stays");
+        assert_eq!(
+            read(&bench, BOOKS),
+            json!(format!(r#"{{"other":["x"],"web":["{ACTION}"]}}"#))
+        );
+        assert!(bench.routed(weight(20)).written, "and no more is to be done");
+    }
+    // What is of others only, or cannot be read, is not ours to clean.
+    for old in [r#"{"other":["x"]}"#, "[]"] {
+        let mut bench = bench(json!({"ingress": "one"}));
+        bench.patch("Ingress", "one", annotations(old));
+        bench.make(weight(20));
+        assert_eq!((read(&bench, OLD), read(&bench, GONE)), (json!(old), json!("{}")));
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_named_and_an_abort_goes_through() {
     let mut bench = bench(json!({"ingress": "one"}));
     bench.make(weight(20));
