@@ -6,6 +6,7 @@ use crate::{
         Fault, Flaw,
         deeds::{self, Event},
     },
+    features::{self, Feature},
     oracle::{
         roles,
         scene::{MANAGED_ROUTE, Subject},
@@ -64,6 +65,8 @@ pub struct Case {
     pub faults: Vec<Fault>,
     /// What people and the surroundings do.
     pub events: Vec<Event>,
+    /// What it has that only some have.
+    pub features: Vec<Feature>,
 }
 
 impl Case {
@@ -81,7 +84,7 @@ impl Case {
         of_roles(&mut rollout, &mut dice.fork("roles"));
         let mut faults = dice.fork("faults");
         let controllers = if faults.chance(20) { 2 } else { 1 };
-        Self {
+        let mut case = Self {
             seed,
             family,
             rollout,
@@ -89,7 +92,10 @@ impl Case {
             restart_millis: 500 + faults.below(6000),
             faults: Flaw::some(controllers, &mut faults),
             events: deeds::some(family, controllers, &mut dice.fork("deeds")),
-        }
+            features: Vec::new(),
+        };
+        features::draw(&mut case, &dice);
+        case
     }
 
     /// Who is judged.

@@ -240,6 +240,11 @@ impl<'a> Run<'a> {
                 }
                 let _ = api.create(SOMEBODY, object);
             }
+            Deed::Restart(seconds) => {
+                let at = later(now, Duration::from_secs(*seconds));
+                let patch = json!({"spec": {"restartAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}});
+                let _ = self.frame.world.act(&rollout, &Verb::Patch(patch));
+            }
             Deed::EditWeight(weight) if self.case.family == Family::Gateway => self.edit_route(*weight),
             Deed::EditWeight(weight) => {
                 let key = Key::new(Kind::Ingress, NAMESPACE, self.case.subject().canary_ingress());

@@ -123,6 +123,7 @@ fn options(rollout: &Value) -> Vec<(String, String)> {
         "progressDeadlineSeconds",
         "progressDeadlineAbort",
         "revisionHistoryLimit",
+        "rollbackWindow",
     ] {
         if rollout["spec"].get(field).is_some() {
             found.push(("/spec".to_owned(), field.to_owned()));

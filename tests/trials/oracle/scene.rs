@@ -63,6 +63,12 @@ pub struct Set {
     pub size: i64,
     /// Pods that are ready, and wanted.
     pub ready: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its revision number; 0 without one.
+    pub revision: i64,
+    /// Numbers it had before, oldest first.
+    pub history: Vec<i64>,
 }
 
 /// The facts.
@@ -146,9 +152,24 @@ impl Scene {
         *self.part("/spec/paused") == Value::Bool(true)
     }
 
+    /// `spec.rollbackWindow.revisions`; 0 without one.
+    pub fn window(&self) -> i64 {
+        self.part("/spec/rollbackWindow/revisions").as_i64().unwrap_or(0)
+    }
+
     /// Ready pods with this hash.
     pub fn ready(&self, hash: &str) -> i64 {
         self.of(hash).map(|set| set.ready).sum()
+    }
+
+    /// Ready pods of all versions.
+    pub fn ready_in_all(&self) -> i64 {
+        self.sets.iter().map(|set| set.ready).sum()
+    }
+
+    /// The ReplicaSet of this name.
+    pub fn named(&self, name: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| set.name == name)
     }
 
     /// ReplicaSets with this hash.
@@ -170,7 +191,11 @@ impl Scene {
 
     /// What may be exceeded and missed, in pods (`maxSurge`, `maxUnavailable`).
     pub fn budget(&self) -> (i64, i64) {
-        budget(self.canary_spec(), self.replicas())
+        let strategy = match self.canary_spec() {
+            Value::Null => self.blue_green_spec(),
+            canary => canary,
+        };
+        budget(strategy, self.replicas())
     }
 }
 
@@ -189,6 +214,12 @@ impl Set {
             hash: label(set, well_known::POD_TEMPLATE_HASH).to_owned(),
             size,
             ready: i64::try_from(ready).unwrap_or(i64::MAX).min(size),
+            uid: text(set, "/metadata/uid").to_owned(),
+            revision: annotation(set, well_known::REVISION).parse().unwrap_or(0),
+            history: annotation(set, well_known::REVISION_HISTORY)
+                .split(',')
+                .filter_map(|number| number.trim().parse().ok())
+                .collect(),
         }
     }
 }
@@ -221,12 +252,17 @@ impl Scenes {
 
     /// The facts of the last moments before `at`, oldest first.
     pub fn lately(&self, at: Timestamp) -> impl Iterator<Item = &Scene> {
+        self.lately_since(at).map(|(_, scene)| scene)
+    }
+
+    /// The same, with the moment from which on they were so.
+    pub fn lately_since(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, &Scene)> {
         let since = at.saturating_sub(self.age).unwrap_or(Timestamp::MIN);
         let ends = self.past.iter().skip(1).map(|(next, _)| *next).chain([Timestamp::MAX]);
         let with_ends = self.past.iter().zip(ends);
         with_ends
             .filter(move |(_, end)| *end >= since)
-            .map(|((_, scene), _)| &**scene)
+            .map(|((from, scene), _)| (*from, &**scene))
     }
 
     /// The newest facts.
@@ -242,9 +278,18 @@ impl Scenes {
 
 /// A label; empty when absent.
 pub fn label<'v>(object: &'v Value, name: &str) -> &'v str {
-    let labels = at(object, "/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(name))
+    entry(object, "/metadata/labels", name)
+}
+
+/// An annotation; empty when absent.
+pub fn annotation<'v>(object: &'v Value, name: &str) -> &'v str {
+    entry(object, "/metadata/annotations", name)
+}
+
+fn entry<'v>(object: &'v Value, path: &str, name: &str) -> &'v str {
+    let entries = at(object, path);
+    entries
+        .and_then(|entries| entries.get(name))
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -291,7 +336,8 @@ pub fn leads_apart(route: &Value) -> bool {
     rules.into_iter().flatten().any(|rule| rule["name"] == MANAGED_ROUTE)
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod says that it is ready.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = at(pod, "/status/conditions").and_then(Value::as_array);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")
