@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a word for whoever waits")]
 
 mod aborts;
+mod features;
 mod requests;
 mod sees;
 pub(crate) mod sync;
@@ -113,8 +114,10 @@ pub(crate) fn all() -> Vec<Defect> {
     let sees = sees::ALL.iter().copied().map(planner);
     let writes = writes::ALL.iter().copied().map(planner);
     let aborts = aborts::ALL.iter().copied().map(planner);
+    let features = features::ALL.iter().copied().map(planner);
     sees.chain(writes)
         .chain(aborts)
+        .chain(features)
         .chain(requests::ALL.iter().copied().map(request))
         .collect()
 }

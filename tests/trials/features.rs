@@ -4,7 +4,7 @@
 //! a seed that does not draw it stands for the same life as before there was such a feature.
 
 use crate::{
-    case::{Case, TROUBLE_MILLIS},
+    case::{Case, Family, TROUBLE_MILLIS},
     faults::deeds::{Deed, Event},
 };
 use serde_json::{Value, json};
@@ -12,6 +12,8 @@ use tidegate::sim::{dice::Dice, models::people::Verb};
 
 /// Lives with one of these, in percent.
 const PERCENT: u64 = 10;
+/// Lives behind a Gateway with ping-pong Services, in percent.
+const PING_PONG_PERCENT: u64 = 40;
 
 /// What only some lives have.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, clap::ValueEnum)]
@@ -20,6 +22,8 @@ pub enum Feature {
     RollbackWindow,
     /// People who restart everything, by `restartAt`.
     Restart,
+    /// `pingPong`, behind a Gateway.
+    PingPong,
 }
 
 /// Draws all of them.
@@ -33,6 +37,7 @@ pub(crate) fn draw(case: &mut Case, dice: &Dice) {
     };
     with(Feature::RollbackWindow, "rollback-window", rollback_window);
     with(Feature::Restart, "restart", restart);
+    ping_pong(case, &mut dice.fork("ping-pong"));
 }
 
 fn rollback_window(case: &mut Case, dice: &mut Dice) {
@@ -55,6 +60,19 @@ fn restart(case: &mut Case, dice: &mut Dice) {
     });
     let restarts = restarts.collect();
     also(case, restarts);
+}
+
+fn ping_pong(case: &mut Case, dice: &mut Dice) {
+    if case.family != Family::Gateway || !dice.chance(PING_PONG_PERCENT) {
+        return;
+    }
+    case.features.push(Feature::PingPong);
+    if let Some(Value::Object(canary)) = case.rollout.pointer_mut("/spec/strategy/canary") {
+        canary.remove("canaryService");
+        canary.remove("stableService");
+        let pair = json!({"pingService": "web-stable", "pongService": "web-canary"});
+        canary.insert("pingPong".to_owned(), pair);
+    }
 }
 
 /// An event at any time of the trouble.

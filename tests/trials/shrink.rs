@@ -104,6 +104,7 @@ fn options(rollout: &Value) -> Vec<(String, String)> {
         "canaryService",
         "stableService",
         "trafficRouting",
+        "pingPong",
         "activeService",
     ];
     let mut found = Vec::new();

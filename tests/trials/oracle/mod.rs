@@ -257,7 +257,7 @@ impl Witness for Judge {
     fn commit(&mut self, commit: &Commit, state: &State) {
         let concerns = matches!(
             commit.key.kind,
-            Kind::Rollout | Kind::ReplicaSet | Kind::Pod | Kind::Service | Kind::Ingress
+            Kind::Rollout | Kind::ReplicaSet | Kind::Pod | Kind::Service | Kind::Ingress | Kind::HTTPRoute
         );
         let before = self.scenes.now();
         let after = if concerns {

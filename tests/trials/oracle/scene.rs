@@ -52,6 +52,42 @@ impl Subject {
     }
 }
 
+/// Names of the Services of the two versions.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sides {
+    /// The stable or active one.
+    pub stable: String,
+    /// The canary or preview one.
+    pub canary: String,
+}
+
+impl Sides {
+    /// With `pingPong` the two swap roles at each promotion. Before the first one pong is the stable one, but for the
+    /// first deployment of all, which ends with ping (`docs/rollouts.md`).
+    fn of(subject: &Subject, rollout: Option<&Value>) -> Self {
+        let (stable, canary) = (subject.stable_service.clone(), subject.canary_service.clone());
+        let pair = rollout.and_then(|rollout| Some((rollout, at(rollout, "/spec/strategy/canary/pingPong")?)));
+        let Some((rollout, pair)) = pair else {
+            return Self { stable, canary };
+        };
+        let (ping, pong) = (
+            text(pair, "/pingService").to_owned(),
+            text(pair, "/pongService").to_owned(),
+        );
+        let first = text(rollout, "/status/stableRS").is_empty();
+        match (text(rollout, "/status/canary/stablePingPong"), first) {
+            ("ping", _) | ("", true) => Self {
+                stable: ping,
+                canary: pong,
+            },
+            _ => Self {
+                stable: pong,
+                canary: ping,
+            },
+        }
+    }
+}
+
 /// One ReplicaSet in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Set {
@@ -78,6 +114,8 @@ pub struct Scene {
     pub rollout: Option<Arc<Value>>,
     /// The ReplicaSets it controls.
     pub sets: Vec<Set>,
+    /// The Services that play the two roles at this moment.
+    pub sides: Sides,
     /// The hash that the stable Service selects; `None` when there is no such Service, empty when it selects no hash.
     pub stable: Option<String>,
     /// The same of the canary Service.
@@ -99,13 +137,15 @@ impl Scene {
         };
         let ingress = state.get(&subject.key(Kind::Ingress, &subject.canary_ingress()));
         let route = state.get(&subject.key(Kind::HTTPRoute, &subject.route));
-        let routed = route.map_or(0, |route| weight_in(route, subject));
+        let sides = Sides::of(subject, rollout.as_deref());
+        let routed = route.map_or(0, |route| weight_in(route, &sides));
         let owned = state.owned_by(uid);
         let sets = owned.into_iter().filter(|(key, _)| key.kind == Kind::ReplicaSet);
         Self {
             sets: sets.map(|(_, set)| Set::read(set, state)).collect(),
-            stable: selected(&subject.stable_service),
-            canary: selected(&subject.canary_service),
+            stable: selected(&sides.stable),
+            canary: selected(&sides.canary),
+            sides,
             weight: ingress.map_or(0, |ingress| weight_of(ingress)).max(routed),
             apart: route.is_some_and(|route| leads_apart(route)),
             rollout,
@@ -312,7 +352,7 @@ pub fn weight_of(ingress: &Value) -> i64 {
 
 /// The canary's weight in the rule of an HTTPRoute that leads to both Services; −1 when the two do not add up to what a
 /// controller writes, 0 when there is no such rule.
-pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
+pub fn weight_in(route: &Value, sides: &Sides) -> i64 {
     let rules = at(route, "/spec/rules").and_then(Value::as_array);
     let weight = |rule: &Value, service: &str| {
         let backends = rule["backendRefs"].as_array()?;
@@ -320,8 +360,8 @@ pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
         Some(backend["weight"].as_i64().unwrap_or(1))
     };
     let mut split = rules.into_iter().flatten().filter_map(|rule| {
-        let canary = weight(rule, &subject.canary_service)?;
-        Some((canary, weight(rule, &subject.stable_service)?))
+        let canary = weight(rule, &sides.canary)?;
+        Some((canary, weight(rule, &sides.stable)?))
     });
     match split.next() {
         Some((canary, stable)) if canary + stable == 100 => canary,

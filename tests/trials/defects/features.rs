@@ -1,0 +1,103 @@
+//! Defects in what only some lives have: windows of rollbacks, restarts, ping-pong Services.
+
+use super::{
+    sees::seeing,
+    writes::{drop_actions, first, is_updating, recorded, select},
+};
+use serde_json::json;
+use tidegate::{
+    api::well_known,
+    controllers::Planner,
+    plan::{ObjectRef, Plan, PodWrite},
+    rollout::{
+        plan,
+        snapshot::{Pods, Snapshot},
+    },
+};
+use tidegate_trials::oracle::Rule;
+
+/// Name, planner, the seed that shows it, and the promise that is broken.
+pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
+    ("every older version was stable", all_were_stable, 0, Rule::D3),
+    ("the rollback window is not seen", no_window, 0, Rule::C6),
+    ("a restart takes all pods at once", all_at_once, 0, Rule::T6),
+    ("a restart is forgotten", no_restart, 0, Rule::C1),
+    ("a ping-pong Service is led elsewhere", stable_side_moves, 0, Rule::T3),
+];
+
+/// And any number of revisions may lie between.
+fn all_were_stable(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        owned.change_rollout(|rollout| {
+            if let Some(spec) = rollout.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
+                spec.insert("rollbackWindow".to_owned(), json!({"revisions": 1000}));
+            }
+        });
+        for set in &mut owned.replica_sets {
+            let annotations = set.metadata.annotations.get_or_insert_default();
+            annotations.insert(well_known::WAS_STABLE.to_owned(), "1".to_owned());
+        }
+    })
+}
+
+fn no_window(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        owned.change_rollout(|rollout| {
+            if let Some(spec) = rollout.get_mut("spec").and_then(|spec| spec.as_object_mut()) {
+                spec.remove("rollbackWindow");
+            }
+        });
+    })
+}
+
+fn all_at_once(snapshot: &Snapshot<'_>) -> Plan {
+    let mut plan = plan(snapshot);
+    let (Some(asked), Pods::Listed(pods)) = (&snapshot.rollout.spec.restart_at, &snapshot.pods) else {
+        return plan;
+    };
+    let old = pods.iter().filter(|pod| {
+        let metadata = &pod.metadata;
+        metadata.deletion_timestamp.is_none()
+            && metadata
+                .creation_timestamp
+                .as_ref()
+                .is_some_and(|created| created.0 < asked.0)
+    });
+    let evictions = old.filter_map(|pod| {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let (namespace, name) = (text(&pod.metadata.namespace), text(&pod.metadata.name));
+        let target = ObjectRef::namespaced("v1", "Pod", &namespace, &name);
+        Some(PodWrite::Evict {
+            target,
+            uid: pod.metadata.uid.clone()?,
+        })
+    });
+    plan.pods.extend(evictions.collect::<Vec<_>>());
+    plan
+}
+
+fn no_restart(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| owned.rollout.spec.restart_at = None)
+}
+
+/// As without ping-pong: the stable Service follows the newest version.
+fn stable_side_moves(snapshot: &Snapshot<'_>) -> Plan {
+    let mut plan = plan(snapshot);
+    let canary = snapshot.rollout.spec.strategy.canary.as_ref();
+    let Some(pair) = canary.and_then(|canary| canary.ping_pong.as_ref()) else {
+        return plan;
+    };
+    let hash = recorded(snapshot, "currentPodHash");
+    let mut sets = snapshot.replica_sets.iter();
+    let serves = sets.any(|set| set.pod_hash() == hash && set.available() > 0);
+    if !is_updating(snapshot) || !serves {
+        return plan;
+    }
+    for service in [&pair.ping_service, &pair.pong_service] {
+        if let Some(action) = select(snapshot, service, &hash) {
+            drop_actions(&mut plan, |other| other.target() == action.target());
+            first(&mut plan, action);
+        }
+    }
+    plan
+}
