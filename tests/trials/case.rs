@@ -65,6 +65,8 @@ pub struct Case {
     pub faults: Vec<Fault>,
     /// What people and the surroundings do.
     pub events: Vec<Event>,
+    /// The Deployment that it takes its pod template from.
+    pub workload: Option<Value>,
     /// What it has that only some have.
     pub features: Vec<Feature>,
 }
@@ -92,6 +94,7 @@ impl Case {
             restart_millis: 500 + faults.below(6000),
             faults: Flaw::some(controllers, &mut faults),
             events: deeds::some(family, controllers, &mut dice.fork("deeds")),
+            workload: None,
             features: Vec::new(),
         };
         features::draw(&mut case, &dice);
@@ -126,13 +129,15 @@ impl Case {
             Family::Gateway => http_route(),
             _ => ingress(),
         };
-        vec![
+        let mut all = vec![
             service("web-root"),
             service("web-stable"),
             service("web-canary"),
             way_in,
             template(),
-        ]
+        ];
+        all.extend(self.workload.clone());
+        all
     }
 
     /// An object of the surroundings as it was at first.

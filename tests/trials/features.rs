@@ -4,11 +4,14 @@
 //! a seed that does not draw it stands for the same life as before there was such a feature.
 
 use crate::{
-    case::{Case, Family, TROUBLE_MILLIS},
-    faults::deeds::{Deed, Event},
+    case::{Case, Family, NAME, NAMESPACE, TROUBLE_MILLIS},
+    faults::{
+        Fault, Flaw, LAG_MILLIS,
+        deeds::{Deed, Event},
+    },
 };
 use serde_json::{Value, json};
-use tidegate::sim::{dice::Dice, models::people::Verb};
+use tidegate::sim::{api::kinds::Kind, dice::Dice, models::people::Verb};
 
 /// Lives with one of these, in percent.
 const PERCENT: u64 = 10;
@@ -24,6 +27,8 @@ pub enum Feature {
     Restart,
     /// `pingPong`, behind a Gateway.
     PingPong,
+    /// `workloadRef` to a Deployment whose pods were there before.
+    Workload,
 }
 
 /// Draws all of them.
@@ -37,6 +42,7 @@ pub(crate) fn draw(case: &mut Case, dice: &Dice) {
     };
     with(Feature::RollbackWindow, "rollback-window", rollback_window);
     with(Feature::Restart, "restart", restart);
+    with(Feature::Workload, "workload", workload);
     ping_pong(case, &mut dice.fork("ping-pong"));
 }
 
@@ -60,6 +66,43 @@ fn restart(case: &mut Case, dice: &mut Dice) {
     });
     let restarts = restarts.collect();
     also(case, restarts);
+}
+
+fn workload(case: &mut Case, dice: &mut Dice) {
+    let modes = ["never", "onsuccess", "progressively", "progressively"];
+    let mode = dice.pick(&modes).copied().unwrap_or("never");
+    let Some(Value::Object(spec)) = case.rollout.pointer_mut("/spec") else {
+        return;
+    };
+    let template = spec.remove("template").unwrap_or_default();
+    let named = json!({"apiVersion": "apps/v1", "kind": "Deployment", "name": NAME, "scaleDown": mode});
+    spec.insert("workloadRef".to_owned(), named);
+    case.workload = Some(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": NAME, "namespace": NAMESPACE, "annotations": {"team.example.com/owner": "shop"}},
+        "spec": {"replicas": spec.get("replicas"), "selector": spec.get("selector"), "template": template},
+    }));
+    if dice.chance(50) {
+        spec.remove("selector");
+    }
+    if dice.chance(20) {
+        let deed = Deed::Missing(Kind::Deployment, NAME);
+        let lasts = 2_000 + dice.below(25_000);
+        let missing = Event {
+            lasts,
+            ..some_time(deed, dice)
+        };
+        also(case, vec![missing]);
+    }
+    if dice.chance(20) {
+        let from = dice.below(TROUBLE_MILLIS);
+        case.faults.push(Fault {
+            from,
+            to: (from + 2_000 + dice.below(60_000)).min(TROUBLE_MILLIS),
+            seed: dice.bits(),
+            flaw: Flaw::Lag(Kind::Deployment, 200 + dice.below(LAG_MILLIS - 200)),
+        });
+    }
 }
 
 fn ping_pong(case: &mut Case, dice: &mut Dice) {

@@ -264,7 +264,7 @@ pub fn page(case: &Case, violation: &Violation, story: &str) -> String {
         "replicas {}, deadline {} (abort {}), strategy {}",
         spec["replicas"], spec["progressDeadlineSeconds"], spec["progressDeadlineAbort"], spec["strategy"]
     );
-    for field in ["rollbackWindow"] {
+    for field in ["rollbackWindow", "workloadRef"] {
         if !spec[field].is_null() {
             let _ = writeln!(text, "{field} {}", spec[field]);
         }

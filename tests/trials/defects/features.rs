@@ -2,9 +2,9 @@
 
 use super::{
     sees::seeing,
-    writes::{drop_actions, first, is_updating, recorded, select},
+    writes::{actions, drop_actions, fields, first, is_updating, recorded, select},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use tidegate::{
     api::well_known,
     controllers::Planner,
@@ -14,15 +14,53 @@ use tidegate::{
         snapshot::{Pods, Snapshot},
     },
 };
-use tidegate_trials::oracle::Rule;
+use tidegate_trials::{features::Feature, oracle::Rule};
 
-/// Name, planner, the seed that shows it, and the promise that is broken.
-pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
-    ("every older version was stable", all_were_stable, 0, Rule::D3),
-    ("the rollback window is not seen", no_window, 0, Rule::C6),
-    ("a restart takes all pods at once", all_at_once, 0, Rule::T6),
-    ("a restart is forgotten", no_restart, 0, Rule::C1),
-    ("a ping-pong Service is led elsewhere", stable_side_moves, 0, Rule::T3),
+/// Name, planner, the feature without which it shows nothing, the seed that shows it, and the promise that is broken.
+pub(crate) const ALL: &[(&str, Planner, Option<Feature>, u64, Rule)] = &[
+    ("every older version was stable", all_were_stable, None, 0, Rule::D3),
+    (
+        "the rollback window is not seen",
+        no_window,
+        Some(Feature::RollbackWindow),
+        0,
+        Rule::C6,
+    ),
+    (
+        "a restart takes all pods at once",
+        all_at_once,
+        Some(Feature::Restart),
+        0,
+        Rule::T6,
+    ),
+    (
+        "a restart is forgotten",
+        no_restart,
+        Some(Feature::Restart),
+        0,
+        Rule::C1,
+    ),
+    (
+        "a Deployment loses its pods at once",
+        emptied,
+        Some(Feature::Workload),
+        0,
+        Rule::T6,
+    ),
+    (
+        "scaleDown is always onsuccess",
+        on_success,
+        Some(Feature::Workload),
+        0,
+        Rule::T8,
+    ),
+    (
+        "a ping-pong Service is led elsewhere",
+        stable_side_moves,
+        Some(Feature::PingPong),
+        0,
+        Rule::T3,
+    ),
 ];
 
 /// And any number of revisions may lie between.
@@ -78,6 +116,24 @@ fn all_at_once(snapshot: &Snapshot<'_>) -> Plan {
 
 fn no_restart(snapshot: &Snapshot<'_>) -> Plan {
     seeing(snapshot, |owned| owned.rollout.spec.restart_at = None)
+}
+
+fn emptied(snapshot: &Snapshot<'_>) -> Plan {
+    let mut plan = plan(snapshot);
+    for action in actions(&mut plan).filter(|action| action.target().kind == "Deployment") {
+        if let Some(Value::Number(size)) = fields(action).and_then(|fields| fields.pointer_mut("/spec/replicas")) {
+            *size = 0.into();
+        }
+    }
+    plan
+}
+
+fn on_success(snapshot: &Snapshot<'_>) -> Plan {
+    seeing(snapshot, |owned| {
+        if let Some(named) = &mut owned.rollout.spec.workload_ref {
+            "onsuccess".clone_into(&mut named.scale_down);
+        }
+    })
 }
 
 /// As without ping-pong: the stable Service follows the newest version.

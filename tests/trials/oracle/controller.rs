@@ -59,7 +59,7 @@ impl Rules {
                     broken("an eviction of any pod of this name")
                 });
             }
-            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet) => {
+            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet | Kind::Deployment) => {
                 let size = |object: &Value| facts::at(object, "/spec/replicas").and_then(Value::as_i64);
                 let shrinks = size(request.body).is_some_and(|size_after| size_after < size(live).unwrap_or(1));
                 verdicts.ensure(!shrinks || pinned("/metadata/resourceVersion"), || {

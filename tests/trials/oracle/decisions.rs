@@ -546,12 +546,9 @@ fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
             && template(set) == wanted
     });
     let asked = look.scenes.lately(look.commit.at).any(|scene| {
-        let asked = scene
-            .rollout
-            .as_deref()
-            .and_then(|rollout| at(rollout, "/spec/template"));
+        let asked = scene.template();
         // What the server fills in is in the pods' specification only.
-        asked.is_some_and(|asked| asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"]))
+        asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"])
     });
     verdicts.ensure(asked, || {
         at_write(Rule::D5, look, wanted.to_string(), "the pod template of the Rollout")

@@ -11,6 +11,7 @@ pub mod rollback;
 pub mod scene;
 pub mod sync;
 pub mod traffic;
+pub mod workload;
 
 use jiff::{SignedDuration, Timestamp};
 use scene::{Scene, Scenes, Subject};
@@ -257,7 +258,13 @@ impl Witness for Judge {
     fn commit(&mut self, commit: &Commit, state: &State) {
         let concerns = matches!(
             commit.key.kind,
-            Kind::Rollout | Kind::ReplicaSet | Kind::Pod | Kind::Service | Kind::Ingress | Kind::HTTPRoute
+            Kind::Rollout
+                | Kind::ReplicaSet
+                | Kind::Pod
+                | Kind::Service
+                | Kind::Ingress
+                | Kind::HTTPRoute
+                | Kind::Deployment
         );
         let before = self.scenes.now();
         let after = if concerns {
@@ -280,6 +287,7 @@ impl Witness for Judge {
         self.traffic.commit(&look, &mut self.verdicts);
         self.decisions.commit(&look, &mut self.verdicts);
         self.controller.commit(&look, &mut self.verdicts);
+        workload::commit(&look, &mut self.verdicts);
         if self.restart.commit(&look, &mut self.verdicts) {
             self.disturb(commit.at);
         }
@@ -304,6 +312,7 @@ impl Witness for Judge {
         controller::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
         self.restart
             .at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
+        workload::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         roles::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
     }
 

@@ -112,6 +112,10 @@ pub struct Set {
 pub struct Scene {
     /// The Rollout; absent while it does not exist.
     pub rollout: Option<Arc<Value>>,
+    /// The Deployment that it takes its pod template from, if there is one.
+    pub workload: Option<Arc<Value>>,
+    /// Size of that Deployment, and its ready pods.
+    pub deployment: Option<(i64, i64)>,
     /// The ReplicaSets it controls.
     pub sets: Vec<Set>,
     /// The Services that play the two roles at this moment.
@@ -135,6 +139,8 @@ impl Scene {
             let service = state.get(&subject.key(Kind::Service, name))?;
             Some(selected_hash(service).to_owned())
         };
+        let named = rollout.as_deref().and_then(|rollout| at(rollout, "/spec/workloadRef"));
+        let workload = named.and_then(|named| state.get(&subject.key(Kind::Deployment, text(named, "/name"))).cloned());
         let ingress = state.get(&subject.key(Kind::Ingress, &subject.canary_ingress()));
         let route = state.get(&subject.key(Kind::HTTPRoute, &subject.route));
         let sides = Sides::of(subject, rollout.as_deref());
@@ -148,8 +154,24 @@ impl Scene {
             sides,
             weight: ingress.map_or(0, |ingress| weight_of(ingress)).max(routed),
             apart: route.is_some_and(|route| leads_apart(route)),
+            deployment: workload.as_deref().map(|workload| deployment(workload, state)),
+            workload,
             rollout,
         }
+    }
+
+    /// The pod template that is to run; `Null` when nobody knows it.
+    pub fn template(&self) -> &Value {
+        let workload = self
+            .workload
+            .as_deref()
+            .and_then(|workload| at(workload, "/spec/template"));
+        workload.unwrap_or_else(|| self.part("/spec/template"))
+    }
+
+    /// What is to become of the pods of the Deployment; empty without one.
+    pub fn scale_down(&self) -> &str {
+        self.rollout.as_deref().map_or("", super::workload::mode)
     }
 
     /// A part of the Rollout's status; `Null` when absent.
@@ -262,6 +284,14 @@ impl Set {
                 .collect(),
         }
     }
+}
+
+/// Size and ready pods of a Deployment.
+fn deployment(workload: &Value, state: &State) -> (i64, i64) {
+    let size = at(workload, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let owned = state.owned_by(text(workload, "/metadata/uid")).into_iter();
+    let sets = owned.filter(|(key, _)| key.kind == Kind::ReplicaSet);
+    (size, sets.map(|(_, set)| Set::read(set, state).ready).sum())
 }
 
 /// The facts of the last moments.
