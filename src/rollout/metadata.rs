@@ -216,10 +216,20 @@ fn difference(set: &ReplicaSet, record: &Record, pod: &Pod) -> Option<Value> {
 
 /// Brings the pods that are there to what the templates of their ReplicaSets say.
 pub(crate) fn patch_pods(view: &View<'_>, decision: &mut Decision<'_>) {
-    let Pods::Listed(pods) = view.snapshot.pods else { return };
-    let mut patches = Vec::new();
     let sets = view.revisions.all().into_iter().filter(|set| belongs(view, set));
-    for set in sets.filter(|set| needs_pods(set)) {
+    let mut sets = sets.filter(|set| needs_pods(set)).peekable();
+    let pods = match view.snapshot.pods {
+        Pods::Listed(pods) => pods,
+        Pods::Unlisted => return,
+        Pods::Unlistable(_) => {
+            // Nothing that is watched will say when they can be listed again.
+            let check = sets.peek().map(|_| later(view.now(), CHECK_SECONDS));
+            decision.wakes.extend(check);
+            return;
+        }
+    };
+    let mut patches = Vec::new();
+    for set in sets {
         let record = Record::of(set);
         patches.extend(pods_of(set, pods).filter_map(|pod| {
             let name = pod.metadata.name.as_deref().unwrap_or_default();

@@ -5,6 +5,7 @@ use crate::sim::{
     api::{
         Change,
         faults::{Faults, RequestFate, RequestInfo, Verb as Asked},
+        refusal::refused,
     },
     models::{is_going, is_ready},
 };
@@ -33,6 +34,19 @@ fn names(world: &World) -> BTreeSet<String> {
 
 fn is_restarted(world: &World, at: &str) -> bool {
     world.get(&key()).unwrap()["status"]["restartedAt"] == at
+}
+
+/// Refuses so many lists of pods.
+struct Refused(u64);
+
+impl Faults for Refused {
+    fn on_request(&mut self, request: &RequestInfo<'_>) -> RequestFate {
+        if request.kind != Some(Kind::Pod) || request.verb != Asked::List || self.0 == 0 {
+            return RequestFate::Pass;
+        }
+        self.0 -= 1;
+        RequestFate::Refuse(refused(409, "Conflict", "the test wants it so"))
+    }
 }
 
 /// Counts lists of pods by the controllers.
@@ -163,6 +177,19 @@ fn metadata_reaches_every_pod_though_the_controller_dies() {
             roles(&world)
         );
     }
+}
+
+/// No watch says when pods can be listed again.
+#[test]
+fn metadata_reaches_every_pod_though_a_list_of_pods_is_refused() {
+    let mut world = deployed(Options::default());
+    world.api().set_faults(Some(Box::new(Refused(3))));
+    patch(
+        &world,
+        json!({"spec": {"strategy": {"canary": {"stableMetadata": {"labels": {"role": "stable"}}}}}}),
+    );
+    let reached = world.run_until(Duration::from_secs(60), |world| roles(world) == ["stable"; 4]);
+    assert!(reached, "{:?}", roles(&world));
 }
 
 #[test]
