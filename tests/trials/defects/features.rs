@@ -2,7 +2,7 @@
 
 use super::{
     sees::seeing,
-    writes::{actions, drop_actions, fields, first, is_updating, recorded, select},
+    writes::{actions, drop_actions, fields, first, is_updating, select},
 };
 use serde_json::{Value, json};
 use tidegate::{
@@ -18,47 +18,47 @@ use tidegate_trials::{features::Feature, oracle::Rule};
 
 /// Name, planner, the feature without which it shows nothing, the seed that shows it, and the promise that is broken.
 pub(crate) const ALL: &[(&str, Planner, Option<Feature>, u64, Rule)] = &[
-    ("every older version was stable", all_were_stable, None, 0, Rule::D3),
+    ("every older version was stable", all_were_stable, None, 134, Rule::D3),
     (
         "the rollback window is not seen",
         no_window,
         Some(Feature::RollbackWindow),
-        0,
+        19,
         Rule::C6,
     ),
     (
         "a restart takes all pods at once",
         all_at_once,
         Some(Feature::Restart),
-        0,
+        37,
         Rule::T6,
     ),
     (
         "a restart is forgotten",
         no_restart,
         Some(Feature::Restart),
-        0,
+        37,
         Rule::C1,
     ),
     (
         "a Deployment loses its pods at once",
         emptied,
         Some(Feature::Workload),
-        0,
+        193,
         Rule::T6,
     ),
     (
         "scaleDown is always onsuccess",
         on_success,
         Some(Feature::Workload),
-        0,
+        50,
         Rule::T8,
     ),
     (
-        "a ping-pong Service is led elsewhere",
-        stable_side_moves,
+        "a ping-pong Service goes back with its requests",
+        canary_side_goes_back,
         Some(Feature::PingPong),
-        0,
+        36,
         Rule::T3,
     ),
 ];
@@ -136,24 +136,26 @@ fn on_success(snapshot: &Snapshot<'_>) -> Plan {
     })
 }
 
-/// As without ping-pong: the stable Service follows the newest version.
-fn stable_side_moves(snapshot: &Snapshot<'_>) -> Plan {
+/// Back to the old pods, with the requests of the new ones.
+fn canary_side_goes_back(snapshot: &Snapshot<'_>) -> Plan {
     let mut plan = plan(snapshot);
     let canary = snapshot.rollout.spec.strategy.canary.as_ref();
     let Some(pair) = canary.and_then(|canary| canary.ping_pong.as_ref()) else {
         return plan;
     };
-    let hash = recorded(snapshot, "currentPodHash");
-    let mut sets = snapshot.replica_sets.iter();
-    let serves = sets.any(|set| set.pod_hash() == hash && set.available() > 0);
-    if !is_updating(snapshot) || !serves {
+    let status = snapshot.rollout.status.clone().unwrap_or_default();
+    let canary = status.canary.unwrap_or_default();
+    let weighs = (canary.weights.as_ref()).is_some_and(|weights| weights.canary.weight.0 > 0);
+    if !weighs || status.abort || !is_updating(snapshot) {
         return plan;
     }
-    for service in [&pair.ping_service, &pair.pong_service] {
-        if let Some(action) = select(snapshot, service, &hash) {
-            drop_actions(&mut plan, |other| other.target() == action.target());
-            first(&mut plan, action);
-        }
+    let service = match canary.stable_ping_pong.as_str() {
+        "ping" => &pair.pong_service,
+        _ => &pair.ping_service,
+    };
+    if let Some(action) = select(snapshot, service, &status.stable_rs) {
+        drop_actions(&mut plan, |other| other.target() == action.target());
+        first(&mut plan, action);
     }
     plan
 }
