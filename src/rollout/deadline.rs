@@ -1,6 +1,9 @@
 //! The progress deadline (reference, rollouts 2.4).
 
-use super::view::{View, later};
+use super::{
+    progress::Turn,
+    view::{View, later},
+};
 use crate::api::replica_set::ReplicaSet;
 use jiff::Timestamp;
 
@@ -8,8 +11,12 @@ use jiff::Timestamp;
 pub(crate) const PROGRESS_DEADLINE_SECONDS_DEFAULT: i32 = 600;
 
 /// Whether the rollout has gone without progress for longer than `progressDeadlineSeconds`. Never while another
-/// ReplicaSet waits for its own scale-down.
+/// ReplicaSet waits for its own scale-down, and not in the pass in which an update begins: the clock that the status tells
+/// of is that of the update before.
 pub(crate) fn exceeded(view: &View<'_>) -> bool {
+    if matches!(view.progress.turn, Turn::NewTemplate | Turn::NewSteps) {
+        return false;
+    }
     let mut others = view.revisions.older.iter().copied().chain(view.revisions.stable);
     let over = is_said(view) || ends_at(view).is_some_and(|ends| ends < view.now());
     // One without pods may keep the deadline of before: that of a version that is gone holds up nothing.

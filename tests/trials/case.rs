@@ -6,6 +6,7 @@ use crate::{
         Fault, Flaw,
         deeds::{self, Event},
     },
+    features::{self, Feature},
     oracle::{
         roles,
         scene::{MANAGED_ROUTE, Subject},
@@ -64,6 +65,10 @@ pub struct Case {
     pub faults: Vec<Fault>,
     /// What people and the surroundings do.
     pub events: Vec<Event>,
+    /// The Deployment that it takes its pod template from.
+    pub workload: Option<Value>,
+    /// What it has that only some have.
+    pub features: Vec<Feature>,
 }
 
 impl Case {
@@ -81,7 +86,7 @@ impl Case {
         of_roles(&mut rollout, &mut dice.fork("roles"));
         let mut faults = dice.fork("faults");
         let controllers = if faults.chance(20) { 2 } else { 1 };
-        Self {
+        let mut case = Self {
             seed,
             family,
             rollout,
@@ -89,7 +94,11 @@ impl Case {
             restart_millis: 500 + faults.below(6000),
             faults: Flaw::some(controllers, &mut faults),
             events: deeds::some(family, controllers, &mut dice.fork("deeds")),
-        }
+            workload: None,
+            features: Vec::new(),
+        };
+        features::draw(&mut case, &dice);
+        case
     }
 
     /// Who is judged.
@@ -120,13 +129,15 @@ impl Case {
             Family::Gateway => http_route(),
             _ => ingress(),
         };
-        vec![
+        let mut all = vec![
             service("web-root"),
             service("web-stable"),
             service("web-canary"),
             way_in,
             template(),
-        ]
+        ];
+        all.extend(self.workload.clone());
+        all
     }
 
     /// An object of the surroundings as it was at first.

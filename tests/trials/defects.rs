@@ -6,6 +6,7 @@
 #![expect(clippy::print_stderr, reason = "a word for whoever waits")]
 
 mod aborts;
+mod features;
 mod requests;
 mod sees;
 pub(crate) mod sync;
@@ -25,7 +26,7 @@ use tidegate::{
     controllers::Planner,
     sim::replica::{Seams, Tamper},
 };
-use tidegate_trials::{case::Case, frame::Failure, oracle::Rule, run, shrink, story};
+use tidegate_trials::{case::Case, features::Feature, frame::Failure, oracle::Rule, run, shrink, story};
 
 /// Runs within which a defect must be noticed.
 const RUNS_MAX: u64 = 2_000;
@@ -50,6 +51,8 @@ pub(crate) struct Defect {
     pub(crate) rule: Rule,
     /// Where it is.
     pub(crate) seat: Seat,
+    /// A feature of lives without which there is nothing to notice.
+    pub(crate) only: Option<Feature>,
 }
 
 /// What to do with the defects.
@@ -91,6 +94,9 @@ impl Defect {
     /// What a run of this seed breaks, unless it breaks a promise without the defect too and so proves nothing.
     fn breach(&self, seed: u64) -> Option<Box<Failure>> {
         let case = Case::of(seed);
+        if self.only.is_some_and(|feature| !case.features.contains(&feature)) {
+            return None;
+        }
         let failure = run::run(&case, &self.seams()).err()?;
         run::run(&case, &Seams::default()).is_ok().then_some(failure)
     }
@@ -103,18 +109,26 @@ pub(crate) fn all() -> Vec<Defect> {
         seed,
         rule,
         seat: Seat::Planner(planner),
+        only: None,
     };
     let request = |(name, tamper, seed, rule): (&'static str, fn() -> Tamper, u64, Rule)| Defect {
         name,
         seed,
         rule,
         seat: Seat::Requests(tamper),
+        only: None,
     };
     let sees = sees::ALL.iter().copied().map(planner);
     let writes = writes::ALL.iter().copied().map(planner);
     let aborts = aborts::ALL.iter().copied().map(planner);
+    let features = features::ALL.iter().copied();
+    let features = features.map(|(name, of, only, seed, rule)| Defect {
+        only,
+        ..planner((name, of, seed, rule))
+    });
     sees.chain(writes)
         .chain(aborts)
+        .chain(features)
         .chain(requests::ALL.iter().copied().map(request))
         .collect()
 }

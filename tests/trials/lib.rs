@@ -8,6 +8,7 @@
 pub mod case;
 pub mod facts;
 pub mod faults;
+pub mod features;
 pub mod frame;
 pub mod life;
 pub mod oracle;

@@ -2,6 +2,7 @@
 
 use crate::{
     case::{Case, Family},
+    features::Feature,
     frame::{Failure, Statistics},
     run, shrink, story,
     sync::{self, case::SyncCase},
@@ -52,6 +53,14 @@ impl Life {
         match self {
             Self::Rollout(case) => Some(case.family),
             Self::Sync(_) => None,
+        }
+    }
+
+    /// Whether it has this feature.
+    pub fn has(&self, feature: Feature) -> bool {
+        match self {
+            Self::Rollout(case) => case.features.contains(&feature),
+            Self::Sync(_) => false,
         }
     }
 

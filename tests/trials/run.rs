@@ -7,6 +7,7 @@ use crate::{
         Flaw,
         deeds::{Danger, Deed, Event, Side},
     },
+    features::Feature,
     frame::{Failure, Frame, Lives, Player, Statistics},
     oracle::{Allowance, Judge, Witness, scene::Scene},
     story::Story,
@@ -31,6 +32,8 @@ use tidegate::{
 
 /// Time for the first deployment.
 const DEPLOYMENT: Duration = Duration::from_secs(60);
+/// Time for the pods of a Deployment that was there before.
+const START: Duration = Duration::from_secs(15);
 /// When no controller has asked for a write for this long, the world rests. Longer than any delay of a case.
 const QUIET: Duration = Duration::from_secs(80);
 /// Within this time of calm the world must rest.
@@ -137,7 +140,10 @@ impl<'a> Run<'a> {
         for object in self.case.surroundings() {
             let _ = self.frame.world.create(object);
         }
-        let _ = self.frame.world.create(self.case.rollout.clone());
+        let moves = self.case.features.contains(&Feature::Workload);
+        if !moves {
+            let _ = self.frame.world.create(self.case.rollout.clone());
+        }
         let entry = match self.case.family {
             Family::Basic => Entry::Service {
                 namespace: NAMESPACE.to_owned(),
@@ -159,6 +165,12 @@ impl<'a> Run<'a> {
         self.frame.world.enter_through(entry);
         self.frame.schedule(&[], self.frame.begin);
         self.frame.world.start_all();
+        if moves {
+            // The Deployment's pods are there before.
+            let until = later(self.frame.world.now(), START);
+            self.advance(until)?;
+            let _ = self.frame.world.create(self.case.rollout.clone());
+        }
         let until = later(self.frame.world.now(), DEPLOYMENT);
         while self.frame.world.now() < until && self.phase() != "Healthy" {
             self.step(until)?;
@@ -239,6 +251,11 @@ impl<'a> Run<'a> {
                     fields.insert("spec".to_owned(), spec);
                 }
                 let _ = api.create(SOMEBODY, object);
+            }
+            Deed::Restart(seconds) => {
+                let at = later(now, Duration::from_secs(*seconds));
+                let patch = json!({"spec": {"restartAt": at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()}});
+                let _ = self.frame.world.act(&rollout, &Verb::Patch(patch));
             }
             Deed::EditWeight(weight) if self.case.family == Family::Gateway => self.edit_route(*weight),
             Deed::EditWeight(weight) => {
@@ -372,10 +389,7 @@ impl<'a> Run<'a> {
             judge.at_rest(now, &state);
             let scene = Scene::read(&self.case.subject(), &state);
             let until = time(scene.status(), "/waitingFor/until");
-            let image = scene
-                .rollout
-                .as_deref()
-                .map_or("", |rollout| text(rollout, "/spec/template/spec/containers/0/image"));
+            let image = text(scene.template(), "/spec/containers/0/image");
             let stuck = scene.recorded("phase") == "Progressing"
                 && until.is_none_or(|until| until <= now)
                 && !image.contains("-crash");

@@ -104,6 +104,7 @@ fn options(rollout: &Value) -> Vec<(String, String)> {
         "canaryService",
         "stableService",
         "trafficRouting",
+        "pingPong",
         "activeService",
     ];
     let mut found = Vec::new();
@@ -123,6 +124,7 @@ fn options(rollout: &Value) -> Vec<(String, String)> {
         "progressDeadlineSeconds",
         "progressDeadlineAbort",
         "revisionHistoryLimit",
+        "rollbackWindow",
     ] {
         if rollout["spec"].get(field).is_some() {
             found.push(("/spec".to_owned(), field.to_owned()));

@@ -20,6 +20,7 @@ use std::{
 use tidegate::sim::replica::Seams;
 use tidegate_trials::{
     case::Family,
+    features::Feature,
     frame::{Failure, Statistics},
     life::{Choice, Life},
 };
@@ -62,6 +63,9 @@ struct Arguments {
     /// Only seeds that stand for lives of this family.
     #[arg(long, value_enum, conflicts_with = "sync")]
     family: Option<Family>,
+    /// Only seeds that stand for lives with this feature.
+    #[arg(long, value_enum, conflicts_with = "sync")]
+    feature: Option<Feature>,
     /// Proves that the judge notices controllers that are broken on purpose, or only those with this text in their name:
     /// runs the noted seed of each, and looks for another where the noted promise does not break. With `--tell`, tells
     /// the story of each; with `--all`, lists what breaks in every run.
@@ -73,6 +77,10 @@ struct Arguments {
 }
 
 impl Arguments {
+    fn wants(&self, life: &Life) -> bool {
+        (self.family.is_none() || life.family() == self.family) && self.feature.is_none_or(|feature| life.has(feature))
+    }
+
     fn choice(&self) -> Choice {
         match (self.sync, self.rollout) {
             (true, _) => Choice::Sync,
@@ -130,7 +138,7 @@ fn main() -> ExitCode {
                         break;
                     }
                     let life = Life::of(seed, arguments.choice());
-                    if arguments.family.is_some() && life.family() != arguments.family {
+                    if !arguments.wants(&life) {
                         continue;
                     }
                     note(&busy).insert(seed, Instant::now());

@@ -264,6 +264,11 @@ pub fn page(case: &Case, violation: &Violation, story: &str) -> String {
         "replicas {}, deadline {} (abort {}), strategy {}",
         spec["replicas"], spec["progressDeadlineSeconds"], spec["progressDeadlineAbort"], spec["strategy"]
     );
+    for field in ["rollbackWindow", "workloadRef"] {
+        if !spec[field].is_null() {
+            let _ = writeln!(text, "{field} {}", spec[field]);
+        }
+    }
     for fault in &case.faults {
         let _ = writeln!(
             text,

@@ -134,6 +134,26 @@ fn a_rollout_of_no_pods_can_be_updated() {
     }
 }
 
+/// The clock of the update before ran on while its old pods waited to be scaled down; the next one begins with its own.
+#[test]
+fn an_update_to_older_pods_does_not_begin_overdue() {
+    let mut world = deployed(nginx(json!([{"setWeight": 20}, {"pause": {}}])));
+    let deadline = json!({"progressDeadlineSeconds": 40, "progressDeadlineAbort": true,
+        "strategy": {"canary": {"scaleDownDelaySeconds": 600}}});
+    world.patch("Rollout", "web", &json!({ "spec": deadline }));
+    image(&mut world, "demo:v2");
+    paused(&mut world);
+    resume(&mut world);
+    world.run_until("Healthy", |world, _| phase(world, "Healthy"));
+    world.wait(60);
+    image(&mut world, "demo:v1");
+    for _ in 0..3 {
+        world.pass();
+        assert_eq!(world.status()["abort"], Value::Null, "{:#}", world.status());
+    }
+    paused(&mut world);
+}
+
 #[test]
 fn a_timeout_is_said_once_and_wakes_nobody() {
     let mut world = deployed(nginx(steps()));

@@ -10,10 +10,14 @@ use tidegate::{
         experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
+        workload::Workload,
     },
     controllers::Planner,
     plan::Plan,
-    rollout::snapshot::{Pods, Settings, Snapshot},
+    rollout::{
+        snapshot::{Pods, Settings, Snapshot},
+        workload::Referred,
+    },
     traffic::foreign::{Foreign, ForeignKind, ForeignObject},
 };
 use tidegate_trials::oracle::Rule;
@@ -82,7 +86,7 @@ pub(crate) const ALL: &[(&str, Planner, u64, Rule)] = &[
 ];
 
 /// A snapshot that can be changed.
-pub(super) struct Owned {
+pub(super) struct Owned<'a> {
     pub(super) rollout: Rollout,
     pub(super) replica_sets: Vec<ReplicaSet>,
     pub(super) services: Vec<Service>,
@@ -94,10 +98,13 @@ pub(super) struct Owned {
     cluster_templates: Vec<ClusterAnalysisTemplate>,
     settings: Settings,
     now: jiff::Timestamp,
+    referred: Option<Referred<'a>>,
+    scaled_down: Vec<&'a Workload>,
+    pods: Pods<'a>,
 }
 
-impl Owned {
-    pub(super) fn of(snapshot: &Snapshot<'_>) -> Self {
+impl<'a> Owned<'a> {
+    pub(super) fn of(snapshot: &Snapshot<'a>) -> Self {
         Self {
             rollout: snapshot.rollout.clone(),
             replica_sets: snapshot.replica_sets.iter().copied().cloned().collect(),
@@ -112,14 +119,17 @@ impl Owned {
             cluster_templates: snapshot.cluster_analysis_templates.iter().copied().cloned().collect(),
             settings: snapshot.settings.clone(),
             now: snapshot.now,
+            referred: snapshot.referred,
+            scaled_down: snapshot.scaled_down.clone(),
+            pods: snapshot.pods.clone(),
         }
     }
 
     pub(super) fn plan(&self) -> Plan {
         tidegate::rollout::plan(&Snapshot {
             rollout: &self.rollout,
-            referred: None,
-            scaled_down: Vec::new(),
+            referred: self.referred,
+            scaled_down: self.scaled_down.clone(),
             replica_sets: self.replica_sets.iter().collect(),
             services: self.services.iter().collect(),
             ingresses: self.ingresses.iter().collect(),
@@ -132,7 +142,7 @@ impl Owned {
             analysis_runs: self.analysis_runs.iter().collect(),
             analysis_templates: self.templates.iter().collect(),
             cluster_analysis_templates: self.cluster_templates.iter().collect(),
-            pods: Pods::Unlisted,
+            pods: self.pods.clone(),
             settings: &self.settings,
             now: self.now,
         })
@@ -160,7 +170,7 @@ fn changed<K: serde::Serialize + serde::de::DeserializeOwned>(object: &mut K, ch
     }
 }
 
-pub(super) fn seeing(snapshot: &Snapshot<'_>, change: impl FnOnce(&mut Owned)) -> Plan {
+pub(super) fn seeing(snapshot: &Snapshot<'_>, change: impl FnOnce(&mut Owned<'_>)) -> Plan {
     let mut owned = Owned::of(snapshot);
     change(&mut owned);
     owned.plan()

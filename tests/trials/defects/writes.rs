@@ -188,7 +188,7 @@ fn one_more_comes(snapshot: &Snapshot<'_>) -> Plan {
     )
 }
 
-fn select(snapshot: &Snapshot<'_>, service: &str, hash: &str) -> Option<Action> {
+pub(super) fn select(snapshot: &Snapshot<'_>, service: &str, hash: &str) -> Option<Action> {
     let live = snapshot
         .services
         .iter()

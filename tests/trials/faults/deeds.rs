@@ -53,6 +53,8 @@ pub enum Deed {
     Missing(Kind, &'static str),
     /// The Rollout is deleted and created again.
     Recreate,
+    /// A person asks for a restart, at once or so many seconds later.
+    Restart(u64),
     /// Somebody writes a weight into the canary Ingress.
     EditWeight(u32),
     /// Somebody annotates an object, which changes its version and nothing else.
@@ -100,6 +102,7 @@ impl fmt::Display for Deed {
             Self::DeleteSet(side) => write!(f, "user: deletes the {side:?} ReplicaSet"),
             Self::Missing(kind, name) => write!(f, "user: deletes {kind} {name} for a while"),
             Self::Recreate => f.write_str("user: deletes the Rollout and creates it again"),
+            Self::Restart(seconds) => write!(f, "user: restart in {seconds} s"),
             Self::EditWeight(weight) => write!(f, "user: writes weight {weight} into the router's object"),
             Self::Annotate(kind, name) => write!(f, "user: annotates {kind} {name}"),
             Self::PodsDown(side, count) => write!(f, "{count} pods of the {side:?} version go down for a while"),

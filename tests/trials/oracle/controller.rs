@@ -54,7 +54,12 @@ impl Rules {
                     broken("a deletion on any version")
                 });
             }
-            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet) => {
+            (Verb::Create, Kind::Pod) if request.subresource == "eviction" => {
+                verdicts.ensure(pinned("/deleteOptions/preconditions/uid"), || {
+                    broken("an eviction of any pod of this name")
+                });
+            }
+            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet | Kind::Deployment) => {
                 let size = |object: &Value| facts::at(object, "/spec/replicas").and_then(Value::as_i64);
                 let shrinks = size(request.body).is_some_and(|size_after| size_after < size(live).unwrap_or(1));
                 verdicts.ensure(!shrinks || pinned("/metadata/resourceVersion"), || {

@@ -1,7 +1,7 @@
 //! D1 to D6: steps, gates, analyses, revisions and waits.
 
 use super::{
-    Look, Rule, Verdicts, Violation, at_write, roles,
+    Look, Rule, Verdicts, Violation, at_write, roles, rollback,
     scene::{Scene, Subject, label},
 };
 use crate::facts::{at, text, time};
@@ -33,6 +33,8 @@ pub struct Rules {
     created: BTreeMap<Gate, (u64, String)>,
     /// When anything last moved.
     moved: Option<Timestamp>,
+    /// To whom an update may go at once.
+    rollback: rollback::Memory,
 }
 
 /// What an analysis is for: owner, type, step and hash.
@@ -46,6 +48,7 @@ impl Rules {
             attempt: 0,
             created: BTreeMap::new(),
             moved: None,
+            rollback: rollback::Memory::default(),
         }
     }
 
@@ -63,7 +66,7 @@ impl Rules {
             Kind::AnalysisRun if look.is_ours() && look.commit.verb == Verb::Create => self.run(look, verdicts),
             Kind::ReplicaSet if look.is_ours() && look.commit.verb == Verb::Create => revision(look, verdicts),
             Kind::Service if look.is_ours() && look.commit.key.name == look.subject.stable_service => {
-                switch(look, verdicts);
+                self.switch(look, verdicts);
             }
             _ => {}
         }
@@ -83,7 +86,29 @@ impl Rules {
         }
         if look.is_ours() && look.commit.subresource == "status" {
             self.progress(look, &old, &new, verdicts);
+            self.window(look, (&old, &new), verdicts);
         }
+        self.rollback.note(look);
+    }
+
+    /// C6: a rollback within the window goes through no steps and no pauses.
+    fn window(&self, look: &Look<'_>, (old, new): (&Value, &Value), verdicts: &mut Verdicts) {
+        let hash = field(new, "currentPodHash");
+        let steps = look.before.canary_spec()["steps"].as_array().map_or(0, Vec::len) as u64;
+        let pauses = |status: &Value| status["pauseConditions"].to_string().contains("BlueGreenPause");
+        let begins = field(old, "currentPodHash") != hash && !field(old, "stableRS").is_empty();
+        let by_steps = begins && steps > 0 && new["currentStepIndex"].as_u64() != Some(steps);
+        let by_pauses = pauses(new) && !pauses(old);
+        let slow = by_steps || by_pauses;
+        verdicts.ensure(!slow || !self.rollback.demands(look, hash), || {
+            let found = format!("step {}, pauses {}", new["currentStepIndex"], new["pauseConditions"]);
+            at_write(
+                Rule::C6,
+                look,
+                found,
+                format!("{hash} at once, as a rollback within the window"),
+            )
+        });
     }
 
     /// D1 and D3: how the step index and the stable version may move by the controller's own write.
@@ -121,7 +146,9 @@ impl Rules {
         held(look, (from, to), same, verdicts);
         // New versions and new steps begin with the first step; those that ask for nothing are passed at once.
         let (from, old_status) = if same { (from, old) } else { (0, &Value::Null) };
-        let judged = same || !(new["abort"] == true || empty_lately(look));
+        // Whether a rollback skips the steps is decided when it begins.
+        let fast = !same && self.rollback.permits(look, hash);
+        let judged = (same || !(new["abort"] == true || empty_lately(look))) && !fast;
         for (index, step) in steps.iter().enumerate().take(to).skip(from).filter(|_| judged) {
             self.step(look, (old_status, hash), (index, step), verdicts);
         }
@@ -231,7 +258,8 @@ impl Rules {
                 "all requests first",
             )
         });
-        if !look.before.blue_green_spec()["postPromotionAnalysis"].is_null() {
+        let gated = !look.before.blue_green_spec()["postPromotionAnalysis"].is_null();
+        if gated && !self.rollback.permits(look, hash) {
             let named = text(old, "/blueGreen/postPromotionAnalysisRunStatus/name");
             let proof = evidence(look, named, "PostPromotion", None, hash);
             verdicts.ensure(proof.is_ok(), || {
@@ -297,6 +325,54 @@ impl Rules {
                 "one analysis for each attempt",
             )
         });
+        let hash = label(run, well_known::POD_TEMPLATE_HASH);
+        let demanded = !look.before.blue_green_spec().is_null() && self.rollback.demands(look, hash);
+        verdicts.ensure(!demanded, || {
+            at_write(Rule::C6, look, "created", "none for a rollback within the window")
+        });
+    }
+
+    /// D1 at the switch of a blue-green rollout.
+    fn switch(&self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        let (Some(before), Some(after)) = (look.commit.before.as_deref(), look.commit.after.as_deref()) else {
+            return;
+        };
+        let (from, to) = (super::scene::selected_hash(before), super::scene::selected_hash(after));
+        let blue_green = look.after.blue_green_spec();
+        let status = look.after.status();
+        let (stable, current) = (field(status, "stableRS"), field(status, "currentPodHash"));
+        // It was led there before: what judges after the switch has begun.
+        let switched = !text(status, "/blueGreen/postPromotionAnalysisRunStatus/name").is_empty();
+        let repaired = text(status, "/blueGreen/activeSelector") == to || switched;
+        if blue_green.is_null() || from == to || to != current || to == stable || stable.is_empty() || repaired {
+            return;
+        }
+        if status["promoteFull"] == true || self.rollback.permits(look, to) {
+            return;
+        }
+        if !blue_green["prePromotionAnalysis"].is_null() {
+            let named = text(status, "/blueGreen/prePromotionAnalysisRunStatus/name");
+            let proof = evidence(look, named, "PrePromotion", None, to);
+            verdicts.ensure(proof.is_ok(), || {
+                let found = format!("switched to {to} although {}", proof.clone().err().unwrap_or_default());
+                at_write(Rule::D1, look, found, "a successful analysis of the preview")
+            });
+        }
+        let by_hand = blue_green["autoPromotionEnabled"] == false;
+        let delay = blue_green["autoPromotionSeconds"]
+            .as_i64()
+            .filter(|seconds| *seconds > 0 && !by_hand);
+        let checkpoint = status["blueGreen"]["scaleUpPreviewCheckPoint"] == true;
+        if (by_hand || delay.is_some()) && !checkpoint {
+            verdicts.ensure(pause_is_over(look, status, "BlueGreenPause", delay), || {
+                at_write(
+                    Rule::D3,
+                    look,
+                    format!("switched to {to} during {}", status["pauseConditions"]),
+                    "the end of the pause",
+                )
+            });
+        }
     }
 
     /// D6: while nothing moves, the status says what is waited for, and a wait with an end ends.
@@ -451,49 +527,6 @@ fn evidence(look: &Look<'_>, name: &str, purpose: &str, step: Option<usize>, has
     Ok(())
 }
 
-/// D1 at the switch of a blue-green rollout.
-fn switch(look: &Look<'_>, verdicts: &mut Verdicts) {
-    let (Some(before), Some(after)) = (look.commit.before.as_deref(), look.commit.after.as_deref()) else {
-        return;
-    };
-    let (from, to) = (super::scene::selected_hash(before), super::scene::selected_hash(after));
-    let blue_green = look.after.blue_green_spec();
-    let status = look.after.status();
-    let (stable, current) = (field(status, "stableRS"), field(status, "currentPodHash"));
-    // It was led there before: what judges after the switch has begun.
-    let switched = !text(status, "/blueGreen/postPromotionAnalysisRunStatus/name").is_empty();
-    let repaired = text(status, "/blueGreen/activeSelector") == to || switched;
-    if blue_green.is_null() || from == to || to != current || to == stable || stable.is_empty() || repaired {
-        return;
-    }
-    if status["promoteFull"] == true {
-        return;
-    }
-    if !blue_green["prePromotionAnalysis"].is_null() {
-        let named = text(status, "/blueGreen/prePromotionAnalysisRunStatus/name");
-        let proof = evidence(look, named, "PrePromotion", None, to);
-        verdicts.ensure(proof.is_ok(), || {
-            let found = format!("switched to {to} although {}", proof.clone().err().unwrap_or_default());
-            at_write(Rule::D1, look, found, "a successful analysis of the preview")
-        });
-    }
-    let by_hand = blue_green["autoPromotionEnabled"] == false;
-    let delay = blue_green["autoPromotionSeconds"]
-        .as_i64()
-        .filter(|seconds| *seconds > 0 && !by_hand);
-    let checkpoint = status["blueGreen"]["scaleUpPreviewCheckPoint"] == true;
-    if (by_hand || delay.is_some()) && !checkpoint {
-        verdicts.ensure(pause_is_over(look, status, "BlueGreenPause", delay), || {
-            at_write(
-                Rule::D3,
-                look,
-                format!("switched to {to} during {}", status["pauseConditions"]),
-                "the end of the pause",
-            )
-        });
-    }
-}
-
 /// D5: a template that has a ReplicaSet gets no second one.
 fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
     let template = |set: &Value| {
@@ -513,12 +546,9 @@ fn revision(look: &Look<'_>, verdicts: &mut Verdicts) {
             && template(set) == wanted
     });
     let asked = look.scenes.lately(look.commit.at).any(|scene| {
-        let asked = scene
-            .rollout
-            .as_deref()
-            .and_then(|rollout| at(rollout, "/spec/template"));
+        let asked = scene.template();
         // What the server fills in is in the pods' specification only.
-        asked.is_some_and(|asked| asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"]))
+        asked["metadata"] == wanted["metadata"] && holds(&wanted["spec"], &asked["spec"])
     });
     verdicts.ensure(asked, || {
         at_write(Rule::D5, look, wanted.to_string(), "the pod template of the Rollout")

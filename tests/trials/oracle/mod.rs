@@ -5,10 +5,13 @@
 
 pub mod controller;
 pub mod decisions;
+pub mod restart;
 pub mod roles;
+pub mod rollback;
 pub mod scene;
 pub mod sync;
 pub mod traffic;
+pub mod workload;
 
 use jiff::{SignedDuration, Timestamp};
 use scene::{Scene, Scenes, Subject};
@@ -217,6 +220,7 @@ pub struct Judge {
     traffic: traffic::Rules,
     decisions: decisions::Rules,
     controller: controller::Rules,
+    restart: restart::Rules,
     verdicts: Verdicts,
     disturbed_until: Option<Timestamp>,
 }
@@ -229,6 +233,7 @@ impl Judge {
             traffic: traffic::Rules::new(traffic.clone()),
             decisions: decisions::Rules::new(traffic),
             controller: controller::Rules::default(),
+            restart: restart::Rules::default(),
             verdicts: Verdicts::default(),
             disturbed_until: None,
             subject,
@@ -253,7 +258,13 @@ impl Witness for Judge {
     fn commit(&mut self, commit: &Commit, state: &State) {
         let concerns = matches!(
             commit.key.kind,
-            Kind::Rollout | Kind::ReplicaSet | Kind::Pod | Kind::Service | Kind::Ingress
+            Kind::Rollout
+                | Kind::ReplicaSet
+                | Kind::Pod
+                | Kind::Service
+                | Kind::Ingress
+                | Kind::HTTPRoute
+                | Kind::Deployment
         );
         let before = self.scenes.now();
         let after = if concerns {
@@ -276,6 +287,10 @@ impl Witness for Judge {
         self.traffic.commit(&look, &mut self.verdicts);
         self.decisions.commit(&look, &mut self.verdicts);
         self.controller.commit(&look, &mut self.verdicts);
+        workload::commit(&look, &mut self.verdicts);
+        if self.restart.commit(&look, &mut self.verdicts) {
+            self.disturb(commit.at);
+        }
     }
 
     fn flow(&mut self, at: Timestamp, _: &State) {
@@ -295,6 +310,9 @@ impl Witness for Judge {
         traffic::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         decisions::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         controller::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
+        self.restart
+            .at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
+        workload::at_rest(at, &self.subject, &scene, &mut self.verdicts);
         roles::at_rest(at, &self.subject, &scene, state, &mut self.verdicts);
     }
 

@@ -52,6 +52,42 @@ impl Subject {
     }
 }
 
+/// Names of the Services of the two versions.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Sides {
+    /// The stable or active one.
+    pub stable: String,
+    /// The canary or preview one.
+    pub canary: String,
+}
+
+impl Sides {
+    /// With `pingPong` the two swap roles at each promotion. Before the first one pong is the stable one, but for the
+    /// first deployment of all, which ends with ping (`docs/rollouts.md`).
+    fn of(subject: &Subject, rollout: Option<&Value>) -> Self {
+        let (stable, canary) = (subject.stable_service.clone(), subject.canary_service.clone());
+        let pair = rollout.and_then(|rollout| Some((rollout, at(rollout, "/spec/strategy/canary/pingPong")?)));
+        let Some((rollout, pair)) = pair else {
+            return Self { stable, canary };
+        };
+        let (ping, pong) = (
+            text(pair, "/pingService").to_owned(),
+            text(pair, "/pongService").to_owned(),
+        );
+        let first = text(rollout, "/status/stableRS").is_empty();
+        match (text(rollout, "/status/canary/stablePingPong"), first) {
+            ("ping", _) | ("", true) => Self {
+                stable: ping,
+                canary: pong,
+            },
+            _ => Self {
+                stable: pong,
+                canary: ping,
+            },
+        }
+    }
+}
+
 /// One ReplicaSet in numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Set {
@@ -63,6 +99,12 @@ pub struct Set {
     pub size: i64,
     /// Pods that are ready, and wanted.
     pub ready: i64,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// Its revision number; 0 without one.
+    pub revision: i64,
+    /// Numbers it had before, oldest first.
+    pub history: Vec<i64>,
 }
 
 /// The facts.
@@ -70,8 +112,14 @@ pub struct Set {
 pub struct Scene {
     /// The Rollout; absent while it does not exist.
     pub rollout: Option<Arc<Value>>,
+    /// The Deployment that it takes its pod template from, if there is one.
+    pub workload: Option<Arc<Value>>,
+    /// Size of that Deployment, and its ready pods.
+    pub deployment: Option<(i64, i64)>,
     /// The ReplicaSets it controls.
     pub sets: Vec<Set>,
+    /// The Services that play the two roles at this moment.
+    pub sides: Sides,
     /// The hash that the stable Service selects; `None` when there is no such Service, empty when it selects no hash.
     pub stable: Option<String>,
     /// The same of the canary Service.
@@ -91,19 +139,39 @@ impl Scene {
             let service = state.get(&subject.key(Kind::Service, name))?;
             Some(selected_hash(service).to_owned())
         };
+        let named = rollout.as_deref().and_then(|rollout| at(rollout, "/spec/workloadRef"));
+        let workload = named.and_then(|named| state.get(&subject.key(Kind::Deployment, text(named, "/name"))).cloned());
         let ingress = state.get(&subject.key(Kind::Ingress, &subject.canary_ingress()));
         let route = state.get(&subject.key(Kind::HTTPRoute, &subject.route));
-        let routed = route.map_or(0, |route| weight_in(route, subject));
+        let sides = Sides::of(subject, rollout.as_deref());
+        let routed = route.map_or(0, |route| weight_in(route, &sides));
         let owned = state.owned_by(uid);
         let sets = owned.into_iter().filter(|(key, _)| key.kind == Kind::ReplicaSet);
         Self {
             sets: sets.map(|(_, set)| Set::read(set, state)).collect(),
-            stable: selected(&subject.stable_service),
-            canary: selected(&subject.canary_service),
+            stable: selected(&sides.stable),
+            canary: selected(&sides.canary),
+            sides,
             weight: ingress.map_or(0, |ingress| weight_of(ingress)).max(routed),
             apart: route.is_some_and(|route| leads_apart(route)),
+            deployment: workload.as_deref().map(|workload| deployment(workload, state)),
+            workload,
             rollout,
         }
+    }
+
+    /// The pod template that is to run; `Null` when nobody knows it.
+    pub fn template(&self) -> &Value {
+        let workload = self
+            .workload
+            .as_deref()
+            .and_then(|workload| at(workload, "/spec/template"));
+        workload.unwrap_or_else(|| self.part("/spec/template"))
+    }
+
+    /// What is to become of the pods of the Deployment; empty without one.
+    pub fn scale_down(&self) -> &str {
+        self.rollout.as_deref().map_or("", super::workload::mode)
     }
 
     /// A part of the Rollout's status; `Null` when absent.
@@ -146,9 +214,24 @@ impl Scene {
         *self.part("/spec/paused") == Value::Bool(true)
     }
 
+    /// `spec.rollbackWindow.revisions`; 0 without one.
+    pub fn window(&self) -> i64 {
+        self.part("/spec/rollbackWindow/revisions").as_i64().unwrap_or(0)
+    }
+
     /// Ready pods with this hash.
     pub fn ready(&self, hash: &str) -> i64 {
         self.of(hash).map(|set| set.ready).sum()
+    }
+
+    /// Ready pods of all versions.
+    pub fn ready_in_all(&self) -> i64 {
+        self.sets.iter().map(|set| set.ready).sum()
+    }
+
+    /// The ReplicaSet of this name.
+    pub fn named(&self, name: &str) -> Option<&Set> {
+        self.sets.iter().find(|set| set.name == name)
     }
 
     /// ReplicaSets with this hash.
@@ -170,7 +253,11 @@ impl Scene {
 
     /// What may be exceeded and missed, in pods (`maxSurge`, `maxUnavailable`).
     pub fn budget(&self) -> (i64, i64) {
-        budget(self.canary_spec(), self.replicas())
+        let strategy = match self.canary_spec() {
+            Value::Null => self.blue_green_spec(),
+            canary => canary,
+        };
+        budget(strategy, self.replicas())
     }
 }
 
@@ -189,8 +276,22 @@ impl Set {
             hash: label(set, well_known::POD_TEMPLATE_HASH).to_owned(),
             size,
             ready: i64::try_from(ready).unwrap_or(i64::MAX).min(size),
+            uid: text(set, "/metadata/uid").to_owned(),
+            revision: annotation(set, well_known::REVISION).parse().unwrap_or(0),
+            history: annotation(set, well_known::REVISION_HISTORY)
+                .split(',')
+                .filter_map(|number| number.trim().parse().ok())
+                .collect(),
         }
     }
+}
+
+/// Size and ready pods of a Deployment.
+fn deployment(workload: &Value, state: &State) -> (i64, i64) {
+    let size = at(workload, "/spec/replicas").and_then(Value::as_i64).unwrap_or(1);
+    let owned = state.owned_by(text(workload, "/metadata/uid")).into_iter();
+    let sets = owned.filter(|(key, _)| key.kind == Kind::ReplicaSet);
+    (size, sets.map(|(_, set)| Set::read(set, state).ready).sum())
 }
 
 /// The facts of the last moments.
@@ -221,12 +322,17 @@ impl Scenes {
 
     /// The facts of the last moments before `at`, oldest first.
     pub fn lately(&self, at: Timestamp) -> impl Iterator<Item = &Scene> {
+        self.lately_since(at).map(|(_, scene)| scene)
+    }
+
+    /// The same, with the moment from which on they were so.
+    pub fn lately_since(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, &Scene)> {
         let since = at.saturating_sub(self.age).unwrap_or(Timestamp::MIN);
         let ends = self.past.iter().skip(1).map(|(next, _)| *next).chain([Timestamp::MAX]);
         let with_ends = self.past.iter().zip(ends);
         with_ends
             .filter(move |(_, end)| *end >= since)
-            .map(|((_, scene), _)| &**scene)
+            .map(|((from, scene), _)| (*from, &**scene))
     }
 
     /// The newest facts.
@@ -242,9 +348,18 @@ impl Scenes {
 
 /// A label; empty when absent.
 pub fn label<'v>(object: &'v Value, name: &str) -> &'v str {
-    let labels = at(object, "/metadata/labels");
-    labels
-        .and_then(|labels| labels.get(name))
+    entry(object, "/metadata/labels", name)
+}
+
+/// An annotation; empty when absent.
+pub fn annotation<'v>(object: &'v Value, name: &str) -> &'v str {
+    entry(object, "/metadata/annotations", name)
+}
+
+fn entry<'v>(object: &'v Value, path: &str, name: &str) -> &'v str {
+    let entries = at(object, path);
+    entries
+        .and_then(|entries| entries.get(name))
         .and_then(Value::as_str)
         .unwrap_or_default()
 }
@@ -267,7 +382,7 @@ pub fn weight_of(ingress: &Value) -> i64 {
 
 /// The canary's weight in the rule of an HTTPRoute that leads to both Services; −1 when the two do not add up to what a
 /// controller writes, 0 when there is no such rule.
-pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
+pub fn weight_in(route: &Value, sides: &Sides) -> i64 {
     let rules = at(route, "/spec/rules").and_then(Value::as_array);
     let weight = |rule: &Value, service: &str| {
         let backends = rule["backendRefs"].as_array()?;
@@ -275,8 +390,8 @@ pub fn weight_in(route: &Value, subject: &Subject) -> i64 {
         Some(backend["weight"].as_i64().unwrap_or(1))
     };
     let mut split = rules.into_iter().flatten().filter_map(|rule| {
-        let canary = weight(rule, &subject.canary_service)?;
-        Some((canary, weight(rule, &subject.stable_service)?))
+        let canary = weight(rule, &sides.canary)?;
+        Some((canary, weight(rule, &sides.stable)?))
     });
     match split.next() {
         Some((canary, stable)) if canary + stable == 100 => canary,
@@ -291,7 +406,8 @@ pub fn leads_apart(route: &Value) -> bool {
     rules.into_iter().flatten().any(|rule| rule["name"] == MANAGED_ROUTE)
 }
 
-fn is_ready(pod: &Value) -> bool {
+/// Whether a pod says that it is ready.
+pub fn is_ready(pod: &Value) -> bool {
     let conditions = at(pod, "/status/conditions").and_then(Value::as_array);
     let mut conditions = conditions.into_iter().flatten();
     conditions.any(|condition| text(condition, "/type") == "Ready" && text(condition, "/status") == "True")

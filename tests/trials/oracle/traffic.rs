@@ -75,7 +75,10 @@ impl Rules {
         match key.kind {
             Kind::Ingress => self.ingress(look, verdicts),
             Kind::HTTPRoute => self.http_route(look, verdicts),
-            Kind::Service => service(look, verdicts),
+            Kind::Service => {
+                service(look, verdicts);
+                self.ping_pong(look, verdicts);
+            }
             Kind::ReplicaSet => self.replica_set(look, verdicts),
             Kind::Rollout if look.commit.subresource == "status" => recorded_weights(look, verdicts),
             _ => {}
@@ -98,6 +101,39 @@ impl Rules {
         } else if after < before {
             self.shrinking(look, before, after, verdicts);
         }
+    }
+
+    /// T3: the selector of a ping-pong Service that gets requests stays, beside repairs, and but for an update that a newer
+    /// one interrupted and whose stable pods are not there (`docs/limits.md`).
+    fn ping_pong(&self, look: &Look<'_>, verdicts: &mut Verdicts) {
+        let (Some(before), Some(after)) = (look.commit.before.as_deref(), look.commit.after.as_deref()) else {
+            return;
+        };
+        let (from, to) = (selected_hash(before), selected_hash(after));
+        let stable = look.after.recorded("stableRS");
+        let pairs = !look.after.canary_spec()["pingPong"].is_null() && !stable.is_empty();
+        let gone = look.scenes.lately(look.commit.at).any(|scene| scene.ready(stable) == 0);
+        if !pairs || from == to || look.after.of(from).next().is_none() || gone || look.is_disturbed() {
+            return;
+        }
+        let seen = self.traffic.lock();
+        let configs = [&seen.config]
+            .into_iter()
+            .chain(seen.pending.iter().map(|(_, config)| config));
+        let theirs = configs.flat_map(|config| config.routes.iter().flatten());
+        let share = theirs
+            .filter(|destination| destination.service == look.commit.key.name)
+            .map(|destination| destination.share)
+            .fold(0.0, f64::max);
+        drop(seen);
+        verdicts.ensure(share <= 0.0, || {
+            at_write(
+                Rule::T3,
+                look,
+                format!("{from:?} to {to:?} while it gets {:.0}%", share * 100.0),
+                "a ping-pong Service changes when it gets nothing",
+            )
+        });
     }
 
     /// T6: where pods are the weights, never more of them than the surge allows.
@@ -193,7 +229,7 @@ impl Rules {
             .chain(seen.pending.iter().map(|(_, config)| config));
         let shares = configs.map(|config| {
             let mut apart = config.apart.iter();
-            let picked = apart.any(|one| one.service == look.subject.canary_service && leads_to(one, hash, look.state));
+            let picked = apart.any(|one| one.service == look.after.sides.canary && leads_to(one, hash, look.state));
             share_of(config, hash, look.state).max(if picked { A_LITTLE } else { 0.0 })
         });
         let share = shares.fold(0.0, f64::max);
@@ -280,7 +316,7 @@ impl Rules {
             let found = "a route to the canary without a ready pod".to_owned();
             at_write(Rule::T2, look, found, "at least one")
         });
-        let weight = |route: &Value| weight_in(route, look.subject);
+        let weight = |route: &Value| weight_in(route, &look.after.sides);
         self.reweighted(look, weight(before), weight(after), verdicts);
     }
 
@@ -330,7 +366,8 @@ impl Rules {
             canary["steps"].to_string().contains("setCanaryScale") || !canary["replicaProgressThreshold"].is_null();
         let wanted = lately().map(Scene::replicas).min().unwrap_or(0);
         let needed = if scaled { 1 } else { share(wanted, to, total).max(1) };
-        let behind: BTreeSet<&str> = lately().filter_map(|scene| scene.canary.as_deref()).collect();
+        let same = lately().filter(|scene| scene.sides == look.after.sides);
+        let behind: BTreeSet<&str> = same.filter_map(|scene| scene.canary.as_deref()).collect();
         let most = behind
             .iter()
             .map(|hash| look.scenes.most_ready(look.commit.at, hash))
@@ -501,7 +538,8 @@ fn service(look: &Look<'_>, verdicts: &mut Verdicts) {
     });
     let (from, to) = (selected_hash(before), selected_hash(after));
     let name = look.commit.key.name.as_str();
-    if from == to || (name != look.subject.stable_service && name != look.subject.canary_service) {
+    let names = [&look.subject.stable_service, &look.subject.canary_service];
+    if from == to || names.iter().all(|known| *known != name) {
         return;
     }
     let lately = || look.scenes.lately(look.commit.at);
@@ -515,7 +553,7 @@ fn service(look: &Look<'_>, verdicts: &mut Verdicts) {
         )
     });
     let blue_green = !look.after.blue_green_spec().is_null();
-    let preview = blue_green && name == look.subject.canary_service;
+    let preview = blue_green && name == look.after.sides.canary;
     let empty = lately().any(|scene| scene.replicas() == 0);
     if preview || empty {
         return;
@@ -523,7 +561,7 @@ fn service(look: &Look<'_>, verdicts: &mut Verdicts) {
     let stable = look.after.recorded("stableRS");
     let current = look.after.recorded("currentPodHash");
     let lost = look.after.of(stable).next().is_none();
-    let stable_side = name == look.subject.stable_service;
+    let stable_side = lately().all(|scene| name == scene.sides.stable);
     if stable_side && !stable.is_empty() && !lost {
         let recorded = lately().any(|scene| scene.recorded("stableRS") == to);
         verdicts.ensure(recorded || (blue_green && to == current), || {
@@ -641,23 +679,24 @@ pub fn at_rest(at: Timestamp, subject: &Subject, scene: &Scene, verdicts: &mut V
     let stable = scene.recorded("stableRS");
     let healthy = scene.recorded("phase") == "Healthy";
     let named = |field: &str| !scene.canary_spec()[field].is_null();
-    let stable_named = named("stableService") || !scene.blue_green_spec().is_null();
+    let pairs = named("pingPong");
+    let stable_named = pairs || named("stableService") || !scene.blue_green_spec().is_null();
     if healthy && stable_named && scene.stable.is_some() {
         let selects = scene.stable.clone().unwrap_or_default();
         verdicts.ensure(selects == stable, || Violation {
             rule: Rule::T7,
             at,
-            object: subject.key(Kind::Service, &subject.stable_service).to_string(),
+            object: subject.key(Kind::Service, &scene.sides.stable).to_string(),
             found: format!("selects {selects:?}"),
             expected: format!("{stable:?}, as recorded"),
         });
     }
-    if healthy && named("canaryService") && scene.canary.is_some() {
+    if healthy && (pairs || named("canaryService")) && scene.canary.is_some() {
         let selects = scene.canary.clone().unwrap_or_default();
         verdicts.ensure(selects == stable, || Violation {
             rule: Rule::T7,
             at,
-            object: subject.key(Kind::Service, &subject.canary_service).to_string(),
+            object: subject.key(Kind::Service, &scene.sides.canary).to_string(),
             found: format!("selects {selects:?}"),
             expected: format!("{stable:?}, as recorded"),
         });
