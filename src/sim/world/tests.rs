@@ -1,6 +1,7 @@
 mod experiment;
 mod pods;
 mod sync;
+mod template;
 mod workload;
 
 use super::*;
