@@ -25,6 +25,9 @@ pub const SCALED_DOWN: &str = "tidegate/scaled-down";
 pub const EPHEMERAL_METADATA: &str = "rollout.argoproj.io/ephemeral-metadata";
 /// Annotation on ReplicaSets: the revision number under which it was stable last, where `rollbackWindow` is used.
 pub const WAS_STABLE: &str = "tidegate/was-stable";
+/// Annotation on ReplicaSets: digests of the user's pod template it was made from and, where the API server made another
+/// one of it, of that, as JSON.
+pub const MADE_FROM: &str = "tidegate/made-from";
 /// Topology key: one node.
 pub const HOSTNAME: &str = "kubernetes.io/hostname";
 /// Annotation on ReplicaSets: when to scale it to zero, RFC 3339 in UTC.

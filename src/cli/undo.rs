@@ -10,7 +10,7 @@ use crate::api::{
     workload::{Workload, WorkloadKind},
 };
 use crate::rollout::{
-    check::{restored_template, same_template},
+    check::{is_of_template, restored_template},
     workload::resolve,
 };
 
@@ -35,7 +35,7 @@ pub(crate) fn decide(rollout: &Rollout, sets: &[ReplicaSet], revision: i64) -> R
     let null = Value::Null;
     let present = rollout.spec.template.as_ref().unwrap_or(&null);
     let restored = |set: &ReplicaSet| restored_template(set, present);
-    let matches = |set: &ReplicaSet| same_template(&restored(set), present);
+    let matches = |set: &ReplicaSet| is_of_template(set, present);
     let target = if revision == 0 {
         previous(&own, matches)
     } else {

@@ -79,6 +79,17 @@ pub fn restored_template(set: &ReplicaSet, present: &Value) -> Value {
     injected::restored(set, present)
 }
 
+/// Whether a ReplicaSet is that of this pod template of a Rollout (guarantee D5).
+pub fn is_of_template(set: &ReplicaSet, present: &Value) -> bool {
+    injected::is_of(present, set, false)
+}
+
+/// What a ReplicaSet that is made from this pod template remembers of it.
+#[cfg(test)]
+pub(crate) fn made_from(template: &Value) -> String {
+    super::made_from::of_new_set(template)
+}
+
 /// Whether two pod templates ask for the same pods (guarantee D5). The pod-template-hash label does not count.
 pub fn same_template(left: &Value, right: &Value) -> bool {
     template::same_meaning(left, right)

@@ -3,7 +3,7 @@
 use super::{
     deadline,
     decision::{Deadline, Decision, Sizing},
-    metadata, ping_pong, restart,
+    made_from, metadata, ping_pong, restart,
     retire::{belongs, history},
     revision::history_after_reuse,
     rollback_window, services, status, template,
@@ -26,7 +26,7 @@ const ROLLOUT_MANAGER: &str = "tidegate";
 /// Seconds after which a ReplicaSet that was created should have been seen.
 const CREATION_SHOWS_UP_SECONDS: i64 = 10;
 /// Annotations of a Rollout that its ReplicaSets do not inherit.
-const NOT_INHERITED: [&str; 7] = [
+const NOT_INHERITED: [&str; 8] = [
     well_known::LAST_APPLIED,
     well_known::REVISION,
     well_known::REVISION_HISTORY,
@@ -34,6 +34,7 @@ const NOT_INHERITED: [&str; 7] = [
     well_known::NOTIFIED,
     well_known::EPHEMERAL_METADATA,
     well_known::WAS_STABLE,
+    well_known::MADE_FROM,
 ];
 
 /// Turns a decision into a plan.
@@ -269,6 +270,7 @@ fn rollout_write(view: &View<'_>, number: &str) -> Option<Action> {
 fn metadata_writes(view: &View<'_>) -> Vec<Action> {
     let number = view.revisions.number.to_string();
     let mut writes = Vec::from_iter(rollout_write(view, &number));
+    writes.extend(made_from::record(view));
     for set in view
         .revisions
         .all()
@@ -415,6 +417,12 @@ fn new_replica_set(view: &View<'_>, replicas: i32) -> Value {
         well_known::DESIRED_REPLICAS.to_owned(),
         Value::from(view.replicas.to_string()),
     );
+    if let Some(user) = &view.spec.template {
+        annotations.insert(
+            well_known::MADE_FROM.to_owned(),
+            Value::from(made_from::of_new_set(user)),
+        );
+    }
     annotations.extend(ephemeral.map(|record| (well_known::EPHEMERAL_METADATA.to_owned(), Value::from(record))));
     json!({
         "apiVersion": "apps/v1",

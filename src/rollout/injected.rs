@@ -4,11 +4,14 @@
 //! None of it makes a revision, and none of it is the user's template: a ReplicaSet is compared, and gone back to,
 //! without it (guarantee D5, hazard 16).
 
-use super::template;
+use super::{made_from, template};
 use crate::api::{replica_set::ReplicaSet, well_known};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+};
 
 /// The two parts of metadata that can be injected, by their names in it.
 pub(crate) const PARTS: [Part; 2] = [Part::Labels, Part::Annotations];
@@ -177,12 +180,19 @@ pub(crate) fn restored(set: &ReplicaSet, present: &Value) -> Value {
     template
 }
 
-/// Whether a ReplicaSet is that of this pod template. A key that was injected, and of which nobody recorded what it
-/// covers, tells nothing.
-pub(crate) fn is_of(wanted: &Value, set: &ReplicaSet) -> bool {
+/// Whether a ReplicaSet is that of this pod template. `is_recorded`: whether the Rollout's status says so, for its
+/// specification as it is.
+pub(crate) fn is_of(wanted: &Value, set: &ReplicaSet, is_recorded: bool) -> bool {
+    let (wanted, stored) = bare(wanted, set);
+    template::same_meaning(&wanted, &stored) || made_from::is_of(&wanted, &stored, set, is_recorded)
+}
+
+/// A pod template of a user, and that of a ReplicaSet, without injected metadata. A key that was injected, and of which
+/// nobody recorded what it covers, tells nothing, and is in neither.
+pub(crate) fn bare<'t>(wanted: &'t Value, set: &'t ReplicaSet) -> (Cow<'t, Value>, Cow<'t, Value>) {
     let record = Record::of(set);
     if !record.injects() {
-        return template::same_meaning(wanted, &set.spec.template);
+        return (Cow::Borrowed(wanted), Cow::Borrowed(&set.spec.template));
     }
     let (mut wanted, mut template) = (wanted.clone(), set.spec.template.clone());
     for part in PARTS {
@@ -196,7 +206,7 @@ pub(crate) fn is_of(wanted: &Value, set: &ReplicaSet) -> bool {
             }
         }
     }
-    template::same_meaning(&wanted, &template)
+    (Cow::Owned(wanted), Cow::Owned(template))
 }
 
 #[cfg(test)]
@@ -222,12 +232,12 @@ mod tests {
             &json!({"app": "web", "role": "canary", "rollouts-pod-template-hash": "1"}),
             &json!({"labels": {"role": "canary"}}),
         );
-        assert!(is_of(&user, &stored));
+        assert!(is_of(&user, &stored, false));
         assert_eq!(restored(&stored, &user), user);
-        assert!(!is_of(&template(&json!({"app": "other"})), &stored));
+        assert!(!is_of(&template(&json!({"app": "other"})), &stored, false));
         // Without the record the label would be the user's.
         let unrecorded = set(&json!({"app": "web", "role": "canary"}), &json!({}));
-        assert!(!is_of(&user, &unrecorded));
+        assert!(!is_of(&user, &unrecorded, false));
     }
 
     #[test]
@@ -237,15 +247,19 @@ mod tests {
             &json!({"app": "web", "role": "canary"}),
             &json!({"labels": {"role": "canary"}, "covered": {"labels": {"role": "any"}}}),
         );
-        assert!(is_of(&user, &stored));
-        assert!(!is_of(&template(&json!({"app": "web", "role": "else"})), &stored));
+        assert!(is_of(&user, &stored, false));
+        assert!(!is_of(
+            &template(&json!({"app": "web", "role": "else"})),
+            &stored,
+            false
+        ));
         assert_eq!(restored(&stored, &template(&json!({"app": "web"}))), user);
         // The original does not record what it covers.
         let taken_over = set(
             &json!({"app": "web", "role": "canary"}),
             &json!({"labels": {"role": "canary"}}),
         );
-        assert!(is_of(&user, &taken_over));
+        assert!(is_of(&user, &taken_over, false));
         assert_eq!(restored(&taken_over, &user), user);
     }
 

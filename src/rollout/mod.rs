@@ -14,6 +14,7 @@ mod experiments;
 mod field_path;
 pub mod inert;
 mod injected;
+mod made_from;
 mod metadata;
 mod phase;
 mod ping_pong;

@@ -67,8 +67,9 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
 
     // A label that equals the computed hash still needs the same meaning: a template that was edited in place must not
     // be adopted under its old name.
+    let is_recorded = is_recorded(snapshot, &status);
     let new = (sets.iter().copied())
-        .filter(|set| injected::is_of(wanted, set))
+        .filter(|set| injected::is_of(wanted, set, is_recorded && set.pod_hash() == status.current_pod_hash))
         .max_by_key(|set| {
             (
                 set.pod_hash() == computed,
@@ -86,7 +87,7 @@ pub(crate) fn assign<'a>(snapshot: &Snapshot<'a>) -> Revisions<'a> {
         Some(set) => set.pod_hash().to_owned(),
         None if is_unknown => status.current_pod_hash.clone(),
         // Its ReplicaSet was deleted: it comes back under the hash it had, whoever computed that (guarantee D5).
-        None if is_recorded(snapshot, &status) && sets.iter().all(|set| set.pod_hash() != status.current_pod_hash) => {
+        None if is_recorded && sets.iter().all(|set| set.pod_hash() != status.current_pod_hash) => {
             status.current_pod_hash.clone()
         }
         None => computed,

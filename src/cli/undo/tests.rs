@@ -138,3 +138,20 @@ fn a_workload_reference_is_undone_at_the_workload() {
     let error = can_be_undone(&never).unwrap_err().to_string();
     assert!(error.contains("ReplicaSet web, which never changes"), "{error}");
 }
+
+#[test]
+fn a_template_with_a_misspelt_field_is_undone_to_the_one_before() {
+    let mut present = template("v2");
+    present["spec"]["containers"][0]["imagePulPolicy"] = json!("Never");
+    // The server dropped the field, and the ReplicaSet remembers what it was made from.
+    let annotations = json!({well_known::MADE_FROM: crate::rollout::check::made_from(&present)});
+    let sets = [
+        set(1, &template("v1"), &json!({})),
+        set(2, &template("v2"), &annotations),
+    ];
+    assert_eq!(
+        decide(&rollout(&present), &sets, 0).unwrap(),
+        Undo::Write(template("v1"))
+    );
+    assert_eq!(decide(&rollout(&present), &sets, 2).unwrap(), Undo::Matches(2));
+}

@@ -1,6 +1,7 @@
 //! What the server fills in where the user said nothing, as far as a controller notices.
 
 use super::kinds::Kind;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use serde_json::{Map, Value, json};
 
 /// Fills in defaults of a built-in kind; done twice it changes nothing more. `serial` numbers addresses.
@@ -22,8 +23,11 @@ pub(super) fn fill(kind: Kind, object: &mut Value, serial: &mut u64) {
                 ),
                 _ => deployment(spec),
             }
-            if let Some(pod) = spec.get_mut("template").and_then(|template| map_at(template, "spec")) {
-                pod_spec(pod);
+            if let Some(template) = spec.get_mut("template") {
+                drop_unknown(template);
+                if let Some(pod) = map_at(template, "spec") {
+                    pod_spec(pod);
+                }
             }
         }
         Kind::Pod => {
@@ -88,7 +92,42 @@ fn deployment(spec: &mut Map<String, Value>) {
     );
 }
 
+/// Drops what no server knows, as a misspelt field, from a pod template. One that cannot be read stays as it is.
+fn drop_unknown(template: &mut Value) {
+    let typed: Option<PodTemplateSpec> = serde_json::from_value(template.clone()).ok();
+    if let Some(known) = typed.and_then(|typed| serde_json::to_value(typed).ok()) {
+        keep(template, &known);
+    }
+}
+
+fn keep(value: &mut Value, known: &Value) {
+    match (value, known) {
+        (Value::Object(members), Value::Object(known)) => members.retain(|field, member| match known.get(field) {
+            Some(known) => {
+                keep(member, known);
+                true
+            }
+            None => false,
+        }),
+        (Value::Array(items), Value::Array(known)) => {
+            for (item, known) in items.iter_mut().zip(known) {
+                keep(item, known);
+            }
+        }
+        _ => {}
+    }
+}
+
 fn pod_spec(spec: &mut Map<String, Value>) {
+    if spec.get("nodeSelector").is_some_and(|selector| *selector == json!({})) {
+        spec.remove("nodeSelector");
+    }
+    let text = |field: &str| spec.get(field).filter(|name| !name.is_null() && *name != "").cloned();
+    if let Some(name) = text("serviceAccountName").or_else(|| text("serviceAccount")) {
+        spec.insert("serviceAccountName".to_owned(), name.clone());
+        spec.insert("serviceAccount".to_owned(), name);
+    }
+    volumes(spec);
     set(
         spec,
         &[
@@ -117,6 +156,66 @@ fn pod_spec(spec: &mut Map<String, Value>) {
             let ports = container.get_mut("ports").and_then(Value::as_array_mut);
             for port in ports.into_iter().flatten().filter_map(Value::as_object_mut) {
                 set(port, &[("protocol", json!("TCP"))]);
+            }
+            requests(container);
+            references(container, "env", "/valueFrom");
+        }
+    }
+}
+
+/// Probes and hooks.
+fn requests(container: &mut Map<String, Value>) {
+    for probe in ["livenessProbe", "readinessProbe", "startupProbe"] {
+        if let Some(probe) = container.get_mut(probe).and_then(Value::as_object_mut) {
+            set(
+                probe,
+                &[
+                    ("timeoutSeconds", json!(1)),
+                    ("periodSeconds", json!(10)),
+                    ("successThreshold", json!(1)),
+                    ("failureThreshold", json!(3)),
+                ],
+            );
+        }
+    }
+    let mut around: Vec<&mut Value> = Vec::new();
+    for (field, value) in container.iter_mut() {
+        match field.as_str() {
+            "livenessProbe" | "readinessProbe" | "startupProbe" => around.push(value),
+            "lifecycle" => around.extend(value.as_object_mut().into_iter().flat_map(Map::values_mut)),
+            _ => {}
+        }
+    }
+    for request in around {
+        if let Some(get) = map_at(request, "httpGet") {
+            set(get, &[("path", json!("/")), ("scheme", json!("HTTP"))]);
+        }
+    }
+}
+
+/// References to fields and resources in the entries of a list.
+fn references(map: &mut Map<String, Value>, list: &str, from: &str) {
+    let entries = map.get_mut(list).and_then(Value::as_array_mut);
+    for entry in entries.into_iter().flatten() {
+        for (kind, field, default) in [("fieldRef", "apiVersion", "v1"), ("resourceFieldRef", "divisor", "0")] {
+            let reference = entry.pointer_mut(&format!("{from}/{kind}"));
+            if let Some(reference) = reference.and_then(Value::as_object_mut) {
+                set(reference, &[(field, json!(default))]);
+            }
+        }
+    }
+}
+
+fn volumes(spec: &mut Map<String, Value>) {
+    let volumes = spec.get_mut("volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten().filter_map(Value::as_object_mut) {
+        if volume.iter().all(|(field, source)| field == "name" || source.is_null()) {
+            volume.insert("emptyDir".to_owned(), json!({}));
+        }
+        for source in ["configMap", "downwardAPI", "projected", "secret"] {
+            if let Some(source) = volume.get_mut(source).and_then(Value::as_object_mut) {
+                set(source, &[("defaultMode", json!(420))]);
+                references(source, "items", "");
             }
         }
     }

@@ -2,6 +2,7 @@ mod experiment;
 mod hazards;
 mod pods;
 mod sync;
+mod template;
 mod workload;
 
 use super::*;
