@@ -1,5 +1,6 @@
 mod experiment;
 mod pods;
+mod release;
 mod sync;
 mod workload;
 
