@@ -1,5 +1,8 @@
 //! The Rollout controller: observe, plan, apply.
 
+mod departure;
+
+use self::departure::Deletions;
 use crate::{
     class::Class,
     controllers::{
@@ -12,6 +15,7 @@ use crate::{
         apply::{ApplyError, WriteError},
         lease::Fence,
         ledger::Subject,
+        left,
         observe::{Observation, Observed, observe},
         pods::{self, PodList},
         store::ObjectKey,
@@ -33,6 +37,8 @@ const UNREADY_DELAY: Duration = Duration::from_secs(1);
 pub async fn run(context: Arc<Context>) {
     let queue = Arc::new(WorkQueue::default());
     let woken = Arc::clone(&queue);
+    // Before the wake-ups, so that the pass that a deletion wakes finds it noted.
+    let deletions = Deletions::of(&context.stores, &context.settings.instance_id);
     // Clients promote and abort by patching status, so every new version of a Rollout counts, not every generation.
     context.stores.wake_rollouts(move |key| woken.add(key));
     tokio::select! {
@@ -45,22 +51,31 @@ pub async fn run(context: Arc<Context>) {
         workers: context.args.rollout_threads,
         resync: Duration::from_secs(context.args.rollout_resync.max(1)),
     };
-    // A Rollout that is gone may have left a Deployment to be given back.
+    // A Rollout that is gone may have left something to be released.
     let everything = || {
-        let mut keys = context.stores.rollouts.keys();
-        keys.extend(context.stores.workloads.rollouts());
-        keys
+        let mut keys = left::named(&context.stores);
+        keys.extend(context.stores.rollouts.keys());
+        keys.into_iter().collect::<Vec<_>>()
     };
     let shared = Arc::clone(&context);
     drive(&context, controller, queue, everything, move |key| {
-        reconcile(Arc::clone(&shared), key)
+        let (context, deletions) = (Arc::clone(&shared), Arc::clone(&deletions));
+        async move {
+            let next = reconcile(&context, key.clone()).await;
+            deletions.tell(&context, &key).await;
+            next
+        }
     })
     .await;
 }
 
-async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, ReconcileError> {
+fn look(context: &Context, key: &ObjectKey) -> Observation {
     let now = context.clock.now();
-    let mut observed = match observe(&context.stores, &context.ledger, &context.settings, &key, now) {
+    observe(&context.stores, &context.ledger, &context.settings, key, now)
+}
+
+async fn reconcile(context: &Context, key: ObjectKey) -> Result<Next, ReconcileError> {
+    let observed = match look(context, &key) {
         Observation::Complete(observed) => observed,
         Observation::Stale { behind } => {
             tracing::debug!(rollout = %key, %behind, "The watch does not show our own write yet.");
@@ -73,13 +88,23 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         Observation::Unready => return Ok(Next::In(UNREADY_DELAY)),
         Observation::Foreign => return Ok(Next::AwaitChange),
         Observation::Gone => return Ok(Next::Forget),
-        Observation::Left(_) => return give_back(&context, key).await,
+        Observation::Left(_) => return departure::give_back(context, key).await,
     };
+    if !departure::take_over(context, &observed).await? {
+        return decide(context, key, observed).await;
+    }
+    let Observation::Complete(observed) = look(context, &key) else {
+        return Ok(Next::In(STALE_DELAY));
+    };
+    decide(context, key, observed).await
+}
+
+async fn decide(context: &Context, key: ObjectKey, mut observed: Box<Observed>) -> Result<Next, ReconcileError> {
     // A replica that does not lead writes nothing, and needs no pods.
     if context.leadership.fence().is_some()
         && let Some(selector) = rollout::pods_wanted(&observed.snapshot())
     {
-        let pods = list_pods(&context, &key, &selector).await;
+        let pods = list_pods(context, &key, &selector).await;
         observed.with_pods(pods);
     }
     let mut plan = (context.planner)(&observed.snapshot());
@@ -111,7 +136,7 @@ async fn reconcile(context: Arc<Context>, key: ObjectKey) -> Result<Next, Reconc
         }
         Err(error) => {
             if matches!(error.class(), Class::Denied | Class::NotFound | Class::Permanent) {
-                tell_the_user(&context, &fence, &subject, &observed, &error).await;
+                tell_the_user(context, &fence, &subject, &observed, &error).await;
             }
             Err(error.into())
         }
@@ -127,26 +152,6 @@ async fn list_pods(context: &Context, key: &ObjectKey, selector: &str) -> PodLis
             PodList::Unlistable(error.label())
         }
     }
-}
-
-/// Gives Deployments their pods back that a deleted Rollout scaled down, once the server says as well that it is gone.
-async fn give_back(context: &Context, key: ObjectKey) -> Result<Next, ReconcileError> {
-    let Some(fence) = context.leadership.fence() else {
-        return Ok(Next::AwaitChange);
-    };
-    let rollout = ObjectRef::namespaced(crate::api::API_VERSION, "Rollout", &key.namespace, &key.name);
-    let subject = Subject::new("Rollout", key);
-    context.reread(&subject, &[rollout]).await?;
-    let now = context.clock.now();
-    let observed = observe(&context.stores, &context.ledger, &context.settings, &subject.key, now);
-    let Observation::Left(scaled_down) = observed else {
-        return Ok(Next::In(Duration::ZERO));
-    };
-    let scaled_down: Vec<_> = scaled_down.iter().map(AsRef::as_ref).collect();
-    let plan = rollout::workload::after_deletion(&scaled_down);
-    log_reasons(&subject.key, &plan);
-    context.apply(&fence, &subject, &plan).await?;
-    Ok(Next::AwaitChange)
 }
 
 /// The name of the ReplicaSet that the plan is to create, when one that the Rollout can neither own nor adopt holds it.

@@ -4,6 +4,7 @@
 use crate::{
     k8s::{
         cell::WaitCell,
+        left::manager_of,
         store::{ObjectKey, Store, Stored, Term, ownership_term},
         stores::Scope,
     },
@@ -27,7 +28,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(15);
 impl Stored for DynamicObject {
     fn terms(&self) -> Vec<Term> {
         let namespace = self.metadata.namespace.clone().unwrap_or_default();
-        vec![ownership_term(self), Term::Namespace(namespace)]
+        let manager = manager_of(self).map(Term::ManagedBy);
+        let terms = [ownership_term(self), Term::Namespace(namespace)];
+        terms.into_iter().chain(manager).collect()
     }
 }
 

@@ -13,6 +13,7 @@ pub mod foreign;
 pub mod kinds;
 pub mod lease;
 pub mod ledger;
+pub mod left;
 pub mod object_metrics;
 pub mod observe;
 pub mod overrides;

@@ -14,6 +14,7 @@ use crate::{
     k8s::{
         foreign::Standing,
         ledger::{Freshness, Ledger, Subject},
+        left::{Left, managed_by, manager_of},
         pods::PodList,
         references::References,
         store::{ObjectKey, Term},
@@ -24,12 +25,18 @@ use crate::{
         snapshot::{Pods, Settings, Snapshot},
         workload::{self, Referred},
     },
-    traffic::foreign::{Foreign, ForeignKind, Unserved},
+    traffic::{
+        foreign::{Foreign, ForeignKind, Unserved},
+        release::KINDS,
+    },
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{core::v1::Service, networking::v1::Ingress};
 use kube::core::DynamicObject;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// What was found about a Rollout.
 #[derive(Debug)]
@@ -52,8 +59,8 @@ pub enum Observation {
     Foreign,
     /// The Rollout is not there, or is going: its children are the garbage collector's.
     Gone,
-    /// The same, and it has left Deployments behind that it scaled down.
-    Left(Vec<Arc<Workload>>),
+    /// The same, and it has left objects behind that carry its mark.
+    Left(Left),
 }
 
 /// Shared ownership of the objects of one snapshot.
@@ -115,6 +122,14 @@ impl Observed {
     pub fn rollout(&self) -> &Rollout {
         &self.rollout
     }
+
+    /// Rollouts that the objects it looks at are managed by, and that are gone, or going.
+    pub fn gone_managers(&self, stores: &Stores) -> BTreeSet<ObjectKey> {
+        let foreign = self.foreign.iter().filter(|(kind, _)| KINDS.contains(kind));
+        let services = self.services.iter().filter_map(|service| managed_by(service.as_ref()));
+        let managers = services.chain(foreign.filter_map(|(_, object)| manager_of(object)));
+        managers.filter(|manager| living(stores, manager).is_none()).collect()
+    }
 }
 
 fn borrowed<K>(objects: &[Arc<K>]) -> Vec<&K> {
@@ -130,17 +145,9 @@ pub fn observe(
     now: Timestamp,
 ) -> Observation {
     let subject = Subject::new("Rollout", key.clone());
-    let Some(rollout) = stores
-        .rollouts
-        .get(key)
-        .filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
-    else {
+    let Some(rollout) = living(stores, key) else {
         ledger.forget(&subject);
-        let scaled_down = stores.workloads.scaled_down_by(key);
-        return match scaled_down.is_empty() {
-            true => Observation::Gone,
-            false => Observation::Left(scaled_down),
-        };
+        return Left::by(stores, key).map_or(Observation::Gone, Observation::Left);
     };
     if instance_id(&rollout) != settings.instance_id {
         return Observation::Foreign;
@@ -187,7 +194,14 @@ pub fn observe(
     }))
 }
 
-fn instance_id(rollout: &Rollout) -> &str {
+/// The Rollout of this name, unless it is gone or going.
+fn living(stores: &Stores, key: &ObjectKey) -> Option<Arc<Rollout>> {
+    let rollout = stores.rollouts.get(key);
+    rollout.filter(|rollout| rollout.metadata.deletion_timestamp.is_none())
+}
+
+/// The instance of the controller that a Rollout belongs to.
+pub(crate) fn instance_id(rollout: &Rollout) -> &str {
     let labels = rollout.metadata.labels.as_ref();
     labels
         .and_then(|labels| labels.get(well_known::INSTANCE_ID))

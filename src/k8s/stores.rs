@@ -8,18 +8,18 @@ use crate::{
         experiment::Experiment,
         replica_set::ReplicaSet,
         rollout::Rollout,
-        well_known,
         workload::WorkloadKind,
     },
     k8s::{
         foreign::ForeignStores,
         ledger::Written,
+        left::{managed_by, manager_of, managers_of},
         references::References,
         store::{Change, ObjectKey, Store, Stored, Term, controller_of, ownership_term, prune_metadata},
         workloads::{WorkloadStores, rollout_of},
     },
     plan::ObjectRef,
-    traffic::foreign::ForeignKind,
+    traffic::{foreign::ForeignKind, release::KINDS},
 };
 use k8s_openapi::{
     api::{core::v1::Service, networking::v1::Ingress},
@@ -175,6 +175,7 @@ impl Stores {
         on_change(&self.ingresses, &wake, move |change| {
             let mut rollouts = stores.rollouts.find_keys(&Term::Ingress(change.key.clone()));
             rollouts.extend(change.sides().filter_map(|ingress| owning_rollout(ingress.as_ref())));
+            rollouts.extend(change.sides().flat_map(|ingress| managers_of(ingress)));
             rollouts
         });
         self.wake_by_foreign_kinds(&wake);
@@ -228,6 +229,9 @@ impl Stores {
                     let all = ObjectKey::new(change.key.namespace.as_str(), "");
                     let mut keys = rollouts.find_keys(&Term::Foreign(kind, change.key.clone()));
                     keys.extend(rollouts.find_keys(&Term::Foreign(kind, all)));
+                    if KINDS.contains(&kind) {
+                        keys.extend(change.sides().filter_map(|object| manager_of(object)));
+                    }
                     keys
                 });
             }
@@ -392,19 +396,6 @@ fn owner_of_kind<K: Resource>(object: &K, kind: &str) -> Option<ObjectKey> {
     ))
 }
 
-/// The Rollout an object says it is managed by.
-fn managed_by<K: Resource>(object: &K) -> Option<ObjectKey> {
-    let name = object
-        .meta()
-        .annotations
-        .as_ref()?
-        .get(well_known::MANAGED_BY_ROLLOUT)?;
-    Some(ObjectKey::new(
-        object.meta().namespace.clone().unwrap_or_default(),
-        name.as_str(),
-    ))
-}
-
 /// Whether a selector matches an object's labels; an absent, empty or broken one matches nothing.
 pub fn selects<K: Resource>(selector: Option<&LabelSelector>, object: &K) -> bool {
     let Some(selector) = selector.cloned().and_then(|selector| Selector::try_from(selector).ok()) else {
@@ -448,7 +439,8 @@ impl Stored for Service {
 
 impl Stored for Ingress {
     fn terms(&self) -> Vec<Term> {
-        vec![ownership_term(self)]
+        let managers = managers_of(self).into_iter().map(Term::ManagedBy);
+        std::iter::once(ownership_term(self)).chain(managers).collect()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod check;
 mod conclude;
 mod deadline;
 mod decision;
+pub mod departure;
 pub mod duration;
 mod experiments;
 mod field_path;

@@ -5,6 +5,7 @@ use crate::{
     api::well_known,
     plan::{Action, ObjectRef, Precondition},
 };
+use k8s_openapi::api::core::v1::Service;
 use serde_json::json;
 
 /// Field manager of the injected selector key.
@@ -82,23 +83,24 @@ pub(crate) fn releases(view: &View<'_>, named: &[&str]) -> Vec<Action> {
         let name = service.metadata.name.as_deref().unwrap_or_default();
         !named.contains(&name) && is_managed(view, name)
     });
-    forgotten
-        .map(|service| Action::Merge {
-            target: ObjectRef::namespaced(
-                "v1",
-                "Service",
-                view.namespace(),
-                service.metadata.name.as_deref().unwrap_or_default(),
-            ),
-            patch: json!({
-                "metadata": { "annotations": { well_known::MANAGED_BY_ROLLOUT: null } },
-                "spec": { "selector": { well_known::POD_TEMPLATE_HASH: null } },
-            }),
-            manager: MANAGER,
-            precondition: Some(Precondition {
-                uid: service.metadata.uid.clone(),
-                resource_version: service.metadata.resource_version.clone(),
-            }),
-        })
-        .collect()
+    forgotten.copied().map(release).collect()
+}
+
+/// Leads a Service to all pods that its user's own selector finds, and gives it up, in the version it was seen in
+/// (guarantee C3).
+pub(crate) fn release(service: &Service) -> Action {
+    let metadata = &service.metadata;
+    let [namespace, name] = [&metadata.namespace, &metadata.name].map(|text| text.as_deref().unwrap_or_default());
+    Action::Merge {
+        target: ObjectRef::namespaced("v1", "Service", namespace, name),
+        patch: json!({
+            "metadata": { "annotations": { well_known::MANAGED_BY_ROLLOUT: null } },
+            "spec": { "selector": { well_known::POD_TEMPLATE_HASH: null } },
+        }),
+        manager: MANAGER,
+        precondition: Some(Precondition {
+            uid: metadata.uid.clone(),
+            resource_version: metadata.resource_version.clone(),
+        }),
+    }
 }

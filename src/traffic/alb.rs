@@ -144,11 +144,15 @@ fn leads_to(path: &HTTPIngressPath, service: &str) -> bool {
 
 /// Whether a path is one that we made for a managed route.
 fn is_ours(path: &HTTPIngressPath, wanted: &Wanted<'_>) -> bool {
-    let Some(service) = &path.backend.service else {
-        return false;
-    };
-    let port = service.port.as_ref().and_then(|port| port.name.as_deref());
-    port == Some(USE_ANNOTATION) && edits::managed_names(wanted.rollout).any(|name| name == service.name)
+    edits::managed_names(wanted.rollout).any(|name| is_action(path, name))
+}
+
+/// Whether a path leads to the action of this name.
+fn is_action(path: &HTTPIngressPath, name: &str) -> bool {
+    path.backend.service.as_ref().is_some_and(|service| {
+        let port = service.port.as_ref().and_then(|port| port.name.as_deref());
+        port == Some(USE_ANNOTATION) && service.name == name
+    })
 }
 
 /// A forward action, spelled as the original spells it.
@@ -313,6 +317,41 @@ fn old_books(live: &Ingress, name: &str) -> Option<(Vec<String>, Value)> {
         false => Value::from(serde_json::to_string(&books).unwrap_or_default()),
     };
     Some((own, rest))
+}
+
+/// The Rollouts that annotations of an Ingress belong to; none where the list of them cannot be read.
+pub fn managers(live: &Ingress) -> Vec<String> {
+    books(live).map_or_else(|_| Vec::new(), |books| books.into_keys().collect())
+}
+
+/// The patch of an Ingress whose Rollout is gone: its annotations go, and the paths of its header routes, which lead
+/// nowhere without them. `None` where nothing is listed as its own.
+pub(super) fn release(rollout: &str, live: &Ingress) -> Option<Value> {
+    let mut books = books(live).ok()?;
+    let keys = books.remove(rollout)?;
+    // Whatever a list may say: these are all that is ever written.
+    let is_ours = |key: &&String| key.contains("/actions.") || key.contains("/conditions.");
+    let mut annotations: Map<String, Value> = (keys.iter().filter(is_ours))
+        .map(|key| (key.clone(), Value::Null))
+        .collect();
+    let books = (!books.is_empty()).then(|| serde_json::to_string(&books).unwrap_or_default());
+    annotations.insert(well_known::MANAGED_ALB_ANNOTATIONS.to_owned(), Value::from(books));
+    let mut patch = Map::from_iter([("metadata".to_owned(), json!({ "annotations": annotations }))]);
+    let routes: Vec<&str> = (keys.iter())
+        .filter_map(|key| Some(key.split_once("/conditions.")?.1))
+        .collect();
+    let mut left = rules(live).to_vec();
+    for http in left.iter_mut().filter_map(|rule| rule.http.as_mut()) {
+        let is_users = |path: &HTTPIngressPath| !routes.iter().any(|route| is_action(path, route));
+        // A rule without paths is refused.
+        if http.paths.iter().any(is_users) {
+            http.paths.retain(is_users);
+        }
+    }
+    if left != rules(live) {
+        patch.insert("spec".to_owned(), json!({ "rules": left }));
+    }
+    Some(Value::Object(patch))
 }
 
 /// Mirrors are another router's; validation sees to it that there is one.

@@ -10,8 +10,9 @@ use super::{
 use crate::{
     api::{rollout::Rollout, traffic::AppMeshTrafficRouting, well_known},
     json::At as _,
+    plan::Action,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const SERVICE: ForeignKind = ForeignKind::AppMeshVirtualService;
 const ROUTER: ForeignKind = ForeignKind::AppMeshVirtualRouter;
@@ -220,7 +221,7 @@ fn led_to(
     hash: Option<&str>,
     wanted: &Wanted<'_>,
     objects: &[Foreign<'_>],
-) -> Result<Option<crate::plan::Action>, String> {
+) -> Result<Option<Action>, String> {
     let namespace = edits::namespace(wanted.rollout);
     let live = edits::find(objects, NODE, namespace, node).ok_or_else(|| edits::not_found(NODE, namespace, node))?;
     let name = edits::name(wanted.rollout);
@@ -237,6 +238,32 @@ fn led_to(
         });
         edits::merge(&live, patch)
     }))
+}
+
+/// The edit of a node whose Rollout is gone. Its selector keeps the hash where it would else find the pods of another one
+/// of `all`: App Mesh refuses a pod that two nodes select.
+pub(super) fn release(live: &Foreign<'_>, all: &[Foreign<'_>]) -> Action {
+    let labels = own_labels(live);
+    let mut others = (all.iter()).filter(|other| other.kind == NODE && other.name() != live.name());
+    let is_apart = |other: &Foreign<'_>| {
+        let other = own_labels(other);
+        (labels.iter()).any(|(key, value)| other.get(key).is_some_and(|other| other != value))
+    };
+    let metadata = json!({ "annotations": { well_known::MANAGED_BY_ROLLOUT: null } });
+    let mut patch = Map::from_iter([("metadata".to_owned(), metadata)]);
+    if hash_of(live).is_some() && others.all(is_apart) {
+        let spec = json!({ "podSelector": { "matchLabels": { well_known::POD_TEMPLATE_HASH: null } } });
+        patch.insert("spec".to_owned(), spec);
+    }
+    edits::merge(live, Value::Object(patch))
+}
+
+/// What a node's selector asks for beside the hash.
+fn own_labels(node: &Foreign<'_>) -> Map<String, Value> {
+    let labels = node.spec().and_then(|spec| spec.at("/podSelector/matchLabels"));
+    let mut labels = labels.and_then(Value::as_object).cloned().unwrap_or_default();
+    labels.remove(well_known::POD_TEMPLATE_HASH);
+    labels
 }
 
 #[cfg(test)]

@@ -14,9 +14,12 @@ use super::{
     Routing, Seen, Wanted, edits,
     foreign::{Foreign, ForeignKind},
 };
-use crate::api::{
-    rollout::Rollout,
-    traffic::{IstioDestinationRule, IstioTrafficRouting, IstioVirtualService},
+use crate::{
+    api::{
+        rollout::Rollout,
+        traffic::{IstioDestinationRule, IstioTrafficRouting, IstioVirtualService},
+    },
+    plan::Action,
 };
 use serde_json::{Map, Value, json};
 
@@ -51,6 +54,11 @@ pub fn references(istio: &IstioTrafficRouting, rollout: &Rollout) -> Vec<(Foreig
 pub fn has_subsets(istio: &IstioTrafficRouting) -> bool {
     let rule = istio.destination_rule.as_ref();
     rule.is_some_and(|rule| !rule.canary_subset_name.is_empty() && !rule.stable_subset_name.is_empty())
+}
+
+/// The edit of a DestinationRule whose Rollout is gone.
+pub(super) fn release(live: &Foreign<'_>) -> Action {
+    subsets::release(live)
 }
 
 /// `name` or `name.namespace`.

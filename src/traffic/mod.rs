@@ -9,6 +9,7 @@ pub mod foreign;
 pub mod gateway_api;
 pub mod istio;
 pub mod nginx;
+pub mod release;
 pub mod routes;
 pub mod smi;
 #[cfg(test)]

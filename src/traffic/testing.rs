@@ -3,6 +3,7 @@
 use super::{
     Objects, Router, Routing, Seen, Wanted, Weights,
     foreign::{Foreign, ForeignKind},
+    release,
     routes::routes_at,
 };
 use crate::{
@@ -164,6 +165,13 @@ impl Bench {
 
     pub(super) fn routed(&self, ask: Ask) -> Routing {
         self.with(ask, |router, wanted, objects| router.route(wanted, objects))
+    }
+
+    /// The edits once the Rollout is gone.
+    pub(super) fn released(&self) -> Vec<Action> {
+        self.with(Ask::default(), |_, _, objects| {
+            release::releases("web", objects.ingresses, objects.foreign)
+        })
     }
 
     pub(super) fn problems(&self, ask: Ask) -> Vec<String> {

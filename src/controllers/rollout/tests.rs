@@ -266,6 +266,33 @@ async fn series_of_a_deleted_rollout_are_dropped() {
     eventually(|| !context.metrics.render().unwrap().contains("rollout_events_total{")).await;
 }
 
+/// What the Rollout names is marked as that of one which is gone, and nobody has released it yet.
+#[tokio::test(start_paused = true)]
+async fn a_manager_that_is_gone_makes_no_rollout_invalid() {
+    const MARK: &str = "argo-rollouts.argoproj.io/managed-by-rollouts";
+    let api = FakeApi::new();
+    let mut web = web("demo:v1");
+    web["spec"]["strategy"]["canary"] = json!({"stableService": "front"});
+    api.put(web);
+    api.put(json!({"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": "shop", "name": "front",
+        "annotations": {MARK: "before", "mine": "1"}}, "spec": {"selector": {"app": "web", "rollouts-pod-template-hash": "old"}}}));
+    let (context, _stop) = context(&api, Leadership::permanent());
+    let _tasks = start(&context);
+    becomes_healthy(&api).await;
+    let front = || api.get("v1", "services", "shop", "front").unwrap();
+    eventually(|| front()["metadata"]["annotations"] == json!({MARK: "web", "mine": "1"})).await;
+    let hash = rollout(&api)["status"]["stableRS"].clone();
+    assert_eq!(
+        front()["spec"]["selector"],
+        json!({"app": "web", "rollouts-pod-template-hash": hash})
+    );
+    let writes = api.take_writes();
+    let refused = writes
+        .iter()
+        .find(|write| write.body.to_string().contains("InvalidSpec"));
+    assert!(refused.is_none(), "{refused:#?}");
+}
+
 /// The sync engine is on: its kinds are waited for too.
 #[tokio::test(start_paused = true)]
 async fn readiness_covers_the_kinds_of_every_controller_that_runs() {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::k8s::{
     ledger::{LOOKS_MAX, Written},
+    left,
     store::{Store, Stored},
 };
 use serde_json::{Value, json};
@@ -120,6 +121,40 @@ fn rollouts_of_other_instances_and_gone_ones_are_told_apart() {
         json!({"metadata": {"namespace": "shop", "name": "web", "resourceVersion": "6", "deletionTimestamp": "2026-01-01T00:00:00Z"}}),
     );
     assert!(matches!(look(&stores, &Ledger::default(), ""), Observation::Gone));
+}
+
+/// Also at a start, when nobody remembers the Rollout.
+#[test]
+fn what_a_gone_rollout_left_is_found_by_its_marks() {
+    let stores = Stores::default();
+    let marked = |name: &str, rollout: &str| {
+        json!({"metadata": {"namespace": "shop", "name": name, "resourceVersion": "4",
+            "annotations": {well_known::MANAGED_BY_ROLLOUT: rollout}}})
+    };
+    put(&stores.services, marked("stable", "web"));
+    put(&stores.services, marked("of-another", "api"));
+    put(&stores.services, marked("of-no-name", "../web"));
+    let mut balancer = marked("balancer", "");
+    balancer["metadata"]["annotations"] =
+        json!({well_known::MANAGED_ALB_ANNOTATIONS: r#"{"web":["a/actions.b"],"api":[]}"#});
+    put(&stores.ingresses, balancer);
+    let rules = stores.foreign.store(ForeignKind::DestinationRule).unwrap();
+    for (name, host) in [("here", "web"), ("elsewhere", "web.edge.svc.cluster.local")] {
+        let mut rule = marked(name, "web");
+        rule["spec"] = json!({"host": host});
+        put(rules, rule);
+    }
+    let Observation::Left(left) = look(&stores, &Ledger::default(), "") else {
+        panic!("nothing left")
+    };
+    let key = ObjectKey::new("shop", "web");
+    let remains = left.remains(&key);
+    assert_eq!(names(&remains.services), ["stable"]);
+    assert_eq!(names(&remains.ingresses), ["balancer"]);
+    let foreign: Vec<&str> = remains.foreign.iter().map(|object| object.name()).collect();
+    assert_eq!(foreign, ["here"]);
+    let named: Vec<String> = left::named(&stores).iter().map(ToString::to_string).collect();
+    assert_eq!(named, ["shop/api", "shop/web"]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 mod experiment;
 mod hazards;
 mod pods;
+mod release;
 mod sync;
 mod template;
 mod workload;

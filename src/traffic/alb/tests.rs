@@ -193,3 +193,14 @@ fn what_does_not_fit_is_named_and_an_abort_goes_through() {
     bench.patch("Ingress", "one", json!({"metadata": {"annotations": {BOOKS: "[]"}}}));
     assert!(bench.problems(weight(0))[0].starts_with(&format!("ingress `one`: annotation {BOOKS} is not a map")));
 }
+
+#[test]
+fn what_a_gone_rollout_wrote_is_taken_back_and_nothing_else_changes() {
+    let mut bench = bench(json!({"ingress": "one"}));
+    bench.make(at_step(0, 20));
+    assert_ne!(bench.get("Ingress", "one"), ingress("one"));
+    let edits = bench.released();
+    bench.carry_out(&edits);
+    assert_eq!(bench.get("Ingress", "one"), ingress("one"));
+    assert_eq!(bench.released(), []);
+}

@@ -96,3 +96,28 @@ fn what_does_not_fit_is_named() {
         ]
     );
 }
+
+/// App Mesh refuses a pod that two nodes select, so that only one that stands apart finds other pods again.
+#[test]
+fn nodes_of_a_gone_rollout_are_released_as_far_as_they_stay_apart() {
+    let mut bench = bench();
+    bench.make(Ask {
+        hashes: Some(("new", "old")),
+        ..weight(0)
+    });
+    let edits = bench.released();
+    bench.carry_out(&edits);
+    for (name, hash) in [("node-canary", "new"), ("node-stable", "old")] {
+        let released = bench.get("VirtualNode", name);
+        assert_eq!(released["spec"], node(name, hash)["spec"]);
+        assert_eq!(released["metadata"], json!({"name": name, "annotations": {}}));
+    }
+    let track = json!({"spec": {"podSelector": {"matchLabels": {"track": "canary"}}}});
+    bench.patch("VirtualNode", "node-canary", track);
+    let other = json!({"spec": {"podSelector": {"matchLabels": {"track": "stable"}}}});
+    bench.patch("VirtualNode", "node-stable", other);
+    let edits = bench.released();
+    bench.carry_out(&edits);
+    let labels = bench.get("VirtualNode", "node-canary")["spec"]["podSelector"]["matchLabels"].clone();
+    assert_eq!(labels, json!({"app": "web", "track": "canary"}));
+}

@@ -6,7 +6,7 @@ use crate::{
     plan::Action,
     traffic::{Wanted, edits, foreign::Foreign},
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 fn subsets<'a>(live: &Foreign<'a>) -> &'a [Value] {
     let subsets = live
@@ -59,4 +59,26 @@ pub(super) fn edit(
         "spec": { "subsets": desired },
     });
     Ok(Some(edits::merge(live, patch)))
+}
+
+/// The edit that leads every subset to all pods that its user's own labels find, and takes the mark away.
+pub(super) fn release(live: &Foreign<'_>) -> Action {
+    let mut released = subsets(live).to_vec();
+    for subset in released.iter_mut().filter_map(Value::as_object_mut) {
+        let Some(labels) = subset.get_mut("labels").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        let had = labels.remove(well_known::POD_TEMPLATE_HASH).is_some();
+        if had && labels.is_empty() {
+            subset.remove("labels");
+        }
+    }
+    let mut patch = Map::from_iter([(
+        "metadata".to_owned(),
+        json!({ "annotations": { well_known::MANAGED_BY_ROLLOUT: null } }),
+    )]);
+    if released.as_slice() != subsets(live) {
+        patch.insert("spec".to_owned(), json!({ "subsets": released }));
+    }
+    edits::merge(live, Value::Object(patch))
 }

@@ -243,6 +243,21 @@ fn subsets_lead_to_their_pods_and_every_other_one_stays() {
 }
 
 #[test]
+fn subsets_of_a_gone_rollout_lead_to_every_pod_again() {
+    let mut bench = bench(by_subset(), &[subset_route(0), rule(None, None)]);
+    let before = bench.get("DestinationRule", "web");
+    bench.make(Ask {
+        hashes: Some(("new", "old")),
+        ..weight(30)
+    });
+    let edits = bench.released();
+    bench.carry_out(&edits);
+    let released = bench.get("DestinationRule", "web");
+    assert_eq!(released["spec"], before["spec"]);
+    assert_eq!(released["metadata"]["annotations"], json!({}));
+}
+
+#[test]
 fn what_does_not_fit_is_named() {
     let mut bench = bench(
         by_subset(),
