@@ -329,7 +329,7 @@ fn progressing(
     let reason_before = before.map_or("", |condition| condition.reason.as_str());
     let name = super::conclude::new_name(view);
     // What was said about the update before does not hold for one whose ReplicaSet is there already.
-    let begins_anew = view.progress.turn != Turn::Continue && view.revisions.new.is_some();
+    let anew = !healthy && view.progress.turn != Turn::Continue && view.revisions.new.is_some();
     let mut set = |status, reason, message: &str| set_condition(list, ("Progressing", status, reason), message, now);
     if status.abort {
         set("False", "RolloutAborted", &abort_message(view, decision));
@@ -337,11 +337,9 @@ fn progressing(
         set("Unknown", "RolloutPaused", "Rollout is paused");
     } else if reason_before == "RolloutPaused" && !healthy {
         set("Unknown", "RolloutResumed", "Rollout is resumed");
-    } else if view.progress.turn == Turn::Retry {
+    } else if view.progress.turn == Turn::Retry || (anew && reason_before == "RolloutAborted") {
         set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
-    } else if !healthy && begins_anew && reason_before == "RolloutAborted" {
-        set("Unknown", "RolloutRetry", "Retrying Rollout after abort");
-    } else if !healthy && begins_anew && reason_before == "ProgressDeadlineExceeded" {
+    } else if anew && reason_before == "ProgressDeadlineExceeded" {
         let message = format!("Found new replica set \"{name}\"");
         set("True", "FoundNewReplicaSet", &message);
     } else if healthy {
