@@ -33,6 +33,14 @@ impl Inner {
         usize::try_from(self.state.version - before).unwrap_or(usize::MAX)
     }
 
+    /// Whether an object is deleted in the foreground, and still there.
+    pub(super) fn awaits_dependents(&self) -> bool {
+        let mut everything = self.state.everything();
+        everything.any(|(_, stored)| {
+            is_deleting(&stored.value) && finalizers(&stored.value).any(|finalizer| finalizer == FOREGROUND)
+        })
+    }
+
     fn chores(&self) -> Vec<Chore> {
         let mut chores = Vec::new();
         for (key, stored) in self.state.everything() {

@@ -325,6 +325,11 @@ impl SimApi {
         self.lock().collect_garbage()
     }
 
+    /// Whether an object is deleted in the foreground and waits for its dependents to be gone.
+    pub fn awaits_dependents(&self) -> bool {
+        self.lock().awaits_dependents()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.shared.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
