@@ -2,12 +2,13 @@
 
 use super::{
     CONTROLLERS, Look, Rule, Verdicts, Violation, at_write,
-    scene::{Scene, Set, Subject},
+    scene::{Scene, Set, Subject, label},
 };
 use crate::facts::{self, text};
 use jiff::Timestamp;
 use serde_json::Value;
 use tidegate::{
+    api::well_known,
     k8s::lease::LEASE_NAME,
     sim::{
         api::{
@@ -18,6 +19,11 @@ use tidegate::{
         replica::NAMESPACE,
     },
 };
+
+/// Whether a Deployment carries the mark of a Rollout that takes its pods away.
+fn is_scaled_down(deployment: &Value) -> bool {
+    !label(deployment, well_known::SCALED_DOWN).is_empty()
+}
 
 /// What is remembered between writes.
 #[derive(Debug, Default)]
@@ -59,7 +65,10 @@ impl Rules {
                     broken("an eviction of any pod of this name")
                 });
             }
-            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet | Kind::Deployment) => {
+            // A Deployment has the size that its manifest says, but for one that a Rollout scales down.
+            (Verb::Patch | Verb::Apply | Verb::Update, Kind::ReplicaSet | Kind::Deployment)
+                if kind == Kind::ReplicaSet || [live, request.body].into_iter().any(is_scaled_down) =>
+            {
                 let size = |object: &Value| facts::at(object, "/spec/replicas").and_then(Value::as_i64);
                 let shrinks = size(request.body).is_some_and(|size_after| size_after < size(live).unwrap_or(1));
                 verdicts.ensure(!shrinks || pinned("/metadata/resourceVersion"), || {
