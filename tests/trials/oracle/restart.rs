@@ -148,7 +148,9 @@ impl Rules {
 
     /// Once everything rests, what was asked for is done, unless pods that never become ready stand in the way.
     pub fn at_rest(&self, at: Timestamp, subject: &Subject, scene: &Scene, state: &State, verdicts: &mut Verdicts) {
-        let possible = scene.sets.iter().all(|set| set.ready >= set.size);
+        // Where pods are missing for good, as those of a stable version that somebody deleted, none can be spared.
+        let ready: i64 = scene.sets.iter().map(|set| set.ready).sum();
+        let possible = scene.sets.iter().all(|set| set.ready >= set.size) && ready > floor(scene);
         let Some(asked) = self.asked.filter(|asked| *asked <= at && possible) else {
             return;
         };
