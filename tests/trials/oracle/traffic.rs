@@ -345,7 +345,8 @@ impl Rules {
                 )
             });
         }
-        if to > from {
+        // One that cannot be read, as of a route that somebody made anew, is no weight to rise from.
+        if to > from.max(0) {
             self.rise(look, from, to, verdicts);
         }
     }
